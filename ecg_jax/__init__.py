@@ -1,0 +1,1 @@
+"""Exact max-min factorization of neural ECG models, in JAX."""

@@ -1,0 +1,1 @@
+"""ECG recordings: reading, fetching, synthesis, beats, data sets and splits."""

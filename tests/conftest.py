@@ -1,0 +1,21 @@
+"""Settings that every test runs under."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def ecg_data() -> Path:
+    """Folder with the real recordings, named by ECG_JAX_DATA."""
+    folder = os.environ.get("ECG_JAX_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("set ECG_JAX_DATA to a folder with challenge-2017/ and mitdb/")
+    return Path(folder)
