@@ -1,1 +1,28 @@
 """Exact max-min factorization of neural ECG models, in JAX."""
+
+from importlib import import_module
+
+_HOMES = {
+    "factor": "factor",
+    "margin": "factor",
+    "RULES": "rules",
+    "MaxMin": "maxmin",
+    "Gate": "maxmin",
+    "NoGateError": "errors",
+    "UnsupportedPrimitiveError": "errors",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> object:
+    """Public names are imported on first use, so that `ecg-jax --help` is quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ecg_jax' has no attribute '{name}'")
+    value = getattr(import_module(f"ecg_jax.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

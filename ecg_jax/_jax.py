@@ -1,0 +1,182 @@
+"""The one door to `jax.extend`: what the package needs of JAX's inside.
+
+Sub-programs sit under different names in different primitives and are open or
+closed jaxprs depending on the JAX version; nothing outside this module knows.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import jax.core
+import numpy as np
+from jax.extend import core, source_info_util
+from jax.extend.core import primitives as primitives
+
+Jaxpr = core.Jaxpr
+Literal = core.Literal
+Primitive = core.Primitive
+JaxprEqn = core.JaxprEqn
+
+_BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr")
+_CALLS = frozenset(
+    {
+        "jit",
+        "pjit",
+        "closed_call",
+        "core_call",
+        "remat",
+        "remat2",
+        "checkpoint",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "custom_vjp_call_jaxpr",
+    }
+)
+
+
+def trace(fn: Callable[..., Any], *args: Any) -> tuple[Any, tuple[Any, ...], Any]:
+    """Traces `fn`; returns its jaxpr, the constants, and the output's shape tree."""
+    closed, out = jax.make_jaxpr(fn, return_shape=True)(*args)
+    return open_jaxpr(closed), tuple(closed.consts), out
+
+
+def open_jaxpr(jaxpr: Any) -> Any:
+    """The open jaxpr of a closed one (from JAX 0.11 they are the same class)."""
+    return getattr(jaxpr, "jaxpr", jaxpr)
+
+
+def call_body(eqn: JaxprEqn) -> tuple[Any, tuple[Any, ...]] | None:
+    """The sub-program that an equation calls once on its inputs, and its constants.
+
+    Returns None for an equation that is no plain call (`scan`, `while`, `add`).
+    """
+    if eqn.primitive.name not in _CALLS:
+        return None
+    for name in _BODIES:
+        if (body := eqn.params.get(name)) is not None:
+            return open_jaxpr(body), tuple(getattr(body, "consts", ()))
+    return None
+
+
+def call_name(eqn: JaxprEqn) -> str:
+    """The name of the function that a call equation calls."""
+    return str(eqn.params.get("name", eqn.primitive.name))
+
+
+def bind(
+    primitive: Primitive, params: dict[str, Any], args: Sequence[Any]
+) -> list[Any]:
+    """Applies a primitive to values or tracers; always returns a list."""
+    ready = primitive.get_bind_params(dict(params))
+    subfuns, ready = ready if isinstance(ready, tuple) else ((), ready)
+    out = primitive.bind(*subfuns, *args, **ready)
+    return list(out) if primitive.multiple_results else [out]
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether a value has numbers in it (is not a tracer)."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def source_line(eqn: JaxprEqn) -> str:
+    """`file.py:line` of the user's code that made an equation, as far as known."""
+    place = source_info_util.summarize(eqn.source_info).split(" ")[0]
+    parts = place.rsplit("/", 1)[-1].split(":")
+    return ":".join(parts[:2]) if len(parts) > 1 else "an unknown line"
+
+
+def user_source(traceback: Any) -> AbstractContextManager[None]:
+    """Equations traced inside count as made at `traceback`: the user's line stays."""
+    return source_info_util.user_context(traceback)
+
+
+def key_of(value: Any) -> Any:
+    """A hashable key: equal keys mean equal constants."""
+    if is_concrete(value) and np.size(value) <= 64:
+        array = np.asarray(value)
+        return (str(array.dtype), array.shape, array.tobytes())
+    return id(value)
+
+
+def calls_function(eqn: JaxprEqn, fn: Callable[..., Any]) -> bool:
+    """Whether a call's body is, equation by equation, what `fn` itself traces to."""
+    body = call_body(eqn)
+    assert body is not None
+    try:
+        jaxpr, consts, _ = trace(lambda *a: fn(*a), *(v.aval for v in eqn.invars))
+    except TypeError:
+        return False
+    if len(jaxpr.eqns) == 1 and (inner := call_body(jaxpr.eqns[0])) is not None:
+        jaxpr, consts = inner
+    return first_difference((jaxpr, consts), body) == ""
+
+
+def first_difference(one: tuple[Any, Any], two: tuple[Any, Any]) -> str:
+    """The first place where two jaxprs (each with its constants) differ, or ''."""
+    (jaxpr, consts), (other, others) = one, two
+    sizes = [(len(j.eqns), len(j.invars), len(j.constvars)) for j in (jaxpr, other)]
+    if sizes[0] != sizes[1]:
+        return f"{len(jaxpr.eqns)} and {len(other.eqns)} equations"
+    names: dict[Any, Any] = dict(zip(jaxpr.invars, other.invars, strict=True))
+    names.update(zip(jaxpr.constvars, other.constvars, strict=True))
+    for a, b in zip(consts, others, strict=True):
+        if not same_value(a, b):
+            return f"a constant of shape {np.shape(a)} has two values"
+    for eqn, twin in zip(jaxpr.eqns, other.eqns, strict=True):
+        difference = _equation_difference(eqn, twin, names)
+        if difference:
+            return f"{difference} at {source_line(eqn)}"
+        names.update(zip(eqn.outvars, twin.outvars, strict=True))
+    same = all(map(lambda a, b: _same_atom(a, b, names), jaxpr.outvars, other.outvars))
+    return "" if same else "the outputs"
+
+
+def _equation_difference(eqn: JaxprEqn, twin: JaxprEqn, names: dict[Any, Any]) -> str:
+    if eqn.primitive is not twin.primitive or len(eqn.invars) != len(twin.invars):
+        return f"`{eqn.primitive}` and `{twin.primitive}`"
+    if not all(map(lambda a, b: _same_atom(a, b, names), eqn.invars, twin.invars)):
+        return f"the operands of `{eqn.primitive}`"
+    body, other = call_body(eqn), call_body(twin)
+    if body is not None and other is not None:
+        return first_difference(body, other)
+    for name, value in eqn.params.items():
+        if not same_value(value, twin.params.get(name)):
+            return f"the parameter `{name}` of `{eqn.primitive}`"
+    return ""
+
+
+def _same_atom(a: Any, b: Any, names: dict[Any, Any]) -> bool:
+    if isinstance(a, Literal) or isinstance(b, Literal):
+        both = isinstance(a, Literal) and isinstance(b, Literal)
+        return both and same_value(a.val, b.val)
+    return names.get(a) is b
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether two constants or parameters are the same."""
+    if a is b or not (is_concrete(a) and is_concrete(b)):
+        return a is b
+    if hasattr(a, "shape") and hasattr(b, "shape") and hasattr(a, "dtype"):
+        return np.array_equal(
+            np.asarray(a), np.asarray(b), equal_nan=a.dtype.kind == "f"
+        )
+    if hasattr(open_jaxpr(a), "eqns") and hasattr(open_jaxpr(b), "eqns"):
+        bodies = [(open_jaxpr(j), tuple(getattr(j, "consts", ()))) for j in (a, b)]
+        return first_difference(*bodies) == ""
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(map(same_value, a, b))
+    return type(a) is type(b) and (callable(a) or bool(a == b))
+
+
+def as_function(body: Any) -> Callable[..., Any]:
+    """A closed jaxpr as a function of its inputs."""
+    if not hasattr(body, "consts"):
+        body = core.ClosedJaxpr(body, ())
+    return core.jaxpr_as_fun(body)
+
+
+def dtype_of(atom: Any) -> Any:
+    """The dtype of a variable or literal."""
+    return atom.aval.dtype

@@ -1,0 +1,107 @@
+"""`factor`: open the outermost gates of a function.
+
+The equation that comes back runs the traced program itself; a component is the same
+program with its opened gates replaced by tangents, an ordinary pure function to which
+`jit`, `vmap`, `grad` and `factor` apply again.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ecg_jax.linearity import outermost, sides, tail_weights
+from ecg_jax.maxmin import Gate, Hook, MaxMin
+from ecg_jax.program import Equation, Program, Rules, trace
+from ecg_jax.rules import RULES
+
+
+def factor(fn: Callable[[Any], Any], example: Any, rules: Rules = RULES) -> MaxMin:
+    """Writes `fn` as `max_mu min_tau N[mu, tau]`, exactly, for one level of gates.
+
+    Args:
+      fn: pure function of one example (a pytree of float32 or float64 arrays) to a
+        scalar margin; `fn(x) >= 0` means "normal".
+      example: one input; only its structure, shapes and dtypes matter.
+      rules: table from primitives, or named functions, to rules.
+
+    Returns:
+      The equation `eq`: `eq(x) == fn(x)`, and `eq.pattern`, `eq.component`,
+      `eq.witness`, `eq.refuter`.
+
+    Raises:
+      NoGateError: no gate is left, `fn` is an atom.
+      UnsupportedPrimitiveError: an outermost operation has no exact rule.
+      NotScalarError, NotPureError, DTypeError, NonFiniteError: see `trace`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, ecg_jax as ej
+      >>> f = lambda x: jax.nn.relu(x[0]) - jax.nn.relu(x[1])
+      >>> eq = ej.factor(f, jnp.zeros(2))
+      >>> x = jnp.array([3.0, 1.0])
+      >>> float(eq.component(*eq.pattern(x))(x)) == float(f(x))
+      True
+
+    Source: Snyder & Vishwanath, Interpretable Factorization for Neural Network ECG
+    Models, 2020 (arXiv:2006.15189).
+    """
+    return open_gates(trace(fn, example, rules), fn, example)
+
+
+def open_gates(program: Program, fn: Callable[[Any], Any], example: Any) -> MaxMin:
+    """The equation of a traced program: see `factor`."""
+    opened = outermost(program)
+    index = {id(eqn): i for i, eqn in enumerate(opened)}
+
+    def run(x: Any, hook: Hook) -> Any:
+        def gate(eqn: Equation, operands: tuple[Any, ...]) -> Any:
+            i = index.get(id(eqn))
+            return None if i is None else hook(i, operands)
+
+        return program.evaluate(x, gate)
+
+    weights = tail_weights(program, opened)
+    return MaxMin(
+        fn=fn,
+        gates=tuple(eqn.role for eqn in opened if isinstance(eqn.role, Gate)),
+        weights=weights,
+        sides=sides(opened, weights),
+        run=run,
+        example=example,
+        program=program,
+    )
+
+
+def margin(
+    logits_fn: Callable[[Any], Float[Array, " classes"]], k: int
+) -> Callable[[Any], Float[Array, ""]]:
+    """Logit `k` against its best rival: `logit_k - max_{j != k} logit_j`.
+
+    Args:
+      logits_fn: pure function of one example to a vector of logits.
+      k: the class that a margin `>= 0` stands for.
+
+    Returns:
+      A pure function of one example to a scalar.
+
+    Raises:
+      IndexError: there is no class `k`, when the margin is first evaluated.
+
+    Example:
+      >>> import jax.numpy as jnp, ecg_jax as ej
+      >>> float(ej.margin(lambda x: x, 0)(jnp.array([3.0, 1.0, 2.0])))
+      1.0
+    """
+
+    def margin_fn(x: Any) -> Array:
+        logits = logits_fn(x)
+        if logits.ndim != 1 or not 0 <= k < logits.shape[0] or logits.shape[0] < 2:
+            raise IndexError(
+                f"no rival for class {k} in logits of shape {logits.shape}: need a "
+                "vector of two or more and 0 <= k < its length."
+            )
+        rivals = jnp.concatenate([logits[:k], logits[k + 1 :]])
+        return logits[k] - (rivals[0] if rivals.shape[0] == 1 else jnp.max(rivals))
+
+    return margin_fn

@@ -1,0 +1,406 @@
+"""From a Python function to a flat program that knows what each equation does.
+
+`trace` runs a function once on abstract values and walks the jaxpr it leaves: calls
+are inlined, equal subexpressions get one number, dead code is dropped, and every
+equation that sees the input is asked of the rule table what it is. The result is
+evaluated with the very primitives it was traced from, so a program *is* the function.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+
+from ecg_jax import _jax
+from ecg_jax.errors import (
+    DTypeError,
+    ExampleError,
+    NonFiniteError,
+    NotPureError,
+    NotScalarError,
+)
+from ecg_jax.maxmin import Gate
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Affine in the operands that see the input, taken together."""
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """A truth value that depends on the input; only a gate may read it."""
+
+
+@dataclass(frozen=True)
+class Same:
+    """The output is operand number `index`, unchanged."""
+
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The output has this value for every finite input."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """The equation equals `fn` of all its operands, written with other operations."""
+
+    fn: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """No exact rule: `why`, and what the user can `try_` instead."""
+
+    why: str
+    try_: str = "pass your own rule: factor(fn, x, rules={**RULES, primitive: rule})"
+
+
+Role = Affine | Predicate | Same | Known | Rewrite | Refused | Gate
+Rule = Callable[["Application"], Role]
+Rules = Mapping[Any, Rule]
+
+
+@dataclass(frozen=True, eq=False)
+class Equation:
+    """`outputs = primitive(inputs; params)`; role None: it does not see the input."""
+
+    primitive: Any
+    params: dict[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    role: Affine | Predicate | Refused | Gate | None
+    source: str
+    traceback: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A flat program `x -> scalar`: equations over numbered values, in order."""
+
+    inputs: tuple[int, ...]
+    output: int
+    equations: tuple[Equation, ...]
+    constants: dict[int, Any]
+    avals: Sequence[jax.ShapeDtypeStruct]
+    in_tree: Any
+
+    @property
+    def gates(self) -> tuple[Equation, ...]:
+        """The equations that are gates, in the order of evaluation."""
+        return tuple(eqn for eqn in self.equations if isinstance(eqn.role, Gate))
+
+    def check_input(self, x: Any) -> list[Any]:
+        """The leaves of an input; raises `ExampleError` if its form is another."""
+        leaves, tree = tree_util.tree_flatten(x)
+        if tree != self.in_tree:
+            raise ExampleError(
+                f"the input has the structure {tree}, the example had {self.in_tree}."
+            )
+        for leaf, number in zip(leaves, self.inputs, strict=True):
+            if np.shape(leaf) != self.avals[number].shape:
+                raise ExampleError(
+                    f"the input has the shape {np.shape(leaf)}, the example had "
+                    f"{self.avals[number].shape}.\n"
+                    "  try: jax.vmap over a batch; the equation takes one example."
+                )
+        return leaves
+
+    def evaluate(self, x: Any, gate: "GateHook | None" = None) -> Any:
+        """The program's value at `x`, an opened gate's output replaced by a hook's.
+
+        Args:
+          x: one example.
+          gate: called as `gate(equation, operands)` for every gate equation; returns
+            its output, or None to apply the gate itself.
+        """
+        env = dict(self.constants)
+        env.update(zip(self.inputs, self.check_input(x), strict=True))
+        run(self.equations, env, gate)
+        return env[self.output]
+
+
+GateHook = Callable[[Equation, tuple[Any, ...]], Any]
+
+
+def run(
+    equations: Sequence[Equation], env: dict[int, Any], gate: GateHook | None = None
+) -> None:
+    """Evaluates equations in order; `env` maps value numbers to values."""
+    for eqn in equations:
+        args = [env[number] for number in eqn.inputs]
+        with _jax.user_source(eqn.traceback):
+            out = None
+            if gate is not None and isinstance(eqn.role, Gate):
+                out = gate(eqn, eqn.role.live(args))
+            outs = _jax.bind(eqn.primitive, eqn.params, args) if out is None else [out]
+        env.update(zip(eqn.outputs, outs, strict=True))
+
+
+def trace(fn: Callable[[Any], Any], example: Any, rules: Rules) -> Program:
+    """Traces a pure function of one example to a `Program`.
+
+    Args:
+      fn: pure function of one example, a pytree of float32 or float64 arrays, to a
+        real scalar.
+      example: an input; only its structure, shapes and dtypes matter.
+      rules: table from primitives (or named functions) to rules.
+
+    Returns:
+      The program, with dead code dropped and equal subexpressions merged.
+
+    Raises:
+      NotScalarError: `fn` returns something else than one real scalar.
+      NotPureError: two traces of `fn` differ, or it has side effects.
+      DTypeError: the example or the output is not float32 or float64.
+      NonFiniteError: a weight is NaN.
+    """
+    leaves, in_tree = tree_util.tree_flatten(example)
+    for leaf in leaves:
+        _check_dtype(jnp.result_type(leaf), "the example")
+    avals = [jax.ShapeDtypeStruct(np.shape(v), jnp.result_type(v)) for v in leaves]
+
+    def flat(*args: Any) -> Any:
+        return fn(tree_util.tree_unflatten(in_tree, args))
+
+    jaxpr, consts, out = _jax.trace(lambda *args: flat(*args), *avals)
+    _check_output(out)
+    _check_purity(jaxpr, consts, _jax.trace(lambda *args: flat(*args), *avals)[:2])
+    _check_weights(jaxpr, consts)
+
+    builder = _Builder(rules)
+    inputs = tuple(builder.fresh(aval, live=True) for aval in avals)
+    output = builder.inline(jaxpr, consts, inputs)[0]
+    return builder.program(inputs, output, in_tree)
+
+
+@dataclass(frozen=True)
+class Application:
+    """A primitive about to be applied: what a rule sees."""
+
+    primitive: Any
+    params: dict[str, Any]
+    inputs: tuple[int, ...]
+    builder: "_Builder" = field(repr=False)
+
+    @property
+    def live(self) -> tuple[bool, ...]:
+        """For each operand: does it see the input?"""
+        return tuple(self.builder.live[number] for number in self.inputs)
+
+    @property
+    def avals(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Shape and dtype of each operand."""
+        return tuple(self.builder.avals[number] for number in self.inputs)
+
+    def constant(self, index: int) -> Any:
+        """The value of an operand that does not see the input."""
+        return self.builder.value(self.inputs[index])
+
+    def definition(self, number: int) -> Equation | None:
+        """The equation that made a value; None for an input or a given constant."""
+        return self.builder.definitions.get(number)
+
+    def constant_of(self, number: int) -> Any:
+        """The value numbered `number`; None if it sees the input."""
+        return None if self.builder.live[number] else self.builder.value(number)
+
+
+class _Builder:
+    """Grows a flat program, numbering equal values once."""
+
+    def __init__(self, rules: Rules):
+        self.rules = rules
+        self.avals: list[jax.ShapeDtypeStruct] = []
+        self.live: list[bool] = []
+        self.constants: dict[int, Any] = {}
+        self.definitions: dict[int, Equation] = {}
+        self.equations: list[Equation] = []
+        self._numbers: dict[Any, tuple[int, ...]] = {}
+        self._values: dict[int, Any] = {}
+
+    def fresh(self, aval: Any, live: bool) -> int:
+        self.avals.append(jax.ShapeDtypeStruct(aval.shape, aval.dtype))
+        self.live.append(live)
+        return len(self.avals) - 1
+
+    def given(self, value: Any) -> int:
+        key = ("constant", _jax.key_of(value))
+        if key not in self._numbers:
+            aval = jax.ShapeDtypeStruct(np.shape(value), jnp.result_type(value))
+            number = self.fresh(aval, live=False)
+            self.constants[number] = value
+            self._numbers[key] = (number,)
+        return self._numbers[key][0]
+
+    def value(self, number: int) -> Any:
+        """Evaluates a constant on demand, once."""
+        if number in self.constants:
+            return self.constants[number]
+        if number not in self._values:
+            eqn = self.definitions[number]
+            args = [self.value(n) for n in eqn.inputs]
+            outs = _jax.bind(eqn.primitive, eqn.params, args)
+            self._values.update(zip(eqn.outputs, outs, strict=True))
+        return self._values[number]
+
+    def inline(
+        self, jaxpr: Any, consts: Sequence[Any], inputs: Sequence[int]
+    ) -> list[int]:
+        env = dict(zip(jaxpr.invars, inputs, strict=True))
+        env.update(zip(jaxpr.constvars, map(self.given, consts), strict=True))
+
+        def read(atom: Any) -> int:
+            if isinstance(atom, _jax.Literal):
+                return self.given(np.asarray(atom.val, _jax.dtype_of(atom)))
+            return env[atom]
+
+        for eqn in jaxpr.eqns:
+            outs = self.apply(eqn, tuple(read(v) for v in eqn.invars))
+            env.update(zip(eqn.outvars, outs, strict=True))
+        return [read(v) for v in jaxpr.outvars]
+
+    def apply(self, eqn: Any, inputs: tuple[int, ...]) -> Sequence[int]:
+        application = Application(eqn.primitive, eqn.params, inputs, self)
+        live = any(application.live)
+        body = _jax.call_body(eqn)
+        if body is not None:
+            rule = named_rule(self.rules, eqn) if live else None
+            if rule is None:
+                return self.inline(*body, inputs)
+        else:
+            rule = self.rules.get(eqn.primitive, _no_rule)
+        key = ("equation", eqn.primitive, _frozen(eqn.params), inputs)
+        if key in self._numbers:
+            return self._numbers[key]
+        role = rule(application) if live and rule is not None else None
+        outs = self.place(eqn, inputs, role)
+        self._numbers[key] = tuple(outs)
+        return outs
+
+    def place(self, eqn: Any, inputs: tuple[int, ...], role: Role | None) -> list[int]:
+        if isinstance(role, Same):
+            return [inputs[role.index]]
+        if isinstance(role, Known):
+            return [self.given(role.value)]
+        if isinstance(role, Rewrite):
+            with _jax.user_source(eqn.source_info.traceback):
+                jaxpr, consts, _ = _jax.trace(role.fn, *(self.avals[n] for n in inputs))
+            return self.inline(jaxpr, consts, inputs)
+        outs = [self.fresh(v.aval, live=role is not None) for v in eqn.outvars]
+        equation = Equation(
+            primitive=eqn.primitive,
+            params=eqn.params,
+            inputs=inputs,
+            outputs=tuple(outs),
+            role=role,
+            source=_jax.source_line(eqn),
+            traceback=eqn.source_info.traceback,
+        )
+        self.equations.append(equation)
+        self.definitions.update(dict.fromkeys(outs, equation))
+        return outs
+
+    def program(self, inputs: tuple[int, ...], output: int, in_tree: Any) -> Program:
+        """Drops what the output does not need; constants already known stay known."""
+        needed = {output}
+        kept: list[Equation] = []
+        for eqn in reversed(self.equations):
+            known = eqn.role is None and all(n in self._values for n in eqn.outputs)
+            if needed.intersection(eqn.outputs) and not known:
+                kept.append(eqn)
+                needed.update(eqn.inputs)
+        values = {**self._values, **self.constants}
+        constants = {n: v for n, v in values.items() if n in needed}
+        return Program(
+            inputs, output, tuple(reversed(kept)), constants, self.avals, in_tree
+        )
+
+
+def named_rule(rules: Rules, eqn: Any) -> Rule | None:
+    """The rule of a named function that a call equation calls, if it is that one.
+
+    A rule may be keyed by a function such as `jax.nn.softplus`. The name alone proves
+    nothing: the body must be the one that the function itself traces to.
+    """
+    name = _jax.call_name(eqn)
+    for key, rule in rules.items():
+        if getattr(key, "__name__", None) == name and not hasattr(key, "bind"):
+            if _jax.calls_function(eqn, key):
+                return rule
+    return None
+
+
+def _no_rule(application: Application) -> Role:
+    return Refused(f"no rule for `{application.primitive}` is in the table")
+
+
+def _frozen(params: dict[str, Any]) -> Any:
+    try:
+        key = tuple(sorted(params.items()))
+        hash(key)
+    except TypeError:
+        return object()
+    return key
+
+
+def _check_dtype(dtype: Any, what: str) -> None:
+    if dtype not in (jnp.float32, jnp.float64):
+        raise DTypeError(
+            f"{what} is {dtype}; factoring is exact for float32 and float64 only.\n"
+            "  try: cast the input, jnp.asarray(x, jnp.float32), and keep the network "
+            "in that dtype."
+        )
+
+
+def _check_output(out: Any) -> None:
+    leaves = tree_util.tree_leaves(out)
+    if len(leaves) != 1 or leaves[0].shape != ():
+        shapes = [leaf.shape for leaf in leaves]
+        raise NotScalarError(
+            f"the function returns shapes {shapes}, not one scalar.\n"
+            "  try: a margin, e.g. ecg_jax.margin(logits_fn, k), and one example, "
+            "not a batch."
+        )
+    _check_dtype(leaves[0].dtype, "the output")
+
+
+def _check_purity(jaxpr: Any, consts: Sequence[Any], again: Any) -> None:
+    if jaxpr.effects:
+        raise NotPureError(
+            f"the function has side effects: {sorted(map(str, jaxpr.effects))}.\n"
+            "  try: remove prints, callbacks and mutable references from it."
+        )
+    difference = _jax.first_difference((jaxpr, consts), again)
+    if difference:
+        raise NotPureError(
+            f"two traces of the function differ: {difference}.\n"
+            "  try: remove Python state and NumPy randomness from it; pass keys and "
+            "weights as constants."
+        )
+
+
+def _check_weights(jaxpr: Any, consts: Sequence[Any]) -> None:
+    for var, value in zip(jaxpr.constvars, consts, strict=True):
+        if not _jax.is_concrete(value) or not jnp.issubdtype(
+            jnp.result_type(value), jnp.floating
+        ):
+            continue
+        bad = int(np.isnan(np.asarray(value)).sum())
+        if bad:
+            user = next((e for e in jaxpr.eqns if var in e.invars), None)
+            place = _jax.source_line(user) if user is not None else "an unknown line"
+            raise NonFiniteError(
+                f"{bad} of the {np.size(value)} entries of a weight of shape "
+                f"{np.shape(value)}, used at {place}, are NaN.\n"
+                "  try: check the training, or the file the weights came from."
+            )
