@@ -1,0 +1,276 @@
+"""Beats: windows around the R peaks of recordings, with their labels and intervals.
+
+Amplitudes stay in millivolts and upright or inverted as recorded; `Beats.inputs`
+gives what a network sees. The *recording* is the unit of splitting and resampling.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int, Int32
+
+from ecg_jax.ecg.cut import BeatConfig, cut
+from ecg_jax.ecg.records import Recording
+from ecg_jax.errors import DataError, RecordingError, SignalError
+
+CHUNK = 100
+"""Recordings that are cut, and kept after a kill, together."""
+
+SMALLEST_MV = 1e-3
+"""No signal is divided by a spread below this."""
+
+
+class Folder(Protocol):
+    """What `extract_beats` needs: `RecordingFolder`, `SyntheticFolder`, your own."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Recordings that can be read."""
+        ...
+
+    @property
+    def excluded(self) -> Mapping[str, str]:
+        """Recordings left out on opening, with the reason."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, str | None]:
+        """Label of each recording, or None."""
+        ...
+
+    def read(self, name: str) -> Recording:
+        """Read one."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class RecordTable:
+    """One row a recording that gave beats.
+
+    Attributes:
+        name: Of the recording.
+        label: Of the recording, "" where nobody has said.
+        split: "train", "validation" or "heldout".
+        duration_s: Length.
+        bsqi: Agreement of two detectors, 0 to 1; NaN with one only.
+        detector: Whose peaks were taken.
+        polarity: -1 where most QRS complexes point down, else 1.
+        polarity_confidence: Share of beats that point that way.
+        rate_bpm: 60 over the median RR interval; NaN with one beat.
+        scale_mv: Median over the beats of the standard deviation in the window.
+        num_beats: Beats kept.
+        num_cut: Beats left out because their window leaves the recording.
+        num_unmatched: Beats left out because no annotation is near.
+        num_missed: Annotated beats that no detector found.
+    """
+
+    name: np.ndarray
+    label: np.ndarray
+    split: np.ndarray
+    duration_s: Float32[np.ndarray, " record"]
+    bsqi: Float32[np.ndarray, " record"]
+    detector: np.ndarray
+    polarity: Int[np.ndarray, " record"]
+    polarity_confidence: Float32[np.ndarray, " record"]
+    rate_bpm: Float32[np.ndarray, " record"]
+    scale_mv: Float32[np.ndarray, "record lead"]
+    num_beats: Int32[np.ndarray, " record"]
+    num_cut: Int32[np.ndarray, " record"]
+    num_unmatched: Int32[np.ndarray, " record"]
+    num_missed: Int32[np.ndarray, " record"]
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Beats:
+    """The beats of a data set, recording by recording, in order of time.
+
+    Attributes:
+        config: How they were cut out.
+        millivolts: Band-passed, never inverted; a memory map when it comes from a
+            cache.
+        record: Row of `records` that each beat is from.
+        r_time_s: Time of the R peak in its recording.
+        rr_before_s: To the R peak before, NaN at the first.
+        rr_after_s: To the R peak after, NaN at the last.
+        label: AAMI class where the beat is annotated, else the recording's label,
+            else "".
+        kind: True morphology of synthetic beats ("" where no annotation is near);
+            None for recordings of people.
+        records: The recordings.
+        excluded: Recordings that gave no beats: name and reason.
+    """
+
+    config: BeatConfig
+    millivolts: Float32[np.ndarray, "beat lead time"] = field(repr=False)
+    record: Int32[np.ndarray, " beat"] = field(repr=False)
+    r_time_s: Float32[np.ndarray, " beat"] = field(repr=False)
+    rr_before_s: Float32[np.ndarray, " beat"] = field(repr=False)
+    rr_after_s: Float32[np.ndarray, " beat"] = field(repr=False)
+    label: np.ndarray = field(repr=False)
+    kind: np.ndarray | None = field(repr=False)
+    records: RecordTable = field(repr=False)
+    excluded: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+    @property
+    def is_normal(self) -> Bool[np.ndarray, " beat"]:
+        """Whether the label is N. Unlabelled beats are not: see `is_labelled`."""
+        return self.label == "N"
+
+    @property
+    def is_labelled(self) -> Bool[np.ndarray, " beat"]:
+        """Whether the beat or its recording has a label."""
+        return self.label != ""
+
+    def rows(self, split: str) -> Int[np.ndarray, " row"]:
+        """Indices of the beats of "train", "validation" or "heldout"."""
+        return np.flatnonzero((self.records.split == split)[self.record])
+
+    def inputs(
+        self,
+        index: slice | Int[np.ndarray, " n"] | Bool[np.ndarray, " n"] = slice(None),
+    ) -> Float32[np.ndarray, "n lead time"]:
+        """What the network sees: polarity and normalisation applied.
+
+        Args:
+            index: Which beats: a slice, indices or a mask.
+        """
+        x = np.array(self.millivolts[index], np.float32)
+        record = self.record[index]
+        if self.config.polarity == "correct":
+            x *= self.records.polarity[record, None, None].astype(np.float32)
+        if self.config.normalise == "record":
+            x /= np.maximum(self.records.scale_mv, SMALLEST_MV)[record, :, None]
+        elif self.config.normalise == "beat":
+            x -= x.mean(-1, keepdims=True)
+            x /= np.maximum(x.std(-1, keepdims=True), SMALLEST_MV)
+        return x
+
+
+def beats_of(recording: Recording, config: BeatConfig | None = None) -> Beats:
+    """Cut one recording into beats; its split is "heldout".
+
+    Raises:
+        SignalError: It is too short, sampled too slowly, or has no beats.
+    """
+    config = config or BeatConfig()
+    columns = cut(recording, config)
+    columns["record"] = np.zeros(len(columns["label"]), np.int32)
+    return _beats(columns, config, {recording.name: "heldout"}, ())
+
+
+def extract_beats(
+    folder: Folder,
+    config: BeatConfig | None = None,
+    *,
+    cache_dir: str | Path | None,
+    splits: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Beats:
+    """Cut all recordings of a folder into beats, or take them from the cache.
+
+    A recording that cannot be used is listed in `Beats.excluded` with the reason; the
+    others go on. The cache holds memory-mapped arrays under a key of the
+    configuration and of the input (names, labels, sizes and times of the files), and
+    is written at once or not at all; what a killed extraction had cut is kept.
+
+    Args:
+        folder: From `open_dataset` or `open_folder`.
+        config: How to cut.
+        cache_dir: Where the cache is, or None to keep everything in memory.
+        splits: Side of each recording; default `split_recordings(folder)`.
+        progress: Called with recordings done and recordings in all.
+
+    Raises:
+        DataError: No recording gave a beat.
+        DiskFullError: There is no space for the cache.
+    """
+    from ecg_jax.ecg import _beat_store as store
+
+    config = config or BeatConfig()
+    if splits is None:
+        from ecg_jax.ecg.datasets import split_recordings
+
+        splits = split_recordings(folder)
+    names = folder.names
+    chunks = [names[i : i + CHUNK] for i in range(0, len(names), CHUNK)]
+    num_leads = lru_cache(maxsize=1)(lambda: _num_leads(folder))
+    columns, excluded = store.cached(
+        cache_dir,
+        store.key(folder, config),
+        [len(chunk) for chunk in chunks],
+        lambda index: _cut_chunk(folder, chunks[index], config, num_leads()),
+        progress,
+    )
+    excluded = tuple(folder.excluded.items()) + tuple(excluded)
+    if not len(columns.get("label", ())):
+        raise DataError(
+            f"no recording of {len(names)} gave a beat; the first reason: "
+            f"{excluded[0][1] if excluded else 'there are none'}"
+        )
+    return _beats(columns, config, splits, excluded)
+
+
+def _cut_chunk(
+    folder: Folder, names: Sequence[str], config: BeatConfig, num_leads: int | None
+) -> tuple[dict[str, np.ndarray], list[tuple[str, str]]]:
+    """Columns of some recordings, and those left out with the reason."""
+    parts: list[dict[str, np.ndarray]] = []
+    excluded: list[tuple[str, str]] = []
+    for name in names:
+        try:
+            recording = folder.read(name)
+            if num_leads not in (None, len(recording.signal)):
+                raise SignalError(
+                    f"{name}: {len(recording.signal)} leads, the first recording has "
+                    f"{num_leads}. Try: open_folder(..., leads=('II',))."
+                )
+            parts.append(cut(recording, config))
+        except (RecordingError, OSError) as error:
+            excluded.append((name, str(error)))
+    if not parts:
+        return {}, excluded
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, excluded
+
+
+def _num_leads(folder: Folder) -> int | None:
+    """Leads of the first recording that can be read."""
+    for name in folder.names:
+        try:
+            return len(folder.read(name).signal)
+        except (RecordingError, OSError):
+            continue
+    return None
+
+
+def _beats(
+    columns: dict[str, np.ndarray],
+    config: BeatConfig,
+    splits: Mapping[str, str],
+    excluded: tuple[tuple[str, str], ...],
+) -> Beats:
+    """Join columns, configuration and splits."""
+    records = {
+        f.name: columns[f"records_{f.name}"]
+        for f in fields(RecordTable)
+        if f.name != "split"
+    }
+    side = np.array([splits[name] for name in records["name"].tolist()])
+    own = {f.name: columns[f.name] for f in fields(Beats) if f.name in columns}
+    kind = own.pop("kind")
+    return Beats(
+        config=config,
+        kind=kind if (kind != "").any() else None,
+        records=RecordTable(split=side, **records),
+        excluded=excluded,
+        **own,
+    )

@@ -1,0 +1,210 @@
+"""Cut one recording into beats: windows around its R peaks.
+
+recording -> band-pass .5-40 Hz -> R peaks, polarity -> windows at a fixed rate
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+
+from ecg_jax.ecg import detect
+from ecg_jax.ecg.records import Recording
+from ecg_jax.errors import DataError, SignalError
+
+SHORTEST_S = 1.0
+"""Shorter recordings give no beats: the detectors need this much."""
+
+
+@dataclass(frozen=True)
+class BeatConfig:
+    """How beats are cut out.
+
+    Attributes:
+        sample_rate_hz: Of the windows. At least twice `high_hz`.
+        before_s: From the start of a window to the R peak.
+        after_s: From the R peak to its end. Longer windows hold several beats.
+        low_hz: Lower edge of the band-pass.
+        high_hz: Upper edge.
+        second_opinion: Run a second detector for bSQI.
+        low_bsqi: Below it the second detector's peaks are taken.
+        snap_s: How far a peak may move to the extremum.
+        match_s: How near an annotation must be to be the beat's.
+        polarity: "correct" turns recordings with mostly negative QRS over in `inputs`;
+            "keep" leaves them. Either way `records.polarity` says which they are.
+        normalise: "record" divides by the recording's spread (the median over its
+            beats of the standard deviation in the window), "beat" takes every window's
+            mean and standard deviation out, "none" leaves millivolts.
+    """
+
+    sample_rate_hz: float = 100.0
+    before_s: float = 0.25
+    after_s: float = 0.40
+    low_hz: float = 0.5
+    high_hz: float = 40.0
+    second_opinion: bool = True
+    low_bsqi: float = 0.9
+    snap_s: float = 0.06
+    match_s: float = 0.15
+    polarity: Literal["correct", "keep"] = "correct"
+    normalise: Literal["record", "beat", "none"] = "record"
+
+    def __post_init__(self):
+        if not 0 < self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
+            raise DataError(
+                f"BeatConfig: windows at {self.sample_rate_hz:g} Hz cannot hold the "
+                f"band {self.low_hz:g} to {self.high_hz:g} Hz. Try: sample_rate_hz of "
+                f"{2 * self.high_hz:g} or more, or a lower high_hz."
+            )
+        if self.before_s < 0 or self.after_s < 0 or self.num_samples < 2:
+            raise DataError(
+                f"BeatConfig: a window from {self.before_s:g} s before the R peak to "
+                f"{self.after_s:g} s after it is empty. Try: before_s=.25, after_s=.4."
+            )
+        for name, allowed in (
+            ("polarity", ("correct", "keep")),
+            ("normalise", ("record", "beat", "none")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise DataError(
+                    f"BeatConfig: {name}={getattr(self, name)!r} is unknown. Try: one "
+                    f"of {', '.join(allowed)}."
+                )
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of a window."""
+        return round((self.before_s + self.after_s) * self.sample_rate_hz)
+
+    @property
+    def num_before(self) -> int:
+        """Index of the R peak in a window."""
+        return round(self.before_s * self.sample_rate_hz)
+
+    @property
+    def time_s(self) -> Float[np.ndarray, " time"]:
+        """Time of a window's samples from the R peak."""
+        return (np.arange(self.num_samples) - self.num_before) / self.sample_rate_hz
+
+
+def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
+    """All columns of one recording; see `Beats` and `RecordTable`."""
+    name, rate = recording.name, recording.sample_rate_hz
+    shortest = max(SHORTEST_S, config.before_s + config.after_s)
+    if recording.duration_s < shortest:
+        raise SignalError(
+            f"{name}: {recording.duration_s:.2f} s are too short for a beat, which "
+            f"needs {shortest:g} s. Try: leave it out, or cut shorter windows."
+        )
+    if rate < 2 * config.high_hz:
+        raise SignalError(
+            f"{name}: {rate:g} samples a second cannot hold {config.high_hz:g} Hz. "
+            f"Try: high_hz of {rate / 2:g} or less in BeatConfig."
+        )
+    clean = detect.band_pass(recording.signal, rate, config.low_hz, config.high_hz)
+    sharp = detect.band_pass(recording.signal[0], rate, detect.SHARP_HZ, config.high_hz)
+    try:
+        found = detect.detect(
+            recording.signal[0],
+            sharp,
+            rate,
+            second_opinion=config.second_opinion,
+            low_bsqi=config.low_bsqi,
+            snap_s=config.snap_s,
+        )
+    except (ValueError, IndexError, ArithmeticError) as error:
+        raise SignalError(
+            f"{name}: the beat detectors fail on it ({error}). Try: leave it out."
+        ) from error
+    peaks = found.peaks
+    values, keep = windows(clean, peaks, rate, config)
+    num_cut = int((~keep).sum())
+    labels = np.full(len(peaks), recording.label or "", "U1")
+    kinds = np.full(len(peaks), "", "U1")
+    num_unmatched = num_missed = 0
+    if recording.beat_samples is not None:
+        mine, theirs = detect.match(
+            peaks, recording.beat_samples, config.match_s * rate
+        )
+        num_missed = len(recording.beat_samples) - len(theirs)
+        if recording.beat_kinds is not None:
+            true = np.array(recording.beat_kinds, dtype=np.str_)[theirs]
+            kinds = kinds.astype(true.dtype)
+            kinds[mine] = true
+        if recording.beat_labels is not None:
+            labels[mine] = np.array(recording.beat_labels, dtype=np.str_)[theirs]
+            near = np.zeros(len(peaks), bool)
+            near[mine] = True
+            num_unmatched = int((keep & ~near).sum())
+            values = values[near[keep]]
+            keep = keep & near
+    if not keep.any():
+        raise SignalError(
+            f"{name}: none of {len(peaks)} R peaks has a whole window of "
+            f"{config.before_s + config.after_s:g} s in {recording.duration_s:.2f} s. "
+            "Try: leave it out, or cut shorter windows."
+        )
+    rr = np.diff(peaks) / rate
+    before, after = np.append(np.nan, rr), np.append(rr, np.nan)
+    return {
+        "millivolts": values,
+        "r_time_s": (peaks / rate)[keep].astype(np.float32),
+        "rr_before_s": before[keep].astype(np.float32),
+        "rr_after_s": after[keep].astype(np.float32),
+        "label": labels[keep],
+        "kind": kinds[keep],
+        "records_name": np.array([name]),
+        "records_label": np.array([recording.label or ""]),
+        "records_duration_s": np.array([recording.duration_s], np.float32),
+        "records_bsqi": np.array([found.bsqi], np.float32),
+        "records_detector": np.array([found.detector]),
+        "records_polarity": np.array([found.polarity], np.int8),
+        "records_polarity_confidence": np.array([found.confidence], np.float32),
+        "records_rate_bpm": np.array(
+            [60 / np.median(rr) if len(rr) else np.nan], np.float32
+        ),
+        "records_scale_mv": np.median(values.std(-1), axis=0)[None],
+        "records_num_beats": np.array([len(values)], np.int32),
+        "records_num_cut": np.array([num_cut], np.int32),
+        "records_num_unmatched": np.array([num_unmatched], np.int32),
+        "records_num_missed": np.array([num_missed], np.int32),
+    }
+
+
+def windows(
+    signal: Float[np.ndarray, "lead time"],
+    peaks: Int[np.ndarray, " beat"],
+    sample_rate_hz: float,
+    config: BeatConfig,
+) -> tuple[Float32[np.ndarray, "kept lead window"], Bool[np.ndarray, " beat"]]:
+    """Windows around the peaks at `config.sample_rate_hz`.
+
+    The R peak falls exactly on sample `config.num_before`. Between samples a cubic
+    spline is read off; the signal must hold nothing above half of either rate.
+
+    Returns:
+        The windows that lie inside the signal, and which those are.
+    """
+    from scipy.ndimage import map_coordinates, spline_filter1d
+
+    at = peaks[:, None] + config.time_s * sample_rate_hz
+    inside = (at[:, 0] > -1e-6) & (at[:, -1] < signal.shape[1] - 1 + 1e-6)
+    at = at[inside]
+    whole = np.rint(at).astype(np.int64)
+    if np.allclose(at, whole, atol=1e-6):
+        out = signal[:, whole]
+    else:
+        out = np.stack(
+            [
+                map_coordinates(
+                    spline_filter1d(lead, 3, mode="mirror"),
+                    at[None],
+                    order=3,
+                    prefilter=False,
+                    mode="mirror",
+                )
+                for lead in signal
+            ]
+        )
+    return np.ascontiguousarray(out.transpose(1, 0, 2), np.float32), inside
