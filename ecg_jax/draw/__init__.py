@@ -1,0 +1,35 @@
+"""Figures: ECG paper, cells, the tree, strips and charts.
+
+Functions return a `matplotlib.figure.Figure` and touch no global state; `svg` and `png`
+turn it into bytes that are the same each time, `save` writes them.
+
+Colors are those of Okabe and Ito (2008), made darker where lines need it; what a color
+says, a line style, a mark or a word says too.
+"""
+
+from ecg_jax.draw.cells import cell, pair, sides
+from ecg_jax.draw.charts import bars, calibration, frontier, histogram, roc
+from ecg_jax.draw.paper import calibration_mark, ecg_paper, limits_of
+from ecg_jax.draw.render import png, save, svg
+from ecg_jax.draw.strips import strips
+from ecg_jax.draw.tree import TreeNode, tree
+
+__all__ = [
+    "TreeNode",
+    "bars",
+    "calibration",
+    "calibration_mark",
+    "cell",
+    "ecg_paper",
+    "frontier",
+    "histogram",
+    "limits_of",
+    "pair",
+    "png",
+    "roc",
+    "save",
+    "sides",
+    "strips",
+    "svg",
+    "tree",
+]

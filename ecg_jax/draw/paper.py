@@ -1,0 +1,162 @@
+"""ECG paper with its usual proportions.
+
+One large square is 200 ms wide and 0.5 mV high, a small one 40 ms and 0.1 mV: a second
+is 25 mm when a millivolt is 10 mm, whatever the size on the screen.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ecg_jax.sketch import Group, Sketch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAPER, MINOR, MAJOR, INK = "#fffaf7", "#f8e3de", "#edbdb4", "#1c2630"
+PROTOTYPE = "#7a2182"
+UNPROVEN = "#5f6b76"
+SIDE_COLORS = {"normal": "#0069a8", "not normal": "#c8500a"}
+SIDE_MARKS = {"normal": "o", "not normal": "^"}
+LABEL_COLORS = {
+    "N": "#56b4e9",
+    "A": "#cc79a7",
+    "O": "#e69f00",
+    "~": "#9aa3ab",
+    "S": "#009e73",
+    "V": "#d55e00",
+    "F": "#f0e442",
+    "Q": "#c3c9ce",
+}
+LABEL_NAMES = {
+    "N": "normal",
+    "A": "atrial fibrillation",
+    "O": "other rhythm",
+    "~": "too noisy",
+    "S": "supraventricular beat",
+    "V": "ventricular beat",
+    "F": "fusion beat",
+    "Q": "unclassifiable beat",
+    "?": "no label",
+}
+OTHER_LABEL = "#d9dde0"
+ASPECT = 0.4
+
+Limits = tuple[float, float]
+
+
+def ecg_paper(axes: "Axes", time_s: Limits, millivolts: Limits) -> None:
+    """Turn axes into ECG paper between the given seconds and millivolts."""
+    axes.set_xlim(*time_s)
+    axes.set_ylim(*millivolts)
+    axes.set_aspect(ASPECT)
+    axes.set_axis_off()
+    for wide, high, color, width in ((0.04, 0.1, MINOR, 0.4), (0.2, 0.5, MAJOR, 0.6)):
+        ends = [
+            ((at, millivolts[0]), (at, millivolts[1])) for at in _ruled(time_s, wide)
+        ]
+        ends += [((time_s[0], at), (time_s[1], at)) for at in _ruled(millivolts, high)]
+        points = np.array([p for a, b in ends for p in (a, b, (np.nan, np.nan))])
+        points = points.reshape(-1, 2)
+        axes.plot(points[:, 0], points[:, 1], color=color, lw=width, zorder=0)
+
+
+def calibration_mark(axes: "Axes", start_s: float, width_s: float = 0.2) -> None:
+    """Draw the pulse of 1 mV, its feet at 0 mV."""
+    steps = [start_s + share * width_s for share in (0, 0.2, 0.2, 0.8, 0.8, 1)]
+    axes.plot(
+        steps, [0, 0, 1, 1, 0, 0], color=INK, lw=0.8, solid_joinstyle="miter", zorder=4
+    )
+
+
+def limits_of(composites: Sequence[Sketch | Group]) -> Limits:
+    """Millivolts, in whole large squares, that hold the given composites."""
+    low = min([float(s.quantiles.min()) for s in composites], default=0.0)
+    high = max([float(s.quantiles.max()) for s in composites], default=0.0)
+    return squares(low, high)
+
+
+def squares(low: float, high: float) -> Limits:
+    """Widen millivolts to whole large squares, and so that 0 and 1 mV are inside."""
+    low, high = max(min(low, -0.3), -4.0), min(max(high, 1.1), 6.0)
+    return 0.5 * float(np.floor(2 * low)), 0.5 * float(np.ceil(2 * high))
+
+
+def sheet(
+    time_s: Float[np.ndarray, " time"],
+    limits: Limits,
+    *,
+    inches_per_s: float = 2.6,
+    top: float = 0.0,
+    bottom: float = 0.0,
+    copies: int = 1,
+) -> tuple["Figure", list["Axes"]]:
+    """Lay out a figure with sheets of paper side by side, margins in inches.
+
+    Room for the calibration mark is added on the left of the first sheet.
+    """
+    room = 0.12
+    start, stop = float(time_s[0]), float(time_s[-1])
+    spans = [(start - room if n == 0 else start, stop) for n in range(copies)]
+    gap = 0.12
+    width = sum(b - a for a, b in spans) * inches_per_s + gap * (copies - 1)
+    paper = (limits[1] - limits[0]) * ASPECT * inches_per_s
+    figure = new_figure(width, paper + top + bottom)
+    figure.patch.set_facecolor(PAPER)
+    axes, left = [], 0.0
+    for span in spans:
+        wide = (span[1] - span[0]) * inches_per_s
+        size = figure.get_size_inches()
+        box = (left / size[0], bottom / size[1], wide / size[0], paper / size[1])
+        axes.append(figure.add_axes(box))
+        ecg_paper(axes[-1], span, limits)
+        left += wide + gap
+    calibration_mark(axes[0], start - 0.1, 0.08)
+    return figure, axes
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Make a figure, in inches, that no global state knows."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def lines(
+    axes: "Axes",
+    time_s: Float[np.ndarray, " time"],
+    beats: Float[np.ndarray, "beat time"],
+    **style: Any,
+) -> None:
+    """Draw beats over one another, each see-through by itself."""
+    from matplotlib.collections import LineCollection
+
+    points = [np.column_stack([time_s, beat]) for beat in beats]
+    axes.add_collection(LineCollection(points, **style), autolim=False)
+
+
+def halo(axes: "Axes", x: np.ndarray, y: np.ndarray, **style: Any) -> None:
+    """Draw a line on a paper-colored one, so that it stands out from those below."""
+    width, order = style.pop("lw"), style.pop("zorder", 5)
+    axes.plot(x, y, color=PAPER, lw=width + 1.4, alpha=0.85, zorder=order - 0.5)
+    axes.plot(x, y, lw=width, zorder=order, **style)
+
+
+def say(
+    figure: "Figure", x: float, y: float, words: str, *, size: float, **style: Any
+) -> None:
+    """Write words at inches from the left and from the top; `$` has no meaning."""
+    width, height = figure.get_size_inches()
+    style = {"color": INK, "va": "center", "parse_math": False, **style}
+    figure.text(x / width, 1 - y / height, words, fontsize=size, **style)
+
+
+def _ruled(limits: Limits, step: float) -> Float[np.ndarray, " line"]:
+    first, last = np.ceil(limits[0] / step - 1e-6), np.floor(limits[1] / step + 1e-6)
+    return np.arange(first, last + 1) * step

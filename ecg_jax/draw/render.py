@@ -1,0 +1,137 @@
+"""Figures to bytes: SVG and PNG, small, and the same each time."""
+
+import errno
+import io
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecg_jax.errors import DiskFullError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CHART_INK = "#010203"
+FONTS = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
+
+_TOKEN = re.compile(r"[A-Za-z]|-?[\d.]+(?:e-?\d+)?")
+
+
+def svg(figure: "Figure") -> str:
+    """Render a figure as a compact SVG: no ids of its own, no dates, no fonts.
+
+    The ink of a chart is `currentColor`, so that inside a page it takes the page's.
+    """
+    import matplotlib
+
+    out = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ecg_jax"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return _compact(out.getvalue().decode("utf-8"))
+
+
+def png(figure: "Figure", *, dpi: int = 160) -> bytes:
+    """Render a figure as PNG."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None})
+    return out.getvalue()
+
+
+def save(figure: "Figure", path: Path | str) -> Path:
+    """Write a figure to a .svg or .png file: all of it or nothing.
+
+    Raises:
+        ValueError: The suffix is another one.
+        DiskFullError: No space is left.
+    """
+    path = Path(path)
+    if path.suffix == ".svg":
+        return write_bytes(path, svg(figure).encode("utf-8"))
+    if path.suffix == ".png":
+        return write_bytes(path, png(figure))
+    raise ValueError(
+        f"cannot save a figure as {path}\n"
+        f"  why:  the suffix is {path.suffix!r}\n"
+        "  try:  .svg or .png"
+    )
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file under another name beside it, then put it in its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        scratch.write_bytes(content)
+        os.replace(scratch, path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(
+                f"no space left for {path}\n"
+                f"  what: {len(content):,} bytes\n"
+                "  try:  free some space, or another --out"
+            ) from error
+        raise
+    return path
+
+
+def _compact(text: str) -> str:
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r' d="([^"]*)"', lambda m: f' d="{_path(m[1])}"', text)
+    text = re.sub(r"(font(?:-family)?: [^;\"]*?)'DejaVu Sans'[^;\"]*", _font, text)
+    text = text.replace(CHART_INK, "currentColor")
+    text = re.sub(r' xmlns:xlink="[^"]*"', "", text).replace("xlink:href", "href")
+    text = re.sub(r">\s+<(?!/text|/tspan)", "><", text)
+    return re.sub(r"(<g>)+(</g>)+", _empty, text)
+
+
+def _font(found: re.Match[str]) -> str:
+    return found[1] + FONTS
+
+
+def _empty(found: re.Match[str]) -> str:
+    opened, closed = found[0].count("<g>"), found[0].count("</g>")
+    both = min(opened, closed)
+    return "<g>" * (opened - both) + "</g>" * (closed - both)
+
+
+def _path(data: str) -> str:
+    """Write a path in tenths of a point, relative where it is made of lines."""
+    tokens = _TOKEN.findall(data)
+    letters = {token for token in tokens if token.isalpha()}
+    if not letters <= {"M", "L", "z"}:
+        return " ".join(t if t.isalpha() else _tenths(t) for t in tokens)
+    out: list[str] = []
+    here = start = (0, 0)
+    command, at = "", 0
+    while at < len(tokens):
+        if tokens[at].isalpha():
+            command, at = tokens[at], at + 1
+            if command == "z":
+                out.append("z")
+                here = start
+                continue
+        there = (round(10 * float(tokens[at])), round(10 * float(tokens[at + 1])))
+        at += 2
+        step = f"{_number(there[0] - here[0])} {_number(there[1] - here[1])}"
+        if command == "M":
+            out.append("m" + step)
+            start, command = there, "M-"
+        else:
+            out.append(("l" if out[-1] == "z" else " ") + step)
+        here = there
+    return "".join(out).replace(" -", "-")
+
+
+def _tenths(text: str) -> str:
+    return _number(round(10 * float(text)))
+
+
+def _number(tenths: int) -> str:
+    whole, rest = divmod(abs(tenths), 10)
+    text = f"{whole or ''}.{rest}" if rest else f"{whole}"
+    return "-" + text if tenths < 0 else text

@@ -1,0 +1,224 @@
+"""The tree of components, every node a small sketch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecg_jax.draw.cells import draw_cell
+from ecg_jax.draw.paper import (
+    MAJOR,
+    PAPER,
+    SIDE_COLORS,
+    Limits,
+    ecg_paper,
+    limits_of,
+    new_figure,
+    say,
+    squares,
+)
+from ecg_jax.draw.render import CHART_INK
+from ecg_jax.sketch import Sketch, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIDE_WORDS = {
+    "normal": "normal if any of these reaches 0",
+    "not normal": "not normal if any of these falls below 0",
+}
+GAP, WORDS, HEAD = 0.16, 0.34, 0.46
+
+
+@dataclass(frozen=True, eq=False)
+class TreeNode:
+    """What the tree shows of a component.
+
+    Attributes:
+        id: A number that children refer to.
+        parent: Number of the node above; `None` for the root.
+        name: Short, such as "P3".
+        side: "normal" or "not normal"; `None` for the root.
+        sketch: Of the node's cell; `None` where no beat falls.
+        caption: One short line below the name.
+        href: Where a click leads: a fragment such as "#P3".
+    """
+
+    id: int
+    parent: int | None
+    name: str
+    side: str | None
+    sketch: Sketch | None
+    caption: str = ""
+    href: str | None = None
+
+
+def tree(
+    nodes: Sequence[TreeNode], *, max_columns: int = 12, max_below: int = 3
+) -> "Figure":
+    """Draw root, sides, prototypes, and below each prototype what it is made of.
+
+    Args:
+        nodes: The root and its descendants, in any order.
+        max_columns: Prototypes to draw, those with most beats first; the sides share
+            them, and the rest is counted.
+        max_below: Deeper components to draw below each prototype.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: There is not exactly one root.
+    """
+    roots = [node for node in nodes if node.parent is None]
+    if len(roots) != 1:
+        raise ValueError(
+            f"tree: {len(roots)} nodes have no parent\n"
+            "  why:  a tree has exactly one root\n"
+            "  try:  give every other node the id of its parent"
+        )
+    root = roots[0]
+    children: dict[int, list[TreeNode]] = {}
+    for node in sorted(nodes, key=lambda node: -_beats(node)):
+        if node.parent is not None:
+            children.setdefault(node.parent, []).append(node)
+    firsts = children.get(root.id, [])
+    groups = [(s, [n for n in firsts if n.side == s]) for s in SIDE_COLORS]
+    groups = [(side, group) for side, group in groups if group]
+    per_side = max(1, max_columns // max(1, len(groups)))
+    spare = max_columns - sum(min(len(group), per_side) for _, group in groups)
+    columns = [(side, group[: per_side + max(spare, 0)]) for side, group in groups]
+    below = {n.id: _descend(n, children) for _, group in columns for n in group}
+    deepest = max((min(len(b), max_below) for b in below.values()), default=0)
+
+    sketches = [n.sketch for n in nodes if n.sketch is not None]
+    limits = _limits(sketches)
+    wide, high = _thumbnail(sketches, limits)
+    step = wide + GAP
+    count = sum(len(group) for _, group in columns)
+    width = max(count * step + GAP * (len(columns) + 1), 3.2)
+    row = high + WORDS
+    top = high + 0.3
+    figure = new_figure(width, top + 2 * HEAD + (deepest + 1) * row + 0.2)
+    canvas = figure.add_axes((0, 0, 1, 1))
+    canvas.set_axis_off()
+    canvas.set_xlim(0, width)
+    canvas.set_ylim(figure.get_figheight(), 0)
+
+    def join(x: list[float], y: list[float], color: str) -> None:
+        canvas.plot(x, y, color=color, lw=1.1, solid_joinstyle="round", zorder=0)
+
+    def place(node: TreeNode, x: float, y: float, size: float = 1.0) -> None:
+        _place(figure, node, x, y, (wide * size, high * size), limits)
+
+    left = GAP
+    place(root, width / 2 - wide / 2, 0.22)
+    for side, group in columns:
+        color = SIDE_COLORS[side]
+        middle = left + (len(group) * step - GAP) / 2
+        y = top + 0.08
+        knee = y + 0.1
+        drop = [top, knee, knee, y + HEAD - 0.09]
+        join([width / 2, width / 2, middle, middle], drop, color)
+        total = dict(groups)[side]
+        more = len(total) - len(group)
+        words = SIDE_WORDS[side] + (f" (and {more} more)" if more else "")
+        _label(figure, middle, y + HEAD, words, color)
+        bus = y + HEAD + 0.16
+        join([middle, middle], [y + HEAD + 0.08, bus], color)
+        for node in group:
+            x = left
+            at = y + 2 * HEAD
+            join([middle, x + wide / 2, x + wide / 2], [bus, bus, at - 0.15], color)
+            place(node, x, at)
+            deeper = below[node.id]
+            for rank, child in enumerate(deeper[:max_below]):
+                under = at + (rank + 1) * row
+                spine = x - 0.07
+                from_y = at + high / 2 + rank * row
+                join(
+                    [x, spine, spine, x + 0.1 * wide],
+                    [from_y, from_y, under + high / 2, under + high / 2],
+                    color,
+                )
+                place(child, x + 0.1 * wide, under, 0.9)
+            hidden = len(deeper) - max_below
+            if hidden > 0:
+                y_more = at + (max_below + 1) * row - 0.02
+                say(figure, x + 0.1 * wide, y_more, f"and {hidden} deeper", size=5.5)
+            left += step
+        left += GAP
+    return figure
+
+
+def _place(
+    figure: "Figure",
+    node: TreeNode,
+    x: float,
+    y: float,
+    size: tuple[float, float],
+    limits: Limits,
+) -> None:
+    width, height = figure.get_size_inches()
+    wide, high = size
+    color = SIDE_COLORS.get(node.side or "", CHART_INK)
+    style = {"parse_math": False, "url": node.href}
+    words = node.name
+    if node.sketch is not None:
+        words += f"  {node.sketch.num_beats:,}"
+    say(figure, x, y - 0.075, words, size=6.8, weight="bold", color=color, **style)
+    if node.sketch is None:
+        say(figure, x, y + high / 2, "no beats", size=6, color=CHART_INK)
+        return
+    box = (x / width, 1 - (y + high) / height, wide / width, high / height)
+    axes = figure.add_axes(box)
+    time = node.sketch.time_s
+    axes.patch.set_url(node.href)
+    ecg_paper(axes, (float(time[0]), float(time[-1])), limits)
+    _paper_behind(axes)
+    draw_cell(axes, node.sketch, side=node.side, max_points=0, marks=False, scale=0.8)
+    top = sorted(node.sketch.label_share.items(), key=lambda item: -item[1])[:2]
+    caption = node.caption or " ".join(f"{k} {percent(v)}" for k, v in top)
+    say(figure, x, y + high + 0.075, caption, size=5.6, color=CHART_INK)
+
+
+def _paper_behind(axes: "Axes") -> None:
+    from matplotlib.patches import Rectangle
+
+    style = {"fc": PAPER, "ec": MAJOR, "lw": 0.8, "zorder": -1}
+    patch = Rectangle((0, 0), 1, 1, transform=axes.transAxes, **style)
+    patch.set_url(axes.patch.get_url())
+    axes.add_patch(patch)
+
+
+def _label(figure: "Figure", x: float, y: float, words: str, color: str) -> None:
+    style = {"ha": "center", "weight": "bold", "color": color}
+    say(figure, x, y, words, size=7, **style)
+
+
+def _thumbnail(sketches: Sequence[Sketch], limits: Limits) -> tuple[float, float]:
+    span = max((float(s.time_s[-1] - s.time_s[0]) for s in sketches), default=0.65)
+    wide = float(np.clip(1.2 * span, 0.78, 2.4))
+    return wide, wide / span * 0.4 * (limits[1] - limits[0])
+
+
+def _limits(sketches: Sequence[Sketch]) -> Limits:
+    """Millivolts that hold nine cells of ten; the tallest are cut."""
+    if not sketches:
+        return limits_of([])
+    low = np.quantile([s.quantiles[1:3].min() for s in sketches], 0.05)
+    high = np.quantile([s.quantiles[1:3].max() for s in sketches], 0.95)
+    return squares(float(low), float(high))
+
+
+def _beats(node: TreeNode) -> int:
+    return 0 if node.sketch is None else node.sketch.num_beats
+
+
+def _descend(node: TreeNode, children: dict[int, list[TreeNode]]) -> list[TreeNode]:
+    out = []
+    for child in children.get(node.id, []):
+        out += [child, *_descend(child, children)]
+    return out

@@ -1,0 +1,163 @@
+import re
+import sys
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from ecg_jax import draw
+from ecg_jax.draw.paper import squares
+from ecg_jax.draw.render import _path
+from ecg_jax.sketch import composite
+
+RATE, BEFORE = 100.0, 0.25
+TIME = np.arange(65) / RATE - BEFORE
+NASTY = '<script>alert("$x$")</script> $\\frac$ &'
+
+
+def sketch(num=40, seed=0, t=0.3):
+    rng = np.random.default_rng(seed)
+    beat = np.exp(-0.5 * (TIME / 0.015) ** 2)
+    beat = beat + t * np.exp(-0.5 * ((TIME - 0.24) / 0.04) ** 2)
+    beats = beat + rng.normal(0, 0.03, (num, 1, 65))
+    margin = rng.normal(0.5, 1, num)
+    label = np.array(list("NOA~"))[rng.integers(0, 4, num)]
+    record = np.arange(num) % 9
+    return composite(beats, record, label, margin, sample_rate_hz=RATE, before_s=BEFORE)
+
+
+def nodes(per_side=3, deeper=2):
+    out = [draw.TreeNode(0, None, "f", None, sketch())]
+    for side, letter in (("normal", "P"), ("not normal", "Q")):
+        for n in range(per_side):
+            top = len(out)
+            name = f"{letter}{n + 1}"
+            out.append(draw.TreeNode(top, 0, name, side, sketch(), href=f"#{name}"))
+            for m in range(deeper):
+                under = f"{name}.{m + 1}"
+                out.append(draw.TreeNode(len(out), top, under, side, sketch(seed=m)))
+    return out
+
+
+def figures():
+    signal = np.tile(np.interp(np.arange(240) / 300, TIME + 0.25, TIME), 20)
+    some = sketch()
+    curve = np.linspace(0, 1, 500)
+    return {
+        "cell": draw.cell(some, side="normal", prototype=some.median[0], title="P3"),
+        "sides": draw.sides(some),
+        "pair": draw.pair(some.samples[:3, 0], some.median[0], TIME, side="normal"),
+        "alone": draw.pair(some.samples[:3, 0], None, TIME),
+        "tree": draw.tree(nodes()),
+        "strips": draw.strips(
+            signal, 300.0, [0.3, 1.1], ["normal", "not normal"], ["P1", None]
+        ),
+        "roc": draw.roc(
+            {"beats": (curve, curve**0.3)}, operating={"beats": (0.2, 0.6)}
+        ),
+        "calibration": draw.calibration(curve[::50], curve[::50], np.arange(10)),
+        "frontier": draw.frontier({"normal": [(0.9, 0.98, 36), (0.8, 0.99, 36)]}),
+        "histogram": draw.histogram(np.array([1.0, 2, np.nan]), x_label="seconds"),
+        "bars": draw.bars({"N": 3, "A": 1}, x_label="recordings"),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(figures()))
+def test_svg_is_small_valid_and_the_same_each_time(name):
+    text = draw.svg(figures()[name])
+    assert text == draw.svg(figures()[name])
+    ET.fromstring(text)
+    assert "<metadata" not in text and "DejaVu" not in text and "<!--" not in text
+    assert len(text) < 120_000
+    assert not re.search(r'(?:href|src|url)[=(]"?https?:', text)
+
+
+def test_png_is_the_same_each_time():
+    first = draw.png(draw.cell(sketch(), title="P1"))
+    assert first.startswith(b"\x89PNG")
+    assert first == draw.png(draw.cell(sketch(), title="P1"))
+
+
+def test_pyplot_is_not_touched():
+    draw.svg(draw.cell(sketch()))
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_paper_has_the_proportions_of_25_mm_a_second_and_10_mm_a_millivolt():
+    figure = draw.cell(sketch(), title="P1")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    box = axes.get_window_extent()
+    seconds = box.width / np.ptp(axes.get_xlim())
+    millivolts = box.height / np.ptp(axes.get_ylim())
+    assert millivolts / seconds == pytest.approx(0.4, rel=1e-6)
+    assert axes.get_xlim()[1] == pytest.approx(TIME[-1])
+
+
+def test_limits_are_whole_squares_around_0_and_1_mv():
+    assert squares(0.0, 0.2) == (-0.5, 1.5)
+    assert squares(-1.2, 2.3) == (-1.5, 2.5)
+    assert squares(-90, 90) == (-4.0, 6.0)
+    low, high = draw.limits_of([sketch()])
+    assert low <= sketch().quantiles.min() and high >= sketch().quantiles.max()
+
+
+def test_counts_and_labels_are_in_the_figure():
+    text = draw.svg(draw.cell(sketch(), title="P3"))
+    assert "40 beats, 9 recordings" in text
+    assert "N " in text
+    assert "normal: " in draw.svg(draw.sides(sketch()))
+
+
+def test_names_have_no_power():
+    text = draw.svg(draw.cell(sketch(), title=NASTY))
+    assert "<script" not in text and "&lt;script" in text
+    node = [draw.TreeNode(0, None, NASTY, None, sketch(), caption=NASTY)]
+    assert "<script" not in draw.svg(draw.tree(node))
+    strips = draw.strips(TIME, RATE, [0.3], ["normal"], [NASTY])
+    assert "<script" not in draw.svg(strips)
+    assert "<script" not in draw.svg(draw.roc({NASTY: (TIME, TIME)}))
+    assert "<script" not in draw.svg(draw.bars({NASTY: 1}, x_label="x"))
+
+
+def test_tree_links_counts_what_it_leaves_out_and_wants_one_root():
+    text = draw.svg(draw.tree(nodes(per_side=5, deeper=5), max_columns=4, max_below=2))
+    assert 'href="#P1"' in text
+    assert "(and 3 more)" in text and "and 3 deeper" in text
+    empty = [*nodes(), draw.TreeNode(99, 0, "P9", "normal", None)]
+    assert "no beats" in draw.svg(draw.tree(empty))
+    with pytest.raises(ValueError, match="2 nodes have no parent"):
+        draw.tree([*nodes(), draw.TreeNode(99, None, "f", None, None)])
+
+
+def test_strips_mark_answers_and_what_is_not_proven():
+    text = draw.svg(figures()["strips"])
+    assert ">P1<" in text and ">?<" in text
+    rows = draw.strips(np.zeros(300 * 100), 300.0, [], [], [], max_rows=3)
+    assert draw.svg(rows).count(" s</text>") == 3
+    flat = draw.strips(np.full(300, np.nan), 300.0, [], [], [])
+    assert "0 s" in draw.svg(flat)
+
+
+def test_beats_in_a_figure_are_bounded():
+    wide = np.random.default_rng(0).normal(size=(60, 1, 400))
+    many = composite(
+        wide, np.arange(60), ["N"] * 60, np.ones(60), sample_rate_hz=100, before_s=2
+    )
+    assert len(draw.svg(draw.cell(many))) < 60_000
+
+
+def test_paths_are_written_relative():
+    assert (
+        _path("M 1 2 \nL 3.04 4 \nL 3 1 \nz\nM 5 5 \nL 6 6 ") == "m1 2 2 2 0-3zm4 3 1 1"
+    )
+    assert _path("M 0 0 C 1.26 2 3 4 5 6") == "M 0 0 C 1.3 2 3 4 5 6"
+
+
+def test_save(tmp_path):
+    figure = draw.cell(sketch())
+    assert draw.save(figure, tmp_path / "a" / "cell.svg").read_text()[:4] == "<svg"
+    assert draw.save(figure, tmp_path / "cell.png").read_bytes()[1:4] == b"PNG"
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["cell.svg"]
+    with pytest.raises(ValueError, match=r"the suffix is '.pdf'\n  try:  .svg or .png"):
+        draw.save(figure, tmp_path / "cell.pdf")
