@@ -4,8 +4,10 @@ Sub-programs sit under different names in different primitives and are open or
 closed jaxprs depending on the JAX version; nothing outside this module knows.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +21,8 @@ Literal = core.Literal
 Primitive = core.Primitive
 JaxprEqn = core.JaxprEqn
 
+_FRAME = re.compile(r"^(.*?):(\d+)(?::\d+)? \(", re.MULTILINE)
+_JAX_ROOT = str(Path(jax.__file__).parent)
 _BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr")
 _CALLS = frozenset(
     {
@@ -80,11 +84,32 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
-def source_line(eqn: JaxprEqn) -> str:
-    """`file.py:line` of the user's code that made an equation, as far as known."""
-    place = source_info_util.summarize(eqn.source_info).split(" ")[0]
-    parts = place.rsplit("/", 1)[-1].split(":")
-    return ":".join(parts[:2]) if len(parts) > 1 else "an unknown line"
+def source_line(traceback: Any) -> str:
+    """`file.py:line` of the user's code behind a traceback, as far as known.
+
+    The innermost frame that is in no installed package; else the innermost one.
+    """
+    info = source_info_util.new_source_info().replace(traceback=traceback)
+    frames = _FRAME.findall(source_info_util.summarize(info, num_frames=1000))
+    if not frames:
+        return "an unknown line"
+    innermost_first = frames[::-1]
+    users = [frame for frame in innermost_first if "site-packages" not in frame[0]]
+    file, line = (users or innermost_first)[0]
+    return f"{Path(file).name}:{line}"
+
+
+def caller_of(eqn: JaxprEqn, caller: Any) -> Any:
+    """The line that the body of a call counts as made at; None: its own lines.
+
+    JAX caches the bodies of its own functions, and with them the line of the first
+    call: what `jax.nn.relu` is made of was made where `jax.nn.relu` was called.
+    """
+    body = call_body(eqn)
+    assert body is not None
+    info = getattr(body[0], "debug_info", None)
+    file = getattr(info, "func_filename", None)
+    return None if file and not file.startswith(_JAX_ROOT) else caller
 
 
 def user_source(traceback: Any) -> AbstractContextManager[None]:
@@ -127,7 +152,7 @@ def first_difference(one: tuple[Any, Any], two: tuple[Any, Any]) -> str:
     for eqn, twin in zip(jaxpr.eqns, other.eqns, strict=True):
         difference = _equation_difference(eqn, twin, names)
         if difference:
-            return f"{difference} at {source_line(eqn)}"
+            return f"{difference} at {source_line(eqn.source_info.traceback)}"
         names.update(zip(eqn.outvars, twin.outvars, strict=True))
     same = all(map(lambda a, b: _same_atom(a, b, names), jaxpr.outvars, other.outvars))
     return "" if same else "the outputs"

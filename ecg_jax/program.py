@@ -8,6 +8,7 @@ evaluated with the very primitives it was traced from, so a program *is* the fun
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -16,13 +17,8 @@ import numpy as np
 from jax import tree_util
 
 from ecg_jax import _jax
-from ecg_jax.errors import (
-    DTypeError,
-    ExampleError,
-    NonFiniteError,
-    NotPureError,
-    NotScalarError,
-)
+from ecg_jax.checks import check_dtype, check_output, check_purity, check_weights
+from ecg_jax.errors import ExampleError
 from ecg_jax.maxmin import Gate
 
 
@@ -93,6 +89,12 @@ class Program:
     constants: dict[int, Any]
     avals: Sequence[jax.ShapeDtypeStruct]
     in_tree: Any
+
+    @cached_property
+    def live(self) -> frozenset[int]:
+        """The values that see the input."""
+        seen = (n for e in self.equations if e.role is not None for n in e.outputs)
+        return frozenset((*self.inputs, *seen))
 
     @property
     def gates(self) -> tuple[Equation, ...]:
@@ -166,16 +168,16 @@ def trace(fn: Callable[[Any], Any], example: Any, rules: Rules) -> Program:
     """
     leaves, in_tree = tree_util.tree_flatten(example)
     for leaf in leaves:
-        _check_dtype(jnp.result_type(leaf), "the example")
+        check_dtype(jnp.result_type(leaf), "the example")
     avals = [jax.ShapeDtypeStruct(np.shape(v), jnp.result_type(v)) for v in leaves]
 
     def flat(*args: Any) -> Any:
         return fn(tree_util.tree_unflatten(in_tree, args))
 
     jaxpr, consts, out = _jax.trace(lambda *args: flat(*args), *avals)
-    _check_output(out)
-    _check_purity(jaxpr, consts, _jax.trace(lambda *args: flat(*args), *avals)[:2])
-    _check_weights(jaxpr, consts)
+    check_output(out)
+    check_purity(jaxpr, consts, _jax.trace(lambda *args: flat(*args), *avals)[:2])
+    check_weights(jaxpr, consts)
 
     builder = _Builder(rules)
     inputs = tuple(builder.fresh(aval, live=True) for aval in avals)
@@ -254,8 +256,13 @@ class _Builder:
         return self._values[number]
 
     def inline(
-        self, jaxpr: Any, consts: Sequence[Any], inputs: Sequence[int]
+        self,
+        jaxpr: Any,
+        consts: Sequence[Any],
+        inputs: Sequence[int],
+        caller: Any = None,
     ) -> list[int]:
+        """Adds a jaxpr's equations; `caller` is the line they all count as made at."""
         env = dict(zip(jaxpr.invars, inputs, strict=True))
         env.update(zip(jaxpr.constvars, map(self.given, consts), strict=True))
 
@@ -265,37 +272,42 @@ class _Builder:
             return env[atom]
 
         for eqn in jaxpr.eqns:
-            outs = self.apply(eqn, tuple(read(v) for v in eqn.invars))
+            outs = self.apply(eqn, tuple(read(v) for v in eqn.invars), caller)
             env.update(zip(eqn.outvars, outs, strict=True))
         return [read(v) for v in jaxpr.outvars]
 
-    def apply(self, eqn: Any, inputs: tuple[int, ...]) -> Sequence[int]:
+    def apply(
+        self, eqn: Any, inputs: tuple[int, ...], caller: Any = None
+    ) -> Sequence[int]:
+        caller = caller or eqn.source_info.traceback
         application = Application(eqn.primitive, eqn.params, inputs, self)
         live = any(application.live)
         body = _jax.call_body(eqn)
         if body is not None:
             rule = named_rule(self.rules, eqn) if live else None
             if rule is None:
-                return self.inline(*body, inputs)
+                return self.inline(*body, inputs, _jax.caller_of(eqn, caller))
         else:
             rule = self.rules.get(eqn.primitive, _no_rule)
         key = ("equation", eqn.primitive, _frozen(eqn.params), inputs)
         if key in self._numbers:
             return self._numbers[key]
         role = rule(application) if live and rule is not None else None
-        outs = self.place(eqn, inputs, role)
+        outs = self.place(eqn, inputs, role, caller)
         self._numbers[key] = tuple(outs)
         return outs
 
-    def place(self, eqn: Any, inputs: tuple[int, ...], role: Role | None) -> list[int]:
+    def place(
+        self, eqn: Any, inputs: tuple[int, ...], role: Role | None, caller: Any
+    ) -> list[int]:
         if isinstance(role, Same):
             return [inputs[role.index]]
         if isinstance(role, Known):
             return [self.given(role.value)]
         if isinstance(role, Rewrite):
-            with _jax.user_source(eqn.source_info.traceback):
+            with _jax.user_source(caller):
                 jaxpr, consts, _ = _jax.trace(role.fn, *(self.avals[n] for n in inputs))
-            return self.inline(jaxpr, consts, inputs)
+            return self.inline(jaxpr, consts, inputs, caller)
         outs = [self.fresh(v.aval, live=role is not None) for v in eqn.outvars]
         equation = Equation(
             primitive=eqn.primitive,
@@ -303,8 +315,8 @@ class _Builder:
             inputs=inputs,
             outputs=tuple(outs),
             role=role,
-            source=_jax.source_line(eqn),
-            traceback=eqn.source_info.traceback,
+            source=_jax.source_line(caller),
+            traceback=caller,
         )
         self.equations.append(equation)
         self.definitions.update(dict.fromkeys(outs, equation))
@@ -351,56 +363,3 @@ def _frozen(params: dict[str, Any]) -> Any:
     except TypeError:
         return object()
     return key
-
-
-def _check_dtype(dtype: Any, what: str) -> None:
-    if dtype not in (jnp.float32, jnp.float64):
-        raise DTypeError(
-            f"{what} is {dtype}; factoring is exact for float32 and float64 only.\n"
-            "  try: cast the input, jnp.asarray(x, jnp.float32), and keep the network "
-            "in that dtype."
-        )
-
-
-def _check_output(out: Any) -> None:
-    leaves = tree_util.tree_leaves(out)
-    if len(leaves) != 1 or leaves[0].shape != ():
-        shapes = [leaf.shape for leaf in leaves]
-        raise NotScalarError(
-            f"the function returns shapes {shapes}, not one scalar.\n"
-            "  try: a margin, e.g. ecg_jax.margin(logits_fn, k), and one example, "
-            "not a batch."
-        )
-    _check_dtype(leaves[0].dtype, "the output")
-
-
-def _check_purity(jaxpr: Any, consts: Sequence[Any], again: Any) -> None:
-    if jaxpr.effects:
-        raise NotPureError(
-            f"the function has side effects: {sorted(map(str, jaxpr.effects))}.\n"
-            "  try: remove prints, callbacks and mutable references from it."
-        )
-    difference = _jax.first_difference((jaxpr, consts), again)
-    if difference:
-        raise NotPureError(
-            f"two traces of the function differ: {difference}.\n"
-            "  try: remove Python state and NumPy randomness from it; pass keys and "
-            "weights as constants."
-        )
-
-
-def _check_weights(jaxpr: Any, consts: Sequence[Any]) -> None:
-    for var, value in zip(jaxpr.constvars, consts, strict=True):
-        if not _jax.is_concrete(value) or not jnp.issubdtype(
-            jnp.result_type(value), jnp.floating
-        ):
-            continue
-        bad = int(np.isnan(np.asarray(value)).sum())
-        if bad:
-            user = next((e for e in jaxpr.eqns if var in e.invars), None)
-            place = _jax.source_line(user) if user is not None else "an unknown line"
-            raise NonFiniteError(
-                f"{bad} of the {np.size(value)} entries of a weight of shape "
-                f"{np.shape(value)}, used at {place}, are NaN.\n"
-                "  try: check the training, or the file the weights came from."
-            )

@@ -1,0 +1,68 @@
+"""What `trace` demands of a function: a pure map of floats to one real scalar."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+
+from ecg_jax import _jax
+from ecg_jax.errors import DTypeError, NonFiniteError, NotPureError, NotScalarError
+
+
+def check_dtype(dtype: Any, what: str) -> None:
+    """Only float32 and float64 are exact."""
+    if dtype not in (jnp.float32, jnp.float64):
+        raise DTypeError(
+            f"{what} is {dtype}; factoring is exact for float32 and float64 only.\n"
+            "  try: cast the input, jnp.asarray(x, jnp.float32), and keep the network "
+            "in that dtype."
+        )
+
+
+def check_output(out: Any) -> None:
+    """One real scalar comes out."""
+    leaves = tree_util.tree_leaves(out)
+    if len(leaves) != 1 or leaves[0].shape != ():
+        shapes = [leaf.shape for leaf in leaves]
+        raise NotScalarError(
+            f"the function returns shapes {shapes}, not one scalar.\n"
+            "  try: a margin, e.g. ecg_jax.margin(logits_fn, k), and one example, "
+            "not a batch."
+        )
+    check_dtype(leaves[0].dtype, "the output")
+
+
+def check_purity(jaxpr: Any, consts: Sequence[Any], again: Any) -> None:
+    """No side effects, and a second trace is the same."""
+    if jaxpr.effects:
+        raise NotPureError(
+            f"the function has side effects: {sorted(map(str, jaxpr.effects))}.\n"
+            "  try: remove prints, callbacks and mutable references from it."
+        )
+    difference = _jax.first_difference((jaxpr, consts), again)
+    if difference:
+        raise NotPureError(
+            f"two traces of the function differ: {difference}.\n"
+            "  try: remove Python state and NumPy randomness from it; pass keys and "
+            "weights as constants."
+        )
+
+
+def check_weights(jaxpr: Any, consts: Sequence[Any]) -> None:
+    """No constant of the program is NaN."""
+    for var, value in zip(jaxpr.constvars, consts, strict=True):
+        if not _jax.is_concrete(value) or not jnp.issubdtype(
+            jnp.result_type(value), jnp.floating
+        ):
+            continue
+        bad = int(np.isnan(np.asarray(value)).sum())
+        if bad:
+            user = next((e for e in jaxpr.eqns if var in e.invars), None)
+            place = _jax.source_line(user and user.source_info.traceback)
+            raise NonFiniteError(
+                f"{bad} of the {np.size(value)} entries of a weight of shape "
+                f"{np.shape(value)}, used at {place}, are NaN.\n"
+                "  try: check the training, or the file the weights came from."
+            )
