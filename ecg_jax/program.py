@@ -89,6 +89,7 @@ class Program:
     constants: dict[int, Any]
     avals: Sequence[jax.ShapeDtypeStruct]
     in_tree: Any
+    rules: Rules = field(repr=False)
 
     @cached_property
     def live(self) -> frozenset[int]:
@@ -130,6 +131,30 @@ class Program:
         run(self.equations, env, gate)
         return env[self.output]
 
+    def widen(self) -> "Program":
+        """The same program in float64, traced again so that the rules see it wide.
+
+        Constants are evaluated in their own dtype first: both programs share them.
+        Evaluate it under `jax.enable_x64(True)`.
+        """
+        env = dict(self.constants)
+        run([eqn for eqn in self.equations if eqn.role is None], env)
+        env = {number: _widened(value) for number, value in env.items()}
+        live = [eqn for eqn in self.equations if eqn.role is not None]
+
+        def wide(x: Any) -> Any:
+            values = {**env, **dict(zip(self.inputs, self.check_input(x), strict=True))}
+            for eqn in live:
+                with _jax.user_source(eqn.traceback):
+                    outs = _apply_wide(eqn, [values[n] for n in eqn.inputs], self.rules)
+                values.update(zip(eqn.outputs, outs, strict=True))
+            return values[self.output]
+
+        shapes = [self.avals[number].shape for number in self.inputs]
+        example = [jax.ShapeDtypeStruct(shape, np.float64) for shape in shapes]
+        with jax.enable_x64(True):
+            return trace(wide, self.in_tree.unflatten(example), self.rules)
+
 
 GateHook = Callable[[Equation, tuple[Any, ...]], Any]
 
@@ -146,6 +171,25 @@ def run(
                 out = gate(eqn, eqn.role.live(args))
             outs = _jax.bind(eqn.primitive, eqn.params, args) if out is None else [out]
         env.update(zip(eqn.outputs, outs, strict=True))
+
+
+def _widened(value: Any) -> Any:
+    floating = jnp.issubdtype(jnp.result_type(value), jnp.floating)
+    return np.asarray(value, np.float64) if floating else value
+
+
+def _apply_wide(eqn: Equation, args: Sequence[Any], rules: Rules) -> list[Any]:
+    """Applies an equation to float64 operands; a named call stays that call."""
+    if _jax.call_body(eqn) is not None:
+        name = _jax.call_name(eqn)
+        return [next(k for k in rules if getattr(k, "__name__", "") == name)(*args)]
+    params = dict(eqn.params)
+    for key in ("preferred_element_type", "new_dtype", "dtype"):
+        if params.get(key) is not None and jnp.issubdtype(params[key], jnp.floating):
+            params[key] = np.dtype(np.float64)
+    if "precision" in params:
+        params["precision"] = None
+    return _jax.bind(eqn.primitive, params, args)
 
 
 def trace(fn: Callable[[Any], Any], example: Any, rules: Rules) -> Program:
@@ -334,7 +378,13 @@ class _Builder:
         values = {**self._values, **self.constants}
         constants = {n: v for n, v in values.items() if n in needed}
         return Program(
-            inputs, output, tuple(reversed(kept)), constants, self.avals, in_tree
+            inputs=inputs,
+            output=output,
+            equations=tuple(reversed(kept)),
+            constants=constants,
+            avals=self.avals,
+            in_tree=in_tree,
+            rules=self.rules,
         )
 
 
