@@ -3,17 +3,18 @@
 The rule is a stated one, on purpose simple, so that a number can be checked by eye.
 Measured on the median beats of the 22 MIT-BIH DS1 recordings (MLII, 0.5-40 Hz,
 100 Hz): sinus beats 58 to 120 ms, median 78; bundle branch blocks 69 to 170 ms, median
-131; ventricular beats 76 to 214 ms, median 143, two of them without an edge. So the
-words narrow and wide leave a gap, and no width is better than 60 ms.
+131; ventricular beats 76 to 214 ms, median 143. Narrow is said of 15 of 18 sinus
+rhythms and 2 of 18 others, wide of none and 11. No width is better than 60 ms.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-SLOPE_SHARE = 0.08
+SLOPE_SHARES = (0.08, 0.16)
 QUIET_S = 0.020
 SEARCH_S = 0.100
 LONGEST_S = 0.240
@@ -27,9 +28,9 @@ WIDE_MS = 130.0
 MEASUREMENT_RULE = (
     "Measured on the median beat, interpolated to 1 ms. QRS: from the steepest slopes "
     "within 100 ms of the R peak outwards, until the slope stays below 8% of its "
-    "maximum for 20 ms; called narrow up to 100 ms and wide from 130 ms. Zero level: "
-    "median of the 20 ms before the QRS. R: the largest deflection inside the QRS. ST: "
-    "60 ms after the end of the QRS. T: the largest turning point from 80 ms after "
+    "maximum for 20 ms (16% if that is nowhere within 240 ms); called narrow up to "
+    "100 ms and wide from 130 ms. Zero level: median of the 20 ms before the QRS. R: "
+    "the largest deflection inside the QRS. ST: 60 ms after the end of the QRS. T: the largest turning point from 80 ms after "
     "the QRS; flat below 0.05 mV. P: the largest deflection 40 to 200 ms before the "
     "QRS, a number only. Onsets are uncertain by up to 60 ms, a P wave "
     "cannot be shown to be absent, and a band-pass from 0.5 Hz shifts the ST level."
@@ -93,12 +94,25 @@ def measure(
         return Morphology()
     steepest = slope[near].max()
     steep = np.flatnonzero(near & (slope >= 0.5 * steepest))
-    quiet = slope < SLOPE_SHARE * steepest
     run = round(QUIET_S / step)
-    first = _edge(quiet, steep[0], -1, run)
-    last = _edge(quiet, steep[-1], +1, run)
-    if first is None or last is None or time[last] - time[first] > LONGEST_S:
-        return Morphology()
+    for share in SLOPE_SHARES:
+        quiet = slope < share * steepest
+        first = _edge(quiet, steep[0], -1, run)
+        last = _edge(quiet, steep[-1], +1, run)
+        if first is None or last is None or time[last] - time[first] > LONGEST_S:
+            continue
+        return _amplitudes(spline, time, value, first, last)
+    return Morphology()
+
+
+def _amplitudes(
+    spline: Callable[[float], Any],
+    time: Float[np.ndarray, " ms"],
+    value: Float[np.ndarray, " ms"],
+    first: int,
+    last: int,
+) -> Morphology:
+    run, step = round(QUIET_S * 1000), 0.001
     zero = float(np.median(value[max(first - run, 0) : first + 1]))
     inside = value[first : last + 1] - zero
     r_mv = float(inside[np.argmax(np.abs(inside))])

@@ -4,6 +4,9 @@ import errno
 import io
 import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 CHART_INK = "#010203"
 FONTS = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _TOKEN = re.compile(r"[A-Za-z]|-?[\d.]+(?:e-?\d+)?")
 
 
@@ -26,7 +30,8 @@ def svg(figure: "Figure") -> str:
     import matplotlib
 
     out = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ecg_jax"}):
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "ecg_jax"}
+    with matplotlib.rc_context(settings), _any_letter():
         figure.savefig(out, format="svg", metadata={"Date": None})
     return _compact(out.getvalue().decode("utf-8"))
 
@@ -34,7 +39,8 @@ def svg(figure: "Figure") -> str:
 def png(figure: "Figure", *, dpi: int = 160) -> bytes:
     """Render a figure as PNG."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None})
+    with _any_letter():
+        figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None})
     return out.getvalue()
 
 
@@ -76,8 +82,16 @@ def write_bytes(path: Path, content: bytes) -> Path:
     return path
 
 
+@contextmanager
+def _any_letter() -> Iterator[None]:
+    """A name may hold letters that the font lacks: the browser has them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
 def _compact(text: str) -> str:
-    text = text[text.index("<svg") :]
+    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text[text.index("<svg") :])
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)

@@ -1,0 +1,31 @@
+"""The report: one HTML page for a run, one for a recording; both open offline."""
+
+from ecg_jax.report.data import (
+    Component,
+    DataFacts,
+    Disagreement,
+    EquationFacts,
+    ExplainData,
+    ExplainedBeat,
+    Figure,
+    NetworkFacts,
+    ReportData,
+)
+from ecg_jax.report.explanation import build_explanation, write_explanation
+from ecg_jax.report.page import build, write_report
+
+__all__ = [
+    "Component",
+    "DataFacts",
+    "Disagreement",
+    "EquationFacts",
+    "ExplainData",
+    "ExplainedBeat",
+    "Figure",
+    "NetworkFacts",
+    "ReportData",
+    "build",
+    "build_explanation",
+    "write_explanation",
+    "write_report",
+]

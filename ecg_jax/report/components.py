@@ -1,0 +1,218 @@
+"""The tree and its cards: what each component answers for."""
+
+import numpy as np
+
+from ecg_jax import draw
+from ecg_jax.draw.paper import PROTOTYPE
+from ecg_jax.morphology import MEASUREMENT_RULE
+from ecg_jax.report.data import Component
+from ecg_jax.report.html import (
+    details,
+    esc,
+    label_bar,
+    number,
+    pairs,
+    picture,
+    share,
+    slug,
+)
+from ecg_jax.sketch import Sketch, describe, percent
+
+SIDES = ("normal", "not normal")
+HEADINGS = {
+    "normal": "Witnesses: they prove “normal”",
+    "not normal": "Refuters: they prove “not normal”",
+}
+LEGEND = f"""<ul class="legend">
+<li><svg viewBox="0 0 40 14"><path d="M2 7h36" stroke="#0069a8" stroke-width="3"/></svg>
+median of all beats (blue: proves normal, orange: proves not normal)</li>
+<li><svg viewBox="0 0 40 14"><path d="M2 0h36v14H2z" fill="#0069a8" opacity=".15"/>
+<path d="M2 4h36v6H2z" fill="#0069a8" opacity=".35"/></svg>
+bands with the middle 80% and 50% of the beats</li>
+<li><svg viewBox="0 0 40 14"><path d="M2 4h36M2 7h36M2 11h36" stroke="#54616d"
+stroke-width=".7"/></svg> single beats, spread over the recordings</li>
+<li><svg viewBox="0 0 40 14"><path d="M2 7h36" stroke="{PROTOTYPE}" stroke-width="2"
+stroke-dasharray="6 3"/></svg> the prototype: the beat the component is anchored at</li>
+<li><svg viewBox="0 0 40 14"><path d="M8 3v7h24v-7" fill="none" stroke="currentColor"
+stroke-width="1.5"/></svg> what was measured as QRS</li>
+<li><svg viewBox="0 0 40 14"><path d="M8 13h5V2h14v11h5" fill="none"
+stroke="currentColor" stroke-width="1.5"/></svg> 1 mV; a large square is 0.5 mV and
+200 ms (10 mm/mV, 25 mm/s)</li>
+</ul>"""
+
+
+def tree_figure(components: list[Component]) -> str:
+    """The tree as one picture; every node leads to its card."""
+    nodes = [
+        draw.TreeNode(
+            id=c.id,
+            parent=c.parent,
+            name=c.name,
+            side=c.side,
+            sketch=c.sketch,
+            caption="" if c.sketch is None else _short(c),
+            href=None if c.parent is None else f"#{anchor(c)}",
+        )
+        for c in components
+    ]
+    caption = (
+        "Each node with its number of beats; a click leads to its card. Line: median; "
+        "band: the middle 50% of the beats."
+    )
+    svg = draw.svg(draw.tree(nodes))
+    return picture(svg, caption, alt="tree of components", kind="chart wide tree")
+
+
+def cards(components: list[Component]) -> str:
+    """One card a component: sides, then depth."""
+    by_id = {c.id: c for c in components}
+    roots = [c for c in components if c.parent is None]
+    points = int(np.clip(600_000 // max(1, len(components)), 800, 2400))
+    out = [LEGEND]
+    out += [f'<div class="cards one">{card(c, points)}</div>' for c in roots]
+    for side in SIDES:
+        own = [c for c in components if c.parent is not None and c.side == side]
+        if not own:
+            continue
+        first = [c for c in own if _depth(c, by_id) == 1]
+        kind = "normal" if side == "normal" else "other"
+        out.append(f'<h3 class="{kind}">{esc(HEADINGS[side])}</h3>')
+        out.append(_deck(first, points))
+        for parent in own:
+            children = [c for c in own if c.parent == parent.id]
+            if children:
+                title = f"Below {parent.name}: {len(children)} deeper components"
+                out.append(details(title, _deck(children, points)))
+    rule = esc(MEASUREMENT_RULE)
+    out.append(f'<p class="note">How shapes are measured. {rule}</p>')
+    return "".join(out)
+
+
+def card(component: Component, max_points: int = 2000) -> str:
+    """A component: its sketch, a sentence, its numbers."""
+    c = component
+    kind = {"normal": "normal", "not normal": "other"}.get(c.side or "", "root")
+    role = {
+        "normal": "proves “normal”",
+        "not normal": "proves “not normal”",
+    }.get(c.side or "", "the network, all beats")
+    head = f"<h4>{esc(c.name)} <span>{esc(role)}</span></h4>"
+    if c.sketch is None:
+        body = '<p class="none">No beat falls into its cell.</p>'
+        return f'<article class="card {kind}" id="{anchor(c)}">{head}{body}</article>'
+    figure = draw.cell(
+        c.sketch,
+        side=c.side,
+        prototype=c.prototype,
+        label_bar=False,
+        max_points=max_points,
+    )
+    alt = f"composite ECG of {c.name}"
+    sketch = picture(draw.svg(figure), alt=alt, kind="paper")
+    facts = [
+        ("beats", number(c.sketch.num_beats)),
+        ("recordings", number(c.sketch.num_records)),
+    ]
+    if c.share_answers is not None:
+        facts.append((f"of “{esc(c.side or 'all')}” answers", share(c.share_answers)))
+    if c.share_proven is not None:
+        facts.append(("of its cell proven by it", share(c.share_proven)))
+    if c.share_proven_any is not None:
+        facts.append(("of all such answers proven by it", share(c.share_proven_any)))
+    if c.share_frozen is not None:
+        facts.append(("of its units frozen", share(c.share_frozen)))
+    numbers = "".join(f"<div><dd>{v}</dd><dt>{k}</dt></div>" for k, v in facts)
+    return (
+        f'<article class="card {kind}" id="{anchor(c)}">{head}'
+        f'<div class="cardbody">{sketch}<div><p>{esc(sentence_of(c))}</p>'
+        f"<dl>{numbers}</dl>{label_bar(c.sketch.label_share)}{_weighs(c)}"
+        f"{_more(c)}</div></div></article>"
+    )
+
+
+def anchor(component: Component) -> str:
+    """Id of the card of a component."""
+    return f"c{component.id}-{slug(component.name)}"
+
+
+def sentence_of(component: Component) -> str:
+    """The sentence given, or else what is measured on the sketch."""
+    if component.sentence is not None or component.sketch is None:
+        return component.sentence or ""
+    return describe(
+        component.sketch, share=component.share_answers, answer=component.side
+    )
+
+
+def _deck(components: list[Component], points: int) -> str:
+    return f'<div class="cards">{"".join(card(c, points) for c in components)}</div>'
+
+
+def _weighs(component: Component) -> str:
+    if not component.weighs:
+        return ""
+    return (
+        f'<p class="weighs"><b>What it weighs</b> (apart from who is in the cell): '
+        f"{esc(component.weighs)}</p>"
+    )
+
+
+def _more(component: Component) -> str:
+    sketch = component.sketch
+    if sketch is None:
+        return ""
+    out = []
+    if sketch.normal is not None and sketch.not_normal is not None:
+        svg = draw.svg(draw.sides(sketch))
+        out.append(picture(svg, alt="beats on both sides of the margin", kind="paper"))
+        for name, group in (("normal", sketch.normal), ("not", sketch.not_normal)):
+            words = "Answered normal" if name == "normal" else "Answered not normal"
+            out.append(
+                f"<p>{words}: {number(group.num_beats)} beats of "
+                f"{number(group.num_records)} recordings</p>"
+                f"{label_bar(group.label_share)}"
+            )
+    facts = _measured(sketch)
+    if component.prototype_record is not None:
+        facts["prototype from recording"] = component.prototype_record
+    facts.update(component.notes)
+    out.append(pairs(facts, known={}))
+    return details("Both sides of the margin, measurements", "".join(out))
+
+
+def _measured(sketch: Sketch) -> dict[str, object]:
+    m = sketch.morphology
+    band = sketch.rr_band_s
+    facts: dict[str, object] = {
+        "QRS width (ms)": m.qrs_ms,
+        "R, largest deflection (mV)": m.r_mv,
+        "ST level, 60 ms after the QRS (mV)": m.st_mv,
+        "T (mV)": m.t_mv,
+        "deflection before the QRS (mV)": m.p_mv,
+        "RR before, median (s)": sketch.rr_before_s,
+        "RR before, middle 80% (s)": None if band is None else list(band),
+        "RR after, median (s)": sketch.rr_after_s,
+        "width of the 80% band, mean (mV)": sketch.spread_mv,
+        "turned upside down for showing": share(sketch.share_flipped),
+    }
+    facts["recordings of each label"] = ", ".join(
+        f"{k} {v:,}" for k, v in sketch.label_records.items()
+    )
+    if sketch.weighting == "recording":
+        facts["weighting"] = "every recording counts once"
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items()}
+
+
+def _short(component: Component) -> str:
+    if component.share_answers is not None and component.side is not None:
+        return f"{percent(component.share_answers)} of answers"
+    return ""
+
+
+def _depth(component: Component, by_id: dict[int, Component]) -> int:
+    depth, seen = 0, set()
+    while component.parent in by_id and component.id not in seen:
+        seen.add(component.id)
+        component = by_id[component.parent]
+        depth += 1
+    return depth

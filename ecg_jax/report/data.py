@@ -1,0 +1,282 @@
+"""Everything the report shows, as plain frozen data.
+
+The page is a function of these: it reads no file and computes no statistic.
+Texts may hold any character; the page escapes all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ecg_jax.sketch import Sketch
+
+Row = Mapping[str, Any]
+Curve = tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number with its interval, where there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DataFacts:
+    """What is known of the recordings.
+
+    Attributes:
+        title: Of the data set.
+        citation: How to cite it.
+        num_recordings: Recordings that gave beats.
+        num_beats: Beats of all of them.
+        labels: Split to label to number of recordings.
+        beats: Split to number of beats.
+        duration_s: Length of each recording, in seconds.
+        bsqi: Agreement of two R peak detectors on each recording, in [0, 1].
+        rate_bpm: Beats a minute of each recording.
+        polarity: Words such as "upright", "inverted" to number of recordings.
+        excluded: Name and reason of each recording that was left out.
+        window: What a beat is, in words.
+    """
+
+    title: str
+    citation: str
+    num_recordings: int
+    num_beats: int
+    labels: Mapping[str, Mapping[str, int]]
+    beats: Mapping[str, int] = field(default_factory=dict)
+    duration_s: Float[np.ndarray, " record"] | None = None
+    bsqi: Float[np.ndarray, " record"] | None = None
+    rate_bpm: Float[np.ndarray, " record"] | None = None
+    polarity: Mapping[str, int] = field(default_factory=dict)
+    excluded: Sequence[tuple[str, str]] = ()
+    window: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Disagreement:
+    """A recording where network and label differ, with one of its beats.
+
+    Attributes:
+        record: Name of the recording.
+        label: Its label.
+        answer: "normal" or "not normal".
+        margin: Of the recording: the mean over its beats.
+        beat: A beat of it, in mV; `None` to show none.
+        time_s: Times of its samples, in seconds from R.
+        note: Anything worth saying, such as "96% of 44 beats agree".
+        component: The component that proves the shown beat, if one does.
+    """
+
+    record: str
+    label: str
+    answer: str
+    margin: float
+    beat: Float[np.ndarray, " time"] | None = None
+    time_s: Float[np.ndarray, " time"] | None = None
+    note: str = ""
+    component: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkFacts:
+    """How good a network is on recordings it has not seen.
+
+    Attributes:
+        name: Of the network, such as "mlp".
+        split: Which recordings were used, such as "heldout".
+        description: Layers and training, in words.
+        figures: "sensitivity", "specificity", "beat AUC", ... with intervals that
+            resample recordings.
+        confusion: Label class to answers; {"normal": {"normal": 9, "not normal": 1}}.
+        answers_by_label: Label to answers, such as {"A": {"normal": 3, ...}}.
+        confusion_unit: What is counted: "recordings" or "beats".
+        roc: Name to (false positive rate, true positive rate).
+        operating: Name to the rates at margin 0.
+        calibration: Predicted share, observed share, count of each bin.
+        baselines: One row a baseline.
+        disagreements: Recordings where label and network differ.
+    """
+
+    name: str
+    split: str = "heldout"
+    description: str = ""
+    figures: Mapping[str, Figure | float] = field(default_factory=dict)
+    confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    answers_by_label: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    confusion_unit: str = "recordings"
+    roc: Mapping[str, Curve] = field(default_factory=dict)
+    operating: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    calibration: tuple[Sequence[float], Sequence[float], Sequence[int]] | None = None
+    baselines: Sequence[Row] = ()
+    disagreements: Sequence[Disagreement] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class EquationFacts:
+    """The equation of the network, counted.
+
+    Attributes:
+        opened: What was opened at each level, in words.
+        num_units: Units of the opened gates.
+        num_max_units: Those on the max side.
+        num_min_units: Those on the min side.
+        num_patterns: Patterns that occur in the data.
+        strength: Of the penalty d, a multiple of the squared distance; 0 for none.
+        text: The equation as text, from the tree.
+    """
+
+    opened: Sequence[str] = ()
+    num_units: int | None = None
+    num_max_units: int | None = None
+    num_min_units: int | None = None
+    num_patterns: int | None = None
+    strength: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """A component and the beats it answers for.
+
+    Attributes:
+        id: Number of its node in the tree.
+        parent: Number of the node above; `None` for the root.
+        name: Short, such as "P3" (a witness) or "Q7" (a refuter).
+        side: "normal", "not normal", or `None` for the root.
+        sketch: Composite of its cell; `None` where no beat falls.
+        sentence: What is measured of it; default: `describe(sketch)`.
+        share_answers: Share of the answers of its side that fall into its cell.
+        share_proven: Share of its cell's answers that it proves itself.
+        share_proven_any: Share of all answers of its side that it proves.
+        share_frozen: Share of its side's opened units that are frozen.
+        prototype: The beat it is anchored at, in mV, shown upright.
+        prototype_record: The recording that beat is from.
+        weighs: What the component itself weighs, in words, apart from who is in it.
+        notes: Further facts, name to value.
+    """
+
+    id: int
+    parent: int | None
+    name: str
+    side: str | None
+    sketch: Sketch | None
+    sentence: str | None = None
+    share_answers: float | None = None
+    share_proven: float | None = None
+    share_proven_any: float | None = None
+    share_frozen: float | None = None
+    prototype: Float[np.ndarray, " time"] | None = None
+    prototype_record: str | None = None
+    weighs: str | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Everything on the page.
+
+    Attributes:
+        title: Of the run.
+        data: The recordings.
+        networks: The networks; the first is the one that is factored.
+        components: The root and all that is shown below it.
+        equation: The equation, counted.
+        metrics: The contents of metrics.json.
+        config: The contents of config.json.
+        coverage: One row a setting, with its controls; see `names.COLUMNS`.
+        certificate: Name to value of everything that was checked.
+        purity: One row a level, with its nulls.
+        frontier: Series to (purity, coverage, number of components).
+        timing: Stage to seconds.
+        versions: Package to version.
+        command: What to type to get this page again.
+    """
+
+    title: str
+    data: DataFacts
+    networks: Sequence[NetworkFacts]
+    components: Sequence[Component]
+    equation: EquationFacts = EquationFacts()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    coverage: Sequence[Row] = ()
+    certificate: Mapping[str, Any] = field(default_factory=dict)
+    purity: Sequence[Row] = ()
+    frontier: Mapping[str, Sequence[tuple[float, float, int]]] = field(
+        default_factory=dict
+    )
+    timing: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedBeat:
+    """One beat of a recording: the answer and what proves it.
+
+    Attributes:
+        r_time_s: R peak, in seconds from the start.
+        margin: Of the network.
+        lower: What the chosen witnesses prove: margin >= lower.
+        upper: What the chosen refuters prove: margin <= upper.
+        component: The component that proves the answer; `None`: not proven.
+        millivolts: The beat, in mV.
+        rr_before_s: RR interval before it, in seconds.
+        nearest: The component of the beat's own cell, where it does not prove.
+    """
+
+    r_time_s: float
+    margin: float
+    lower: float
+    upper: float
+    component: str | None
+    millivolts: Float[np.ndarray, " time"]
+    rr_before_s: float | None = None
+    nearest: str | None = None
+
+    @property
+    def answer(self) -> str:
+        """Normal if the margin is at least 0, else not normal."""
+        return "normal" if self.margin >= 0 else "not normal"
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainData:
+    """One recording explained.
+
+    Attributes:
+        record: Name of the recording.
+        signal: One lead, in mV.
+        sample_rate_hz: Of the signal.
+        beats: Its beats, in order.
+        time_s: Times of a beat's samples, in seconds from R.
+        components: Those that are named, by name.
+        label: The label, where there is one.
+        margin: Of the recording: the mean over its beats.
+        network: Name of the network.
+        bsqi: Agreement of two R peak detectors.
+        polarity: "upright" or "inverted", as recorded.
+        title: Of the run that explains.
+        notes: Further facts, name to value.
+    """
+
+    record: str
+    signal: Float[np.ndarray, " time"]
+    sample_rate_hz: float
+    beats: Sequence[ExplainedBeat]
+    time_s: Float[np.ndarray, " sample"]
+    components: Mapping[str, Component] = field(default_factory=dict)
+    label: str | None = None
+    margin: float | None = None
+    network: str = ""
+    bsqi: float | None = None
+    polarity: str | None = None
+    title: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,179 @@
+"""The equation, in MathML (which browsers render by themselves) and in words."""
+
+from ecg_jax.report.data import Component, EquationFacts
+from ecg_jax.report.html import details, esc, number, pairs
+
+SPACE = '<mspace width="0.6em"/>'
+
+
+def mathematics(equation: EquationFacts) -> str:
+    """The equation, its bounds, and what each letter means."""
+    lines = [
+        (
+            "The network, exactly, on every input.",
+            _row(_f("x"), _o("="), _largest("μ"), _smallest("τ"), _n("x"))
+            + SPACE
+            + _row(_o("="), _smallest("τ"), _largest("μ"), _n("x")),
+        ),
+        (
+            "A component: the network with the opened gates z replaced by straight "
+            "lines, tangent at μ where they raise the margin and at τ where they lower "
+            "it.",
+            _row(
+                _n("x"),
+                _o("="),
+                _product("+", "μ"),
+                _o("\N{MINUS SIGN}"),
+                _product("\N{MINUS SIGN}", "τ"),
+                _o("+"),
+                _call("r", "x"),
+            ),
+        ),
+        (
+            "One-sided components are bounds everywhere: a witness W lies below the "
+            "network, a refuter R above it.",
+            _row(_indexed("W", "a"), _o("≤"), _f("x"), _o("≤"), _indexed("R", "b")),
+        ),
+    ]
+    if equation.strength:
+        lines.append(
+            (
+                "Localized: a penalty d for being unlike the prototype keeps both "
+                "bounds true, and makes each component answer for the beats that look "
+                "like its prototype.",
+                _row(
+                    _largest("a"),
+                    _o("["),
+                    _indexed("W", "a"),
+                    _o("\N{MINUS SIGN}"),
+                    _distance("a"),
+                    _o("]"),
+                    _o("≤"),
+                    _f("x"),
+                    _o("≤"),
+                    _smallest("b"),
+                    _o("["),
+                    _indexed("R", "b"),
+                    _o("+"),
+                    _distance("b"),
+                    _o("]"),
+                ),
+            )
+        )
+    shown = "".join(
+        f'<div class="eq"><math display="block">{math}</math><p>{esc(words)}</p></div>'
+        for words, math in lines
+    )
+    facts = {
+        "opened gates, level by level": " \N{RIGHTWARDS ARROW} ".join(equation.opened)
+        or None,
+        "units opened first": equation.num_units,
+        "on the max side": equation.num_max_units,
+        "on the min side": equation.num_min_units,
+        "patterns that occur in the data": equation.num_patterns,
+        "strength of d": equation.strength,
+    }
+    known = {key: value for key, value in facts.items() if value is not None}
+    table = pairs(known, known={}) if known else ""
+    text = ""
+    if equation.text:
+        text = details("The equation as text", f"<pre>{esc(equation.text)}</pre>")
+    return f'<div class="equations">{shown}</div>{table}{text}'
+
+
+def words(components: list[Component], strength: float | None) -> str:
+    """The equation as sentences, with the names of the components."""
+    top = [c for c in components if c.parent is not None]
+    roots = {c.id for c in components if c.parent is None}
+    first = [c for c in top if c.parent in roots]
+    names = {
+        side: [c.name for c in first if c.side == side]
+        for side in ("normal", "not normal")
+    }
+    like = " and is enough like its prototype" if strength else ""
+    items = [
+        "<li><b>f(x)</b> is the margin of the network on a beat <i>x</i>: from 0 "
+        "upwards it answers <i>normal</i>, below 0 <i>not normal</i>.</li>"
+    ]
+    if names["normal"]:
+        items.append(
+            f"<li>The answer <b class=normal>normal</b> is <b>proven</b> if a beat "
+            f"passes {_any(names['normal'])}: a witness never exceeds the network, so "
+            f"where one reaches 0{like}, the network does.</li>"
+        )
+    if names["not normal"]:
+        items.append(
+            f"<li>The answer <b class=other>not normal</b> is <b>proven</b> if a beat "
+            f"fails {_any(names['not normal'])}: a refuter never falls below the "
+            f"network, so where one is under 0{like}, the network is.</li>"
+        )
+    items.append(
+        "<li>If none of them decides, the answer stands <b>not proven</b>: the network "
+        "itself gives it, and the components only say between which two numbers the "
+        "margin lies.</li>"
+    )
+    return f'<ul class="words">{"".join(items)}</ul>'
+
+
+def _any(names: list[str]) -> str:
+    if len(names) > 6:
+        shown = f"{', '.join(names[:3])}, … or {names[-1]}"
+        return f"any of {number(len(names))} components ({esc(shown)})"
+    return esc(" or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names))
+
+
+def _row(*parts: str) -> str:
+    return f"<mrow>{''.join(parts)}</mrow>"
+
+
+def _i(name: str) -> str:
+    return f"<mi>{name}</mi>"
+
+
+def _o(sign: str) -> str:
+    return f"<mo>{sign}</mo>"
+
+
+def _call(name: str, argument: str) -> str:
+    return f"{_i(name)}<mo stretchy=false>(</mo>{_i(argument)}<mo stretchy=false>)</mo>"
+
+
+def _f(argument: str) -> str:
+    return _call("f", argument)
+
+
+def _largest(over: str) -> str:
+    return f"<munder><mi>max</mi>{_i(over)}</munder>"
+
+
+def _smallest(over: str) -> str:
+    return f"<munder><mi>min</mi>{_i(over)}</munder>"
+
+
+def _indexed(name: str, index: str) -> str:
+    return (
+        f"<msub>{_i(name)}{_i(index)}</msub>"
+        f"<mo stretchy=false>(</mo>{_i('x')}<mo stretchy=false>)</mo>"
+    )
+
+
+def _n(argument: str) -> str:
+    index = _row(_i("μ"), "<mo>,</mo>", _i("τ"))
+    return (
+        f"<msub>{_i('N')}{index}</msub>"
+        f"<mo stretchy=false>(</mo>{_i(argument)}<mo stretchy=false>)</mo>"
+    )
+
+
+def _product(sign: str, index: str) -> str:
+    weight = f"<msup>{_i('w')}<mo>{sign}</mo></msup>"
+    tangent = f"<msub>{_i('T')}{_i(index)}</msub>"
+    inner = f"<mo stretchy=false>(</mo>{_call('z', 'x')}<mo stretchy=false>)</mo>"
+    return _row(_o("⟨"), weight, "<mo>,</mo>", tangent, inner, _o("⟩"))
+
+
+def _distance(anchor: str) -> str:
+    return (
+        f"{_i('d')}<mo stretchy=false>(</mo>{_i('x')}<mo>,</mo>{_i(anchor)}"
+        "<mo stretchy=false>)</mo>"
+    )

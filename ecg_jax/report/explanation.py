@@ -1,0 +1,225 @@
+"""One recording explained: every beat with its answer and what proves it."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from ecg_jax import draw
+from ecg_jax.draw.paper import LABEL_NAMES
+from ecg_jax.draw.render import write_bytes
+from ecg_jax.report.components import sentence_of
+from ecg_jax.report.data import ExplainData, ExplainedBeat
+from ecg_jax.report.html import details, esc, number, pairs, picture, share, tiles
+from ecg_jax.report.page import frame
+from ecg_jax.report.sections import LABEL_NOTE
+
+MOST_PICTURES = 40
+MOST_OVERLAID = 12
+
+
+def build_explanation(data: ExplainData) -> str:
+    """Write the explanation of one recording as one page that needs nothing else.
+
+    Args:
+        data: The recording, its beats, and the components that answer for them.
+
+    Returns:
+        HTML. It loads nothing, runs no script, and opens without a network.
+    """
+    parts = [
+        ("strip", "The recording", _strip(data)),
+        ("components", "Which components answered", _by_component(data)),
+        ("open", "Beats without a proof", _unproven(data)),
+        ("beats", "Every beat", _beats(data)),
+        ("reading", "How to read this", _reading(data)),
+    ]
+    return frame(f"Recording {data.record}", _summary(data), parts)
+
+
+def write_explanation(data: ExplainData, path: Path | str) -> Path:
+    """Write the page to a file, all of it or nothing.
+
+    Raises:
+        DiskFullError: No space is left.
+    """
+    return write_bytes(Path(path), build_explanation(data).encode("utf-8"))
+
+
+def _summary(data: ExplainData) -> str:
+    total = len(data.beats)
+    normal = sum(beat.answer == "normal" for beat in data.beats)
+    proven = sum(beat.component is not None for beat in data.beats)
+    margin = data.margin
+    if margin is None and total:
+        margin = float(np.mean([beat.margin for beat in data.beats]))
+    items = []
+    if margin is not None:
+        answer = "normal" if margin >= 0 else "not normal"
+        note = f"mean margin {margin:.2f}".replace("-", "\N{MINUS SIGN}")
+        items.append((answer, "answer of the network", note))
+    if data.label is not None:
+        note = "of the whole recording"
+        items.append((data.label, LABEL_NAMES.get(data.label, "label"), note))
+    items.append((number(total), "beats", f"{normal:,} answered normal"))
+    if total:
+        note = f"{total - proven:,} beats are not"
+        items.append((share(proven / total), "of the beats proven", note))
+    if data.bsqi is not None:
+        note = "agreement of two R peak detectors"
+        items.append((f"{data.bsqi:.2f}", "bSQI", note))
+    words = f"Explained by {esc(data.title)}" if data.title else ""
+    if data.network:
+        words += f", network {esc(data.network)}"
+    lead = f'<p class="lead">{words}</p>' if words else ""
+    return lead + tiles(items)
+
+
+def _strip(data: ExplainData) -> str:
+    if not len(data.signal):
+        return '<p class="none">There is no signal to show.</p>'
+    step = data.time_s[1] - data.time_s[0] if len(data.time_s) > 1 else 0.01
+    figure = draw.strips(
+        data.signal,
+        data.sample_rate_hz,
+        [beat.r_time_s for beat in data.beats],
+        [beat.answer for beat in data.beats],
+        [beat.component for beat in data.beats],
+        before_s=-float(data.time_s[0]),
+        after_s=float(data.time_s[-1] + step),
+    )
+    shown = 12 * 10.0
+    seconds = len(data.signal) / data.sample_rate_hz
+    more = f" The first {shown:.0f} s of {seconds:,.0f} s." if seconds > shown else ""
+    flipped = ""
+    if data.polarity == "inverted":
+        flipped = " The lead is shown as recorded; its beats are judged upside down."
+    caption = (
+        "Blue, circle: answered normal. Orange, triangle: answered not normal. The "
+        "name is that of the component that proves the answer; dashed, hollow and “?”: "
+        f"not proven.{more}{flipped}"
+    )
+    return picture(draw.svg(figure), caption, alt="the recording", kind="paper wide")
+
+
+def _by_component(data: ExplainData) -> str:
+    counts = Counter(b.component for b in data.beats if b.component is not None)
+    if not counts:
+        return '<p class="none">No component proves an answer here.</p>'
+    cards = []
+    for name, count in counts.most_common():
+        own = [beat for beat in data.beats if beat.component == name]
+        known = data.components.get(name)
+        side = own[0].answer
+        kind = "normal" if side == "normal" else "other"
+        sentence = "" if known is None else sentence_of(known)
+        margins = [beat.margin for beat in own]
+        part = share(count / len(data.beats))
+        cards.append(
+            f'<article class="card {kind}"><h4>{esc(name)} <span>proves “{esc(side)}” '
+            f'for {number(count)} beats ({part})</span></h4><div class="cardbody">'
+            f"{_overlay(data, own, name, side)}<div><p>{esc(sentence)}</p>"
+            f"<p>Margins {number(round(min(margins), 2))} to "
+            f"{number(round(max(margins), 2))}.</p></div></div></article>"
+        )
+    return (
+        "<p>Left the beats of this recording, right (dashed) the prototype of the "
+        f'component that proves them.</p><div class="cards">{"".join(cards)}</div>'
+    )
+
+
+def _overlay(data: ExplainData, own: list[ExplainedBeat], name: str, side: str) -> str:
+    picks = np.linspace(0, len(own) - 1, min(len(own), MOST_OVERLAID)).round()
+    beats = np.stack([own[int(at)].millivolts for at in picks])
+    figure = draw.pair(beats, _prototype(data, name), data.time_s, side=side)
+    alt = f"beats and prototype of {name}"
+    return picture(draw.svg(figure), alt=alt, kind="paper")
+
+
+def _prototype(data: ExplainData, name: str | None) -> np.ndarray | None:
+    known = data.components.get(name) if name is not None else None
+    return None if known is None else known.prototype
+
+
+def _unproven(data: ExplainData) -> str:
+    rest = [beat for beat in data.beats if beat.component is None]
+    if not rest:
+        return "<p>Every answer is proven by one component.</p>"
+    ordered = sorted(rest, key=lambda beat: abs(beat.margin))
+    items = [_one(data, beat) for beat in ordered[:MOST_PICTURES]]
+    more = ""
+    if len(rest) > MOST_PICTURES:
+        more = f"<p>The {MOST_PICTURES} closest to the boundary are shown.</p>"
+    return (
+        f"<p>{number(len(rest))} answers are given by the network itself; the chosen "
+        "components only say between which two numbers the margin lies.</p>"
+        f'{more}<div class="differs">{"".join(items)}</div>'
+    )
+
+
+def _beats(data: ExplainData) -> str:
+    if not data.beats:
+        return '<p class="none">No beat was found.</p>'
+    rows = "".join(_row(beat) for beat in data.beats)
+    table = (
+        '<div class="scroll"><table><thead><tr><th>R peak</th><th>answer</th>'
+        "<th>margin</th><th>between</th><th>proven by</th><th>RR before</th></tr>"
+        f"</thead><tbody>{rows}</tbody></table></div>"
+    )
+    shown = data.beats[:MOST_PICTURES]
+    items = "".join(_one(data, beat) for beat in shown)
+    pictures = f'<div class="differs">{items}</div>'
+    title = f"Each beat beside its prototype ({len(shown):,} of {len(data.beats):,})"
+    return table + details(title, pictures)
+
+
+def _row(beat: ExplainedBeat) -> str:
+    kind = "normal" if beat.answer == "normal" else "other"
+    rr = "\N{EM DASH}"
+    if beat.rr_before_s is not None and np.isfinite(beat.rr_before_s):
+        rr = f"{beat.rr_before_s:.2f} s"
+    return (
+        f"<tr><td class=num>{beat.r_time_s:.2f} s</td>"
+        f"<td><b class={kind}>{esc(beat.answer)}</b></td>"
+        f"<td class=num>{number(round(beat.margin, 3))}</td>"
+        f"<td class=num>{_between(beat)}</td><td>{_proof(beat)}</td>"
+        f"<td class=num>{rr}</td></tr>"
+    )
+
+
+def _one(data: ExplainData, beat: ExplainedBeat) -> str:
+    name = beat.component or beat.nearest
+    prototype = _prototype(data, name)
+    figure = draw.pair(beat.millivolts[None], prototype, data.time_s, side=beat.answer)
+    kind = "normal" if beat.answer == "normal" else "other"
+    sketch = picture(draw.svg(figure), alt="beat and prototype", kind="paper")
+    return (
+        f'<div class="differ {kind}">{sketch}<div><b>{beat.r_time_s:.2f} s</b>'
+        f"<p><b class={kind}>{esc(beat.answer)}</b>, {_proof(beat)}</p>"
+        f"<p>margin {number(round(beat.margin, 3))}<br>between {_between(beat)}</p>"
+        "</div></div>"
+    )
+
+
+def _proof(beat: ExplainedBeat) -> str:
+    if beat.component is not None:
+        return f"proven by <b>{esc(beat.component)}</b>"
+    near = f" (nearest: {esc(beat.nearest)})" if beat.nearest else ""
+    return f'<span class="open">not proven{near}</span>'
+
+
+def _between(beat: ExplainedBeat) -> str:
+    return f"{number(round(beat.lower, 3))} … {number(round(beat.upper, 3))}"
+
+
+def _reading(data: ExplainData) -> str:
+    notes = pairs(data.notes, known={}) if data.notes else ""
+    return (
+        "<ul><li>The <b>margin</b> is what the network says of a beat: from 0 upwards "
+        "normal, below not normal.</li><li><b>Between</b>: the chosen components prove "
+        "that the margin lies between these two numbers. If the lower is at least 0, "
+        "the answer “normal” is proven; if the upper is below 0, “not normal” is."
+        "</li><li>The <b>prototype</b> is the beat that the proving component is "
+        "anchored at, from a training recording.</li></ul>"
+        f'<p class="callout">{LABEL_NOTE}</p>{notes}'
+    )

@@ -1,0 +1,104 @@
+"""What the keys of metrics and tables mean, in words, and whom to cite."""
+
+COLUMNS = {
+    "setting": "setting",
+    "side": "side",
+    "num_components": "components",
+    "num_distinct": "distinct functions",
+    "strength": "strength of d",
+    "proven": "proven by own component",
+    "proven_any": "proven by any",
+    "proven_normal": "“normal” proven",
+    "proven_not_normal": "“not normal” proven",
+    "wrongly_proven": "proven wrongly",
+    "share_frozen": "share frozen",
+    "one_everywhere": "control: one component everywhere",
+    "shuffled": "control: shuffled",
+    "random_network": "control: random network",
+    "purity": "variance explained",
+    "purity_of_kmeans": "share of that of k-means",
+    "depth": "depth",
+    "num_cells": "cells",
+    "gain": "gain in correlation",
+    "null_hyperplane": "null: random hyperplanes",
+    "null_random_network": "null: random network",
+    "null_shuffled_labels": "null: shuffled labels",
+    "kmeans": "ceiling: k-means",
+    "score": "score s",
+    "p": "p",
+    "network": "network",
+    "split": "split",
+}
+
+HELP = {
+    "num_distinct": "How many of the components are different functions at all.",
+    "proven": "Answers proven by the component of the beat's own cell.",
+    "proven_any": "Answers proven by at least one chosen component.",
+    "wrongly_proven": "A proof that contradicts the network; must be 0.",
+    "share_frozen": "Units of the side that the component freezes; 0 is f itself.",
+    "one_everywhere": "The single best component, used for every cell.",
+    "shuffled": "The same components, dealt to the wrong cells.",
+    "random_network": "The same on a network with random weights.",
+    "score": "(tree - null) / (k-means - null).",
+    "p": "By permutation over recordings.",
+}
+
+METRICS = {
+    "exactness.decision_agreement": "beats on which equation and network agree",
+    "exactness.max_relative_residual_f64": "|equation - network| / max |network|",
+    "exactness.max_relative_residual_f32": "the same in float32",
+    "exactness.num_beats": "beats that were compared",
+    "model.beat_accuracy": "held-out beats answered as labelled",
+    "model.beat_auc": "area under the ROC curve, by beat",
+    "model.record_auc": "the same by recording, mean over its beats",
+    "coverage.witnesses": "components that prove “normal”",
+    "coverage.refuters": "components that prove “not normal”",
+    "coverage.proven_normal": "“normal” answers that one of them proves",
+    "coverage.proven_not_normal": "“not normal” answers that one of them proves",
+    "coverage.wrongly_proven": "proofs that contradict the network",
+    "coverage.share_frozen": "units of a side that a component freezes, mean",
+    "data.recordings": "recordings that gave beats",
+    "data.beats": "beats",
+    "data.excluded": "recordings left out",
+}
+
+CITATIONS = (
+    (
+        "C. Snyder, S. Vishwanath. Interpretable Factorization for Neural Network ECG "
+        "Models. 2020.",
+        "arXiv:2006.15189",
+        "https://arxiv.org/abs/2006.15189",
+    ),
+    (
+        "C. Snyder, S. Vishwanath. Deep Networks as Logical Circuits: Generalization "
+        "and Interpretation. 2020.",
+        "arXiv:2003.11619",
+        "https://arxiv.org/abs/2003.11619",
+    ),
+    (
+        "G. D. Clifford et al. AF Classification from a Short Single Lead ECG "
+        "Recording: the PhysioNet/Computing in Cardiology Challenge 2017. Computing in "
+        "Cardiology 44, 2017.",
+        "doi:10.22489/CinC.2017.065-469",
+        "https://doi.org/10.22489/CinC.2017.065-469",
+    ),
+    (
+        "G. B. Moody, R. G. Mark. The impact of the MIT-BIH Arrhythmia Database. IEEE "
+        "Engineering in Medicine and Biology 20(3), 45-50, 2001.",
+        "doi:10.1109/51.932724",
+        "https://doi.org/10.1109/51.932724",
+    ),
+    (
+        "A. L. Goldberger et al. PhysioBank, PhysioToolkit, and PhysioNet. Circulation "
+        "101(23), e215-e220, 2000.",
+        "doi:10.1161/01.CIR.101.23.e215",
+        "https://doi.org/10.1161/01.CIR.101.23.e215",
+    ),
+    (
+        "P. E. McSharry, G. D. Clifford, L. Tarassenko, L. A. Smith. A dynamical model "
+        "for generating synthetic electrocardiogram signals. IEEE Transactions on "
+        "Biomedical Engineering 50(3), 289-294, 2003.",
+        "doi:10.1109/TBME.2003.808805",
+        "https://doi.org/10.1109/TBME.2003.808805",
+    ),
+)
