@@ -214,7 +214,7 @@ def _save(file: Path, chunk: Chunk) -> None:
 
 
 def _open(file: Path) -> Chunk:
-    with np.load(file, allow_pickle=False) as stored:
+    with file.open("rb") as data, np.load(data, allow_pickle=False) as stored:
         columns = {name: stored[name] for name in stored.files}
     excluded = [(str(a), str(b)) for a, b in columns.pop("excluded")]
     return columns, excluded

@@ -5,12 +5,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from ecg_jax.ecg.records import RecordingFolder, open_folder
-from ecg_jax.errors import DataError, MissingFileError, RecordingError
+from ecg_jax.ecg.records import open_folder
+from ecg_jax.errors import MissingFileError, RecordingError
 
 if TYPE_CHECKING:
     from ecg_jax.ecg.beats import Folder
@@ -40,7 +40,7 @@ def open_dataset(data: str | Path, data_dir: str | Path | None = None) -> "Folde
     if data == "synthetic":
         from ecg_jax.ecg.synth import SyntheticFolder
 
-        return SyntheticFolder()
+        return cast("Folder", SyntheticFolder())  # its names are cached properties
     if str(data) not in NAMES:
         return open_folder(data)
     folder = default_folder(str(data)) if data_dir is None else Path(data_dir)
@@ -139,8 +139,6 @@ def duplicates(folder: "Folder") -> dict[str, str]:
 __all__ = [
     "NAMES",
     "SPLITS",
-    "DataError",
-    "RecordingFolder",
     "cache_home",
     "default_folder",
     "duplicates",

@@ -121,11 +121,24 @@ def band_pass(
 def sleepecg_peaks(
     signal_mv: Float[np.ndarray, " time"], sample_rate_hz: float
 ) -> Int[np.ndarray, " beat"]:
-    """R peaks by sleepecg (Pan-Tompkins with a filter that does not shift)."""
+    """R peaks by sleepecg (Pan-Tompkins with a filter that does not shift).
+
+    The C code of sleepecg 0.6 reads two seconds whether they are there or not, and
+    writes the RR interval of beat k to place k of an array for `time / refractory`
+    of them, which corrupts memory where a short noisy signal has that many. Where
+    this can happen, the same algorithm in Python is used (2 ms instead of .4), and a
+    recording on which that fails has no beats.
+    """
     from sleepecg.heartbeats import detect_heartbeats
 
     signal = np.ascontiguousarray(signal_mv, np.float64)
-    return np.asarray(detect_heartbeats(signal, sample_rate_hz), np.int64)
+    refractory = int(MIN_RR_S * sample_rate_hz)
+    short = len(signal) <= max(2 * refractory * (refractory + 1), 2 * sample_rate_hz)
+    try:
+        found = detect_heartbeats(signal, sample_rate_hz, "python" if short else "c")
+    except (IndexError, ValueError):  # also: flat up to its last few samples
+        found = ()
+    return np.asarray(found, np.int64)
 
 
 def match(

@@ -19,7 +19,6 @@ from ecg_jax.errors import (
     HeaderError,
     LabelError,
     MissingFileError,
-    RecordingError,
     SignalError,
 )
 
@@ -215,8 +214,8 @@ def read_recording(
 def _paths(root: Path) -> dict[str, str]:
     """Stem of every recording by name; the name is the last part where that is unique.
 
-    `training/RECORDS` goes before `RECORDS`: PhysioNet's whole project lists both its
-    training and its validation folder, and the second repeats part of the first.
+    Where `training/` is listed, nothing else counts: PhysioNet's whole project holds a
+    validation folder too, which repeats part of it.
     """
     for folder in (root / "training", root):
         listing = folder / "RECORDS"
@@ -261,7 +260,8 @@ def _listed(folder: Path) -> list[Path]:
         else:
             stem = folder / entry
             stems.append(stem.with_suffix("") if stem.suffix in _SUFFIXES else stem)
-    return stems
+    training = [stem for stem in stems if folder / "training" in stem.parents]
+    return training or stems
 
 
 @dataclass(frozen=True)
@@ -354,7 +354,6 @@ __all__ = [
     "PREFERRED_LEADS",
     "RECORDING_LABELS",
     "Recording",
-    "RecordingError",
     "RecordingFolder",
     "open_folder",
     "read_recording",
