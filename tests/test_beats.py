@@ -148,6 +148,15 @@ def test_kinds_alone_leave_the_recordings_label():
     assert not beats_of(recording()).is_labelled.any()
 
 
+def test_labels_of_ones_own_are_not_cut_short():
+    _, peaks = ecg(20)
+    assert set(beats_of(recording(label="sinus")).label) == {"sinus"}
+    mine = beats_of(
+        recording(beat_samples=peaks, beat_labels=("ectopic",) * len(peaks))
+    )
+    assert set(mine.label) == {"ectopic"}
+
+
 # Whole folders, and the cache.
 
 

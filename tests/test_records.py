@@ -56,10 +56,8 @@ def test_reference_rows_of_two_or_three_columns(tmp_path, rows):
 def test_records_in_the_folder_itself_and_opened_at_training(tmp_path):
     write_challenge(tmp_path, "NA")
     assert open_folder(tmp_path / "training").names == ("R000", "R001")
-    assert dict(open_folder(tmp_path / "training").labels) == {
-        "R000": None,
-        "R001": None,
-    }
+    labels = {"R000": "N", "R001": "A"}
+    assert dict(open_folder(tmp_path / "training").labels) == labels
     (tmp_path / "training" / "RECORDS").unlink()
     (tmp_path / "RECORDS").write_text(
         "training/A00/R001.mat\n\n# no\nvalidation/R000\n"
@@ -67,6 +65,14 @@ def test_records_in_the_folder_itself_and_opened_at_training(tmp_path):
     assert dict(open_folder(tmp_path).labels) == {"R001": "A"}
     (tmp_path / "RECORDS").unlink()
     assert open_folder(tmp_path).names == ("R000", "R001")
+
+
+def test_a_folder_without_labels(tmp_path):
+    write_challenge(tmp_path, "NA")
+    (tmp_path / "REFERENCE-v3.csv").unlink()
+    folder = open_folder(tmp_path)
+    assert dict(folder.labels) == {"R000": None, "R001": None}
+    assert folder.read("R001").label is None
 
 
 def test_names_that_come_twice_keep_their_path(tmp_path):

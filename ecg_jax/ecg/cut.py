@@ -120,7 +120,8 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
     peaks = found.peaks
     values, keep = windows(clean, peaks, rate, config)
     num_cut = int((~keep).sum())
-    labels = np.full(len(peaks), recording.label or "", "U1")
+    width = max(map(len, (recording.label or "", *(recording.beat_labels or ()))))
+    labels = np.full(len(peaks), recording.label or "", f"U{max(width, 1)}")
     kinds = np.full(len(peaks), "", "U1")
     num_unmatched = num_missed = 0
     if recording.beat_samples is not None:

@@ -277,7 +277,8 @@ def _reference(root: Path) -> _Reference | None:
         found = re.search(r"v(\d+)", path.stem)
         return (int(found[1]) if found else -1, path.name)
 
-    for folder in (root, root / "training"):
+    above = (root.parent,) if root.name == "training" else ()
+    for folder in (root, root / "training", *above):
         files = sorted(folder.glob("REFERENCE*.csv"), key=version)
         if files:
             break
