@@ -8,6 +8,10 @@ _HOMES = {
     "RULES": "rules",
     "MaxMin": "maxmin",
     "Gate": "maxmin",
+    "grow": "grow",
+    "Tree": "tree",
+    "load": "store",
+    "from_onnx": "onnx",
     "NoGateError": "errors",
     "UnsupportedPrimitiveError": "errors",
 }

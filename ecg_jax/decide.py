@@ -1,0 +1,228 @@
+"""Deciding: the leaf that answers for each sample, and whether it proves the answer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+from jaxtyping import Array
+
+from ecg_jax.errors import CertificateError
+from ecg_jax.kernels import METRICS, blocks, gaps, squared_distances
+from ecg_jax.tree import Decision, Tree, first_level
+
+
+def decide(tree: Tree, data: Any) -> Decision:
+    """The deciding leaf, the proof and the sandwich of every sample.
+
+    At each level the child with the least `gap + strength * distance^2` decides, among
+    witnesses where `f(x) >= 0`, among refuters elsewhere.
+
+    Args:
+      tree: a grown tree.
+      data: examples with a leading axis.
+
+    Returns:
+      See `Decision`.
+    """
+    first = blocks(_first_level(tree), data)
+    value, slack = first["value"], first["slack"]
+    sign = np.where(value >= 0, 1, -1)
+    witnesses, refuters = first["max"], first["min"]
+
+    def own_side(name: str) -> np.ndarray:
+        return np.where(sign > 0, witnesses[name], refuters[name])
+
+    cell, own, room = own_side("cell"), own_side("gap"), np.abs(value) - slack
+    path = np.full((len(value), max(tree.depth, 1)), -1)
+    path[:, 0] = cell
+    other = np.where(own_side("least") < room, own_side("best"), -1)
+    prover = np.where(own < room, cell, other)
+
+    for depth in range(2, tree.depth + 1):
+        rows, cells, lost = _descend(tree, data, cell, sign, depth)
+        if not len(rows):
+            break
+        cell[rows], path[rows, depth - 1], own[rows] = cells, cells, lost
+        deeper = lost < room[rows]
+        prover[rows] = np.where(deeper, cells, prover[rows])
+    return Decision(
+        value=value,
+        path=path,
+        cell=cell,
+        proven=own < room,
+        prover=prover,
+        lower=value - witnesses["least"],
+        upper=value + refuters["least"],
+        slack=slack,
+    )
+
+
+def _first_level(tree: Tree) -> Any:
+    sides = {"max": first_level(tree, 1), "min": first_level(tree, -1)}
+    slack = tree.slack
+
+    def one(x: Any) -> dict[Any, Any]:
+        value = tree.program.evaluate(x)
+        out: dict[str, Any] = {"value": value, "slack": slack(x)}
+        for name, level in sides.items():
+            nothing = {"cell": jnp.int32(0), "best": jnp.int32(-1)}
+            infinite = jnp.full((), jnp.inf, value.dtype)
+            out[name] = {**nothing, "gap": infinite, "least": infinite}
+            if level is not None:
+                side, nodes, table = level
+                gap = gaps(side.features(x)[1][None], table)[0]
+                away = squared_distances(METRICS[tree.metric](x)[None], nodes.vectors)[
+                    0
+                ]
+                cell, best = jnp.argmin(gap + nodes.strength * away), jnp.argmin(gap)
+                ids = jnp.asarray(nodes.ids, jnp.int32)
+                out[name] = {
+                    "cell": ids[cell],
+                    "best": ids[best],
+                    "gap": gap[cell],
+                    "least": gap[best],
+                }
+        return out
+
+    return one
+
+
+def _descend(
+    tree: Tree, data: Any, cell: np.ndarray, sign: np.ndarray, depth: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One level down: rows whose cell has children, the child, and its gap."""
+    ids = [node.id for node in tree.nodes if node.depth == depth]
+    rows = np.flatnonzero(np.isin(cell, [tree.nodes[i].parent for i in ids]))
+    if not ids or not len(rows):
+        return rows[:0], rows[:0], np.zeros(0)
+    nodes = tree.stacked(ids)
+    families: dict[int, list[int]] = {}
+    for k, i in enumerate(ids):
+        families.setdefault(tree.nodes[i].parent, []).append(k)
+    widest = max(map(len, families.values()))
+    table = np.zeros((len(tree.nodes), widest), np.int32)
+    for parent, members in families.items():
+        table[parent] = np.resize(members, widest)
+
+    def one(sample: Any) -> tuple[Array, Array]:
+        x, parent, s = sample
+        members = jnp.asarray(table)[parent]
+
+        def lost_to(pattern: Any, frozen: Any) -> Array:
+            return tree.descent.gap(pattern, x, s, frozen, depth)[1]
+
+        components = (nodes.patterns, nodes.frozen)
+        pick = tree_util.tree_map(lambda v: jnp.asarray(v)[members], components)
+        lost = jax.vmap(lost_to)(*pick)
+        away = squared_distances(
+            METRICS[tree.metric](x)[None], jnp.asarray(nodes.vectors)[members]
+        )
+        child = jnp.argmin(lost + jnp.asarray(nodes.strength)[members] * away[0])
+        return members[child], lost[child]
+
+    part = tree_util.tree_map(lambda v: v[rows], data)
+    child, lost = blocks(one, (part, cell[rows], sign[rows]))
+    return rows, nodes.ids[child], lost
+
+
+@dataclass(frozen=True)
+class TreeCertificate:
+    """What was checked of a tree on a data set.
+
+    Attributes:
+      num_inputs: how many samples.
+      dtype: of the arithmetic.
+      decision_agreement: share of samples whose atom decides as `f` does.
+      max_residual: largest `|atom(x) - f(x)|`: the complete equation against `f`.
+      max_relative_residual: the same over the largest `|f|`.
+      max_bound_ratio: largest residual over the rounding bound; must be `<= 1`.
+      wrongly_proven: answers contradicted by a chosen bound; must be 0.
+      proven_normal: share of "normal" answers that a chosen component proves.
+      proven_not_normal: share of "not normal" answers.
+      unseen_patterns: share of samples whose pattern did not occur in growing.
+    """
+
+    num_inputs: int
+    dtype: str
+    decision_agreement: float
+    max_residual: float
+    max_relative_residual: float
+    max_bound_ratio: float
+    wrongly_proven: int
+    proven_normal: float
+    proven_not_normal: float
+    unseen_patterns: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing was violated."""
+        return self.max_bound_ratio <= 1 and self.wrongly_proven == 0
+
+    def raise_if_violated(self) -> None:
+        """Raises `CertificateError` unless the certificate holds."""
+        if not self.holds:
+            raise CertificateError(
+                f"on {self.num_inputs} samples the complete equation differs from "
+                f"the function by up to {self.max_residual:.3g}, "
+                f"{self.max_bound_ratio:.3g} times the rounding bound; "
+                f"{self.wrongly_proven} answers are contradicted by a bound.\n"
+                "  try: ecg_jax.factor(fn, x).certificate(data) finds the level; a "
+                "rule of your own may be wrong"
+            )
+
+
+def certify_tree(tree: Tree, data: Any) -> TreeCertificate:
+    """Checks the complete equation at every sample, and the chosen bounds.
+
+    The atom of each sample, read off down to the last level, is evaluated as
+    `<template, x> + offset` and compared with `f(x)`.
+    """
+    decision = tree.decide(data)
+    atoms = blocks(_atom_value(tree), data)
+    residual = np.abs(atoms - decision.value)
+    unseen = ~np.isin(pattern_hashes(tree.eq, data), tree.seen)
+    normal, proven = decision.normal, decision.prover >= 0
+    return TreeCertificate(
+        num_inputs=len(atoms),
+        dtype=str(atoms.dtype),
+        decision_agreement=float(np.mean((atoms >= 0) == normal)),
+        max_residual=float(residual.max()),
+        max_relative_residual=float(residual.max() / np.abs(decision.value).max()),
+        max_bound_ratio=float(np.max(residual / decision.slack)),
+        wrongly_proven=decision.wrongly_proven,
+        proven_normal=_share(proven[normal]),
+        proven_not_normal=_share(proven[~normal]),
+        unseen_patterns=float(np.mean(unseen)),
+    )
+
+
+def _atom_value(tree: Tree) -> Any:
+    def value(x: Any) -> Array:
+        template, offset = tree.descent.atom(x)
+        leaves = zip(
+            tree_util.tree_leaves(template), tree_util.tree_leaves(x), strict=True
+        )
+        return offset + sum(jnp.sum(jnp.asarray(t) * jnp.asarray(v)) for t, v in leaves)
+
+    return value
+
+
+def pattern_hashes(eq: Any, data: Any) -> np.ndarray:
+    """A 64-bit hash of the outermost pattern of every sample."""
+    patterns = blocks(lambda x: tree_util.tree_leaves(eq.pattern(x)), data)
+    rng = np.random.default_rng(0)
+    total = np.zeros(len(tree_util.tree_leaves(data)[0]), np.uint64)
+    for leaf in patterns:
+        rows = np.ascontiguousarray(leaf).reshape(len(leaf), -1).view(np.uint8)
+        weights = rng.integers(0, 2**64, rows.shape[1], dtype=np.uint64, endpoint=False)
+        for start in range(0, len(rows), 4096):
+            part = rows[start : start + 4096].astype(np.uint64)
+            total[start : start + 4096] += part @ weights
+    return total
+
+
+def _share(flags: np.ndarray) -> float:
+    return float(np.mean(flags)) if len(flags) else float("nan")

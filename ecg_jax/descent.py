@@ -1,0 +1,237 @@
+"""Down through all levels of gates at once: atoms, deep witnesses and refuters.
+
+Going down from the output, a reverse pass carries the weight of every unit. A unit on
+the max side *at x* is frozen at an anchor `a`; one on the min side stays alive, that
+is, at its own tangent at `x`. Every freezing takes away a non-negative gap, so
+
+    W_deep[a](x) = f(x) - sum_units w_u (phi_u(z(x)) - T_{a,u}(z(x)))  <=  f(x)
+
+with equality at `x = a`; likewise `R_deep >= f`. With depth 1 these are `witness` and
+`refuter`. Frozen at `x` itself down to the last level, a function is an atom, affine:
+`f(x) = <template, x> + offset`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import tree_util
+from jaxtyping import Array, Float
+
+from ecg_jax import _jax
+from ecg_jax.errors import UnsupportedPrimitiveError
+from ecg_jax.linearity import levels, refusal
+from ecg_jax.maxmin import Gate
+from ecg_jax.program import Equation, Program, Refused, Rules, trace
+from ecg_jax.rules import RULES
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """All gates of a program, each with its level, outermost first.
+
+    Attributes:
+      program: the traced function.
+      gates: gate equations, ordered by level.
+      level: the level of each gate; those of level 0 are what `factor` opens.
+    """
+
+    program: Program
+    gates: tuple[Equation, ...]
+    level: tuple[int, ...]
+
+    @property
+    def num_levels(self) -> int:
+        """How many times the function can be factored until an atom is left."""
+        return max(self.level, default=-1) + 1
+
+    def opened(self, depth: int) -> tuple[int, ...]:
+        """Indices of the gates that are frozen at a depth: levels below it."""
+        return tuple(i for i, level in enumerate(self.level) if level < depth)
+
+    def unit_shapes(self, depth: int) -> list[tuple[int, ...]]:
+        """The shape of the units of each gate above a depth."""
+        numbers = [self.gates[i].outputs[0] for i in self.opened(depth)]
+        return [tuple(self.program.avals[n].shape) for n in numbers]
+
+    def patterns(self, x: Any, depth: int) -> list[Any]:
+        """The patterns of all gates above a depth at an input. Traceable."""
+        seen: dict[int, Any] = {}
+        index = {id(self.gates[i]): i for i in self.opened(depth)}
+
+        def record(eqn: Equation, z: tuple[Any, ...]) -> None:
+            if (i := index.get(id(eqn))) is not None:
+                seen[i] = _gate(eqn).pattern(*z)
+
+        self.program.evaluate(x, record)
+        return [seen[i] for i in self.opened(depth)]
+
+    def component(self, patterns: Sequence[Any]) -> Callable[[Any], Array]:
+        """The function with the first gates frozen at patterns, max and min side."""
+        index = {id(self.gates[i]): p for i, p in enumerate(patterns)}
+
+        def component(x: Any) -> Array:
+            def hook(eqn: Equation, z: tuple[Any, ...]) -> Any:
+                if id(eqn) not in index:
+                    return None
+                return _gate(eqn).tangent(index[id(eqn)], *z)
+
+            return self.program.evaluate(x, hook)
+
+        return component
+
+    def atom(self, x: Any) -> tuple[Any, Float[Array, ""]]:
+        """The affine function that decides at `x`: a template and an offset.
+
+        `f(x) = <template, x> + offset`; both come from the program with all gates
+        frozen, not from `f(x)`.
+        """
+        frozen = self.component(self.patterns(x, self.num_levels))
+        zeros = tree_util.tree_map(jnp.zeros_like, x)
+        offset, template = jax.value_and_grad(frozen)(zeros)
+        return template, offset
+
+    def gap(
+        self,
+        anchor: Sequence[Any],
+        x: Any,
+        sign: int,
+        frozen: Sequence[Any] | None = None,
+        depth: int | None = None,
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """`f(x)`, and what freezing at an anchor takes from it (adds, on the min side).
+
+        Args:
+          anchor: `patterns(a, depth)`.
+          x: one example.
+          sign: +1 for the witness, -1 for the refuter.
+          frozen: for each of these gates, a mask over its units; default all.
+          depth: how many levels to freeze; default as many as `anchor` holds.
+
+        Returns:
+          `(f(x), gap)`: `f - gap <= f` is the witness, `f + gap >= f` the refuter.
+        """
+        opened = [i for i in range(len(anchor))]
+        if depth is not None:
+            opened = [i for i in opened if self.level[i] < depth]
+        return _gap(self, opened, anchor, x, sign, frozen)
+
+
+def descend(fn: Callable[[Any], Any], example: Any, rules: Rules = RULES) -> Descent:
+    """Traces a function and orders all of its gates by level.
+
+    Raises:
+      UnsupportedPrimitiveError: an operation has no exact rule, at any level.
+    """
+    return descent_of(trace(fn, example, rules))
+
+
+def descent_of(program: Program) -> Descent:
+    """The levels of a traced program: see `descend`."""
+    depth = levels(program)
+    gates = []
+    for position, eqn in enumerate(program.equations):
+        if isinstance(eqn.role, Refused):
+            raise UnsupportedPrimitiveError(refusal(program, eqn))
+        if isinstance(eqn.role, Gate):
+            gates.append((depth[eqn.outputs[0]], position, eqn))
+    gates.sort(key=lambda entry: entry[:2])
+    return Descent(
+        program,
+        tuple(eqn for _, _, eqn in gates),
+        tuple(level for level, _, _ in gates),
+    )
+
+
+def _gap(
+    descent: Descent,
+    opened: Sequence[int],
+    anchor: Sequence[Any],
+    x: Any,
+    sign: int,
+    frozen: Sequence[Any] | None,
+) -> tuple[Array, Array]:
+    program = descent.program
+    index = {id(descent.gates[i]): i for i in opened}
+    env = dict(program.constants)
+    env.update(zip(program.inputs, program.check_input(x), strict=True))
+    for eqn in program.equations:
+        args = [env[n] for n in eqn.inputs]
+        outs = _jax.bind(eqn.primitive, eqn.params, args)
+        env.update(zip(eqn.outputs, outs, strict=True))
+
+    value = env[program.output]
+    weight: dict[int, Any] = {program.output: jnp.ones_like(value)}
+    total = jnp.zeros_like(value)
+    for eqn in reversed(program.equations):
+        outs = [weight.get(n) for n in eqn.outputs]
+        if eqn.role is None or all(w is None for w in outs):
+            continue
+        args = [env[n] for n in eqn.inputs]
+        if isinstance(eqn.role, Gate):
+            if (i := index.get(id(eqn))) is None:
+                continue
+            w = outs[0]
+            gate, z = eqn.role, eqn.role.live(args)
+            side = sign * jnp.sign(w) * jnp.asarray(gate.curvature, w.dtype) > 0
+            mask = side if frozen is None else side & frozen[i]
+            pattern = gate.select(mask, anchor[i], gate.pattern(*z))
+            tangent = gate.tangent(pattern, *z)
+            gap = sign * w * (env[eqn.outputs[0]] - tangent)
+            total = total + jnp.sum(jnp.where(mask, gap, 0))
+            pushed = _transpose(_frozen(gate, pattern), z, [w])
+            numbers = [eqn.inputs[k] for k in gate.operands]
+        else:
+            sees = [n in program.live for n in eqn.inputs]
+            numbers = [n for n, live in zip(eqn.inputs, sees, strict=True) if live]
+            z = [a for a, live in zip(args, sees, strict=True) if live]
+            pushed = _transpose(_applied(eqn, args, sees), z, outs)
+        for number, w in zip(numbers, pushed, strict=True):
+            if w is not None:
+                weight[number] = w if number not in weight else weight[number] + w
+    return value, total
+
+
+def _frozen(gate: Gate, pattern: Any) -> Callable[..., list[Any]]:
+    """A gate's tangent as an affine function of its operands."""
+    return lambda *z: [gate.tangent(pattern, *z)]
+
+
+def _applied(
+    eqn: Equation, args: Sequence[Any], sees: Sequence[bool]
+) -> Callable[..., list[Any]]:
+    """An affine equation as a function of its operands that see the input."""
+
+    def fn(*z: Any) -> list[Any]:
+        live = iter(z)
+        full = [next(live) if s else a for a, s in zip(args, sees, strict=True)]
+        return _jax.bind(eqn.primitive, eqn.params, full)
+
+    return fn
+
+
+def _transpose(
+    fn: Callable[..., list[Any]], z: Sequence[Any], weights: Sequence[Any]
+) -> list[Any]:
+    """The weights of an affine function's operands from those of its outputs."""
+    smooth = [jnp.issubdtype(jnp.result_type(v), jnp.floating) for v in z]
+    floats = [v for v, s in zip(z, smooth, strict=True) if s]
+
+    def of_floats(*values: Any) -> list[Any]:
+        given = iter(values)
+        return fn(*(next(given) if s else v for v, s in zip(z, smooth, strict=True)))
+
+    outs, pull = jax.vjp(of_floats, *floats)
+    full = [
+        jnp.zeros_like(out) if w is None else w
+        for out, w in zip(outs, weights, strict=True)
+    ]
+    pulled = iter(pull(full))
+    return [next(pulled) if s else None for s in smooth]
+
+
+def _gate(eqn: Equation) -> Gate:
+    assert isinstance(eqn.role, Gate)
+    return eqn.role

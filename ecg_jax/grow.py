@@ -1,0 +1,289 @@
+"""`grow`: the hierarchical equation of a function on a data set.
+
+The first level of each side is a cover by localized components; then the leaf whose
+samples differ most is split, its children one level of gates deeper, until the budget
+is spent, a cell would be too small, or no level is left.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+
+from ecg_jax.cluster import kmeans, nearest
+from ecg_jax.cover import CoverConfig, choose
+from ecg_jax.decide import pattern_hashes
+from ecg_jax.errors import CoverError
+from ecg_jax.kernels import METRICS, Side, blocks
+from ecg_jax.program import Rules, trace
+from ecg_jax.rules import RULES
+from ecg_jax.tree import SIDES, Node, Tree
+
+CANDIDATES, MEMBERS, AGREEMENT = 8, 256, 0.9  # for components below the first level
+
+
+def grow(
+    fn: Callable[[Any], Any],
+    data: Any,
+    *,
+    depth: int = 3,
+    budget: int = 8,
+    min_count: int = 50,
+    metric: str = "euclidean",
+    cover: CoverConfig | None = None,
+    rules: Rules = RULES,
+) -> Tree:
+    """Grows the equation `f = max_k W_k = min_k R_k`, with `f` itself as the rest.
+
+    Args:
+      fn: pure function of one example to a scalar margin.
+      data: examples with a leading axis; they choose the components.
+      depth: how many levels of gates a component may freeze.
+      budget: how many components (leaves) are shown on each side.
+      min_count: a cell with fewer samples is not split.
+      metric: what distances to prototypes are taken of: "euclidean", the example as
+        it is, or "shape", the example scaled to mean 0 and variance 1.
+      cover: how the first level is chosen.
+      rules: table from primitives to rules.
+
+    Returns:
+      The tree; `tree(x) == fn(x)`, `tree.decide`, `tree.bounds`, `tree.certificate`.
+
+    Raises:
+      CoverError: the data are empty.
+      UnsupportedPrimitiveError, NoGateError, ...: see `factor`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, ecg_jax as ej
+      >>> f = lambda x: jax.nn.relu(x[0]) - jax.nn.relu(x[1])
+      >>> data = jax.random.normal(jax.random.key(0), (200, 2))
+      >>> tree = ej.grow(f, data, depth=1, budget=2)
+      >>> tree.certificate(data).wrongly_proven
+      0
+    """
+    leaves = tree_util.tree_leaves(data)
+    if not leaves or not len(leaves[0]):
+        raise CoverError("no data to grow on.\n  try: examples with a leading axis")
+    example = tree_util.tree_map(lambda v: jnp.asarray(v[0]), data)
+    root = _root(len(leaves[0]))
+    tree = Tree(trace(fn, example, rules), (root,), example, None, metric)
+    values = blocks(tree.program.evaluate, data)
+    config = cover or CoverConfig()
+    nodes = list(tree.nodes)
+    limits = _Limits(min(depth, tree.descent.num_levels), budget, min_count)
+    for sign in SIDES:
+        rows = np.flatnonzero(values >= 0 if sign > 0 else values < 0)
+        nodes += _side(tree, data, values, rows, sign, limits, config, len(nodes))
+    seen = np.unique(pattern_hashes(tree.eq, data))
+    return _counted(Tree(tree.program, tuple(nodes), example, seen, metric), data)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    depth: int
+    budget: int
+    min_count: int
+
+
+def _root(count: int) -> Node:
+    return Node(0, -1, "f", "", "root", 0, None, (), 0.0, 0.0, count)
+
+
+def _side(
+    tree: Tree,
+    data: Any,
+    values: np.ndarray,
+    rows: np.ndarray,
+    sign: int,
+    limits: _Limits,
+    config: CoverConfig,
+    first_id: int,
+) -> list[Node]:
+    """The components of one side."""
+    side = Side(tree.eq, sign)
+    if not len(rows) or not side.num_units:
+        return []
+    rng = np.random.default_rng(config.seed)
+    rows = np.sort(rng.choice(rows, min(config.sample, len(rows)), replace=False))
+    part = tree_util.tree_map(lambda v: np.asarray(v[rows]), data)
+    x, g = blocks(METRICS[tree.metric], part), sign * values[rows]
+    slack = blocks(tree.slack, part)
+    width = limits.budget if limits.depth < 2 else -(-limits.budget // 2)
+    width = min(width, max(1, len(rows) // max(limits.min_count, 1)))
+    chosen = choose(
+        side,
+        x,
+        g,
+        slack,
+        blocks(tree.eq.operands, part),
+        blocks(lambda v: tree.eq.pattern(v)[0 if sign > 0 else 1], part),
+        blocks(lambda v: side.features(v)[1], part),
+        width,
+        config,
+    )
+    letter, kind = ("P", "witness") if sign > 0 else ("Q", "refuter")
+    nodes = [
+        Node(
+            id=first_id + k,
+            parent=0,
+            name=f"{letter}{k + 1}",
+            side=SIDES[sign],
+            kind=kind,
+            depth=1,
+            anchor=tree_util.tree_map(lambda v, r=row: v[r], part),
+            frozen=tuple(side.split(flags)),
+            share_frozen=float(np.mean(flags)),
+            strength=chosen.strength,
+            count=0,
+        )
+        for k, (row, flags) in enumerate(
+            zip(chosen.anchors, chosen.frozen, strict=True)
+        )
+    ]
+    if limits.depth > 1:
+        splitter = _Splitter(tree, part, x, g - slack, sign, limits, config.seed)
+        nodes = splitter.grow(nodes, chosen.cells)
+    return nodes
+
+
+@dataclass(eq=False)
+class _Splitter:
+    """Splits the leaf whose samples differ most, until the budget is spent."""
+
+    tree: Tree
+    part: Any
+    x: np.ndarray
+    room: np.ndarray
+    sign: int
+    limits: _Limits
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.seed)
+        self.deep: dict[int, Any] = {}
+
+    def grow(self, nodes: list[Node], cells: np.ndarray) -> list[Node]:
+        """Adds children, two at a time, where the spread they remove is largest."""
+        nodes, first = list(nodes), nodes[0].id
+        cells = cells + first
+        halves = {n.id: self._halves(cells == n.id, n) for n in nodes}
+        leaves = len(nodes)
+        while leaves < self.limits.budget:
+            leaf = max(halves, key=lambda i: halves[i][0])
+            gain, rows, half = halves.pop(leaf)
+            if gain <= 0:
+                break
+            parent = nodes[leaf - first]
+            for k in (0, 1):
+                node = self._child(parent, first + len(nodes), k, rows[half == k])
+                nodes.append(node)
+                cells[rows[half == k]] = node.id
+                halves[node.id] = self._halves(cells == node.id, node)
+            leaves += 1
+        return nodes
+
+    def _halves(
+        self, inside: np.ndarray, node: Node
+    ) -> tuple[float, np.ndarray, np.ndarray]:
+        """How much spread two halves of a cell remove, its rows, and their halves."""
+        rows = np.flatnonzero(inside)
+        nothing = (0.0, rows, np.zeros(len(rows), int))
+        least = self.limits.min_count
+        if node.depth >= self.limits.depth or len(rows) < 2 * least:
+            return nothing
+        x = self.x[rows]
+        half = nearest(x, kmeans(x, 2, seed=self.seed, steps=10))
+        if min(np.sum(half == 0), np.sum(half == 1)) < least:
+            return nothing
+        within = sum(np.sum((x[half == k] - x[half == k].mean(0)) ** 2) for k in (0, 1))
+        return float(np.sum((x - x.mean(0)) ** 2) - within), rows, half
+
+    def _child(self, parent: Node, node_id: int, k: int, rows: np.ndarray) -> Node:
+        """The prototype of half a cell, one level deeper, that proves most of it."""
+        depth = parent.depth + 1
+        away = np.sum((self.x[rows] - self.x[rows].mean(0)) ** 2, axis=1)
+        candidates = np.resize(rows[np.argsort(away)[:CANDIDATES]], CANDIDATES)
+        members = np.resize(self.rng.permutation(rows), MEMBERS)
+
+        def at(r: Any) -> Any:
+            return tree_util.tree_map(lambda v: v[r], self.part)
+
+        masks, lost = self._judge(depth)(at(candidates), at(members))
+        room = self.room[members]
+        winner = int(np.argmax(np.mean(np.asarray(lost) < room, axis=1)))
+        side = Side(self.tree.eq, self.sign)
+        frozen = tuple(np.asarray(mask[winner]) for mask in masks)
+        flags = [f[m] for f, m in zip(frozen, side.masks, strict=False)]
+        return replace(
+            parent,
+            id=node_id,
+            parent=parent.id,
+            name=f"{parent.name}.{k + 1}",
+            depth=depth,
+            anchor=at(candidates[winner]),
+            frozen=frozen,
+            share_frozen=float(np.mean(np.concatenate([f.ravel() for f in flags]))),
+        )
+
+    def _judge(self, depth: int) -> Any:
+        """Jitted: what candidates freeze where members agree, and their gaps."""
+        if depth not in self.deep:
+            descent, sign = self.tree.descent, self.sign
+
+            def judge(candidates: Any, members: Any) -> Any:
+                theirs = jax.vmap(lambda a: descent.patterns(a, depth))(candidates)
+                others = jax.vmap(lambda a: descent.patterns(a, depth))(members)
+                masks = [
+                    _agreement(mine, all_, shape)
+                    for mine, all_, shape in zip(
+                        theirs, others, descent.unit_shapes(depth), strict=True
+                    )
+                ]
+
+                def lost(candidate: Any) -> Any:
+                    pattern, frozen = candidate
+
+                    def one(x: Any) -> Any:
+                        return descent.gap(pattern, x, sign, frozen, depth)[1]
+
+                    return jax.vmap(one)(members)
+
+                return masks, jax.lax.map(lost, (theirs, masks))
+
+            self.deep[depth] = jax.jit(judge)
+        return self.deep[depth]
+
+
+def _agreement(mine: Any, others: Any, units: tuple[int, ...]) -> Any:
+    """For each candidate, the units whose pattern most members share."""
+    leaves = tree_util.tree_leaves(mine)
+    if any(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+        return jnp.ones((len(leaves[0]), *units), bool)
+    same = [
+        jnp.mean(a[:, None] == b[None], axis=1) >= AGREEMENT
+        for a, b in zip(leaves, tree_util.tree_leaves(others), strict=True)
+    ]
+    return jnp.all(jnp.stack(same), axis=0)
+
+
+def _counted(tree: Tree, data: Any) -> Tree:
+    """Writes how many samples each node decides; drops components that decide none."""
+    decision = tree.decide(data)
+    ids, counts = np.unique(decision.path[decision.path > 0], return_counts=True)
+    count = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    alive = [n for n in tree.nodes if n.id == 0 or count.get(n.id, 0)]
+    number = {node.id: i for i, node in enumerate(alive)}
+    nodes = tuple(
+        replace(
+            n,
+            id=number[n.id],
+            parent=number[n.parent] if n.id else -1,
+            count=count.get(n.id, n.count),
+        )
+        for n in alive
+    )
+    return Tree(tree.program, nodes, tree.example, tree.seen, tree.metric)

@@ -1,0 +1,207 @@
+"""Components over a whole data set: one matrix product, block by block.
+
+What freezing one level at an anchor `a` takes from `f` is linear in features `s(x)` of
+the opened gates (their operands, their values, and 1):
+
+    W[a](x) = f(x) - <c_a, s(x)>,        R[a](x) = f(x) + <c_a, s(x)>
+
+`s(x)` is computed once a sample, `c_a` once a component, and all components on all
+samples are the product `[N, d] x [d, K]`, reduced block by block, so that the table of
+N x K values need never exist. Products use the highest precision: they carry proof.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+from jaxtyping import Array, Float
+
+from ecg_jax.maxmin import Gate, MaxMin
+
+HIGHEST = jax.lax.Precision.HIGHEST
+BLOCK = 512  # samples in one product: 32 MiB of float64 for 8,192 components
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of an equation as a matrix product.
+
+    Attributes:
+      eq: the equation.
+      sign: +1 for the max side (witnesses), -1 for the min side (refuters).
+    """
+
+    eq: MaxMin
+    sign: int
+
+    @property
+    def masks(self) -> list[np.ndarray]:
+        """For each gate: which of its units are on this side."""
+        return [np.asarray(self.sign * side > 0) for side in self.eq.sides]
+
+    @property
+    def num_units(self) -> int:
+        """How many units this side has."""
+        return int(sum(mask.sum() for mask in self.masks))
+
+    def features(self, x: Any) -> tuple[Float[Array, ""], Float[Array, " d"]]:
+        """`f(x)` and `s(x)`: values and operands of this side's units, and 1."""
+        parts: list[Array] = []
+
+        def hook(i: int, z: tuple[Any, ...]) -> Array:
+            gate, mask = self.eq.gates[i], self.masks[i]
+            units = gate.apply(*z)
+            if mask.any():
+                parts.append(units[mask])
+                parts.extend(v[k] for v, k in self._entries(i, z))
+            return units
+
+        value = self.eq.run(x, hook)
+        return value, jnp.concatenate([*parts, jnp.ones_like(value)[None]])
+
+    def coefficients(self, pattern: list[Any], frozen: list[Any]) -> Float[Array, " d"]:
+        """`c_a`: the gap of a component is `<c_a, s(x)>`, never negative.
+
+        Args:
+          pattern: of the anchor, as `eq.pattern` gives it for this side.
+          frozen: for each gate, which of its units are frozen.
+        """
+        parts, constant = [], 0.0
+        operands = jax.eval_shape(lambda: self.eq.operands(self.eq.example))
+        for i, gate in enumerate(self.eq.gates):
+            if not self.masks[i].any():
+                continue
+            zeros = [jnp.zeros(v.shape, v.dtype) for v in operands[i]]
+            weight = self.sign * jnp.asarray(self.eq.weights[i])
+            weight = jnp.where(self.masks[i] & frozen[i], weight, 0)
+            at_zero, slopes = _linear(gate, pattern[i], zeros, weight)
+            parts.append(weight[self.masks[i]])
+            entries = self._entries(i, slopes)
+            parts.extend(-slope[k] for slope, k in entries)
+            constant = constant - jnp.sum(weight * at_zero)
+        return jnp.concatenate([*parts, jnp.reshape(constant, (1,))])
+
+    def unit_gaps(self, pattern: list[Any], operands: list[Any]) -> Float[Array, " u"]:
+        """For each unit of this side, what freezing it takes at a sample."""
+        gaps = []
+        for i, gate in enumerate(self.eq.gates):
+            if self.masks[i].any():
+                lost = gate.apply(*operands[i]) - gate.tangent(pattern[i], *operands[i])
+                weight = self.sign * jnp.asarray(self.eq.weights[i])
+                gaps.append((weight * lost)[self.masks[i]])
+        return jnp.concatenate(gaps)
+
+    def split(self, units: Any) -> list[np.ndarray]:
+        """Flags over this side's units, as masks over each gate's units."""
+        flags, masks, start = np.asarray(units, bool), [], 0
+        for mask in self.masks:
+            whole = np.zeros(mask.shape, bool)
+            count = int(mask.sum())
+            whole[mask] = flags[start : start + count]
+            masks.append(whole)
+            start += count
+        return masks
+
+    def _entries(self, i: int, values: Any) -> list[tuple[Any, Any]]:
+        """The real operands of a gate, and which of their entries this side needs."""
+        mask = self.masks[i]
+        real = [v for v in values if jnp.issubdtype(v.dtype, jnp.floating)]
+        everything = [np.ones(v.shape, bool) for v in real]
+        same = [v.shape == mask.shape for v in real]
+        return [
+            (v, mask if s else e)
+            for v, s, e in zip(real, same, everything, strict=True)
+        ]
+
+
+def _linear(
+    gate: Gate, pattern: Any, zeros: list[Any], weight: Any
+) -> tuple[Any, list[Any]]:
+    """A tangent at zero, and the slopes of its weighted sum in each operand."""
+    smooth = [jnp.issubdtype(v.dtype, jnp.floating) for v in zeros]
+
+    def tangent(*floats: Any) -> Any:
+        given = iter(floats)
+        full = [next(given) if s else v for v, s in zip(zeros, smooth, strict=True)]
+        return gate.tangent(pattern, *full)
+
+    floats = [v for v, s in zip(zeros, smooth, strict=True) if s]
+    at_zero, pull = jax.vjp(tangent, *floats)
+    slopes = iter(pull(weight.astype(at_zero.dtype)))
+    return at_zero, [
+        next(slopes) if s else v for v, s in zip(zeros, smooth, strict=True)
+    ]
+
+
+def blocks(fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK) -> Any:
+    """`vmap(fn)` over a data set, block by block; results as NumPy arrays.
+
+    Args:
+      fn: function of one example and of `args`.
+      data: pytree of arrays with a common first axis.
+      args: further arguments, the same for every example.
+      block: examples in flight at once; every block has this shape.
+
+    Returns:
+      The results with the first axis of `data`.
+    """
+    num = len(tree_util.tree_leaves(data)[0])
+    out: list[Any] = []
+    for start in range(0, num, block):
+        part = tree_util.tree_map(partial(_block, start, block), data)
+        out.append(tree_util.tree_map(np.asarray, _mapped(fn, part, *args)))
+    whole = tree_util.tree_map(lambda *leaves: np.concatenate(leaves)[:num], *out)
+    return whole
+
+
+@partial(jax.jit, static_argnums=0)
+def _mapped(fn: Callable[..., Any], part: Any, *args: Any) -> Any:
+    return jax.vmap(lambda x: fn(x, *args))(part)
+
+
+def _block(start: int, size: int, data: Any) -> Any:
+    """Rows of one block; a short last one repeats its last row: one compilation."""
+    part = data[start : start + size]
+    missing = size - len(part)
+    if not missing:
+        return part
+    return np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+
+
+def gaps(
+    features: Float[Array, "n d"], coefficients: Float[Array, "k d"]
+) -> Float[Array, "n k"]:
+    """What each component takes from `f` at each sample."""
+    return jnp.matmul(features, coefficients.T, precision=HIGHEST)
+
+
+def squared_distances(
+    x: Float[Array, "n t"], centres: Float[Array, "k t"]
+) -> Float[Array, "n k"]:
+    """`|x - a|^2` for every sample and prototype."""
+    cross = jnp.matmul(x, centres.T, precision=HIGHEST)
+    square = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(centres * centres, axis=1)
+    return jnp.maximum(square - 2 * cross, 0)
+
+
+def flatten(x: Any) -> Float[Array, " t"]:
+    """An example as one vector."""
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in tree_util.tree_leaves(x)])
+
+
+def shape_of(x: Any) -> Float[Array, " t"]:
+    """An example as one vector of mean 0 and variance 1: its shape, not its size."""
+    centred = flatten(x) - jnp.mean(flatten(x))
+    return centred / jnp.sqrt(jnp.mean(centred**2) + 1e-12)
+
+
+METRICS: Mapping[str, Callable[[Any], Array]] = MappingProxyType(
+    {"euclidean": flatten, "shape": shape_of}
+)
+"""What the squared distance to a prototype is taken of."""

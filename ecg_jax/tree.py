@@ -1,0 +1,276 @@
+"""The hierarchical equation on a data set: few components, and the rest.
+
+The complete tree is implicit (a sample's path through it is read off); what is stored
+is what was chosen for showing. The root is `f`; its children are witnesses `P1, P2,
+...` that prove "normal" and refuters `Q1, Q2, ...` that prove "not normal"; a node
+further down freezes one level of gates more, at a prototype of its own. Every node
+bounds `f` itself, on every input, and `f` stays as the child *rest*:
+
+    f(x) = max(max_k W_k(x), rest(x)) = min(min_k R_k(x), rest(x)),    rest = f
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+from jaxtyping import Array, Bool, Float, Int
+
+from ecg_jax.descent import Descent, descent_of
+from ecg_jax.factor import open_gates
+from ecg_jax.kernels import METRICS, Side, blocks
+from ecg_jax.maxmin import MaxMin
+from ecg_jax.program import Program
+from ecg_jax.rounding import rounding_bound
+
+SIDES = {1: "normal", -1: "not normal"}
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A component of the tree.
+
+    Attributes:
+      id: position in `tree.nodes`; the root is 0.
+      parent: id of the parent; -1 for the root.
+      name: "f", "P3" (proves normal), "Q7" (proves not normal), "P3.1" (deeper).
+      side: "normal" or "not normal"; "" for the root.
+      kind: "root", "witness" or "refuter".
+      depth: how many levels of gates it freezes.
+      anchor: the prototype, an input.
+      frozen: for each gate it opens, which units are frozen.
+      share_frozen: share of its side's units, at the outermost level, that it freezes.
+      strength: weight of the squared distance among its siblings.
+      count: how many samples it was grown on it decides.
+    """
+
+    id: int
+    parent: int
+    name: str
+    side: str
+    kind: str
+    depth: int
+    anchor: Any
+    frozen: tuple[Any, ...]
+    share_frozen: float
+    strength: float
+    count: int
+
+    @property
+    def sign(self) -> int:
+        """+1 for a witness, -1 for a refuter, 0 for the root."""
+        return {"witness": 1, "refuter": -1}.get(self.kind, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What the tree says of each sample, and what of it is proven.
+
+    Attributes:
+      value: `f(x)`; `>= 0` means normal.
+      path: node ids from the first level down, -1 below the leaf.
+      cell: the leaf whose component decides.
+      proven: whether the leaf's own component proves the answer.
+      prover: the first node on the way (leaf, its ancestors, any other of the first
+        level) that proves the answer; -1 where none does.
+      lower: the largest chosen witness evaluated at the sample.
+      upper: the smallest chosen refuter.
+      slack: what a bound must exceed to count, from the arithmetic.
+    """
+
+    value: Float[np.ndarray, " n"]
+    path: Int[np.ndarray, "n depth"]
+    cell: Int[np.ndarray, " n"]
+    proven: Bool[np.ndarray, " n"]
+    prover: Int[np.ndarray, " n"]
+    lower: Float[np.ndarray, " n"]
+    upper: Float[np.ndarray, " n"]
+    slack: Float[np.ndarray, " n"]
+
+    @property
+    def normal(self) -> Bool[np.ndarray, " n"]:
+        """The answer: `f(x) >= 0`."""
+        return self.value >= 0
+
+    @property
+    def wrongly_proven(self) -> int:
+        """Answers that a bound contradicts by more than rounding. Must be 0."""
+        low = self.lower > self.value + self.slack
+        return int(np.sum(low | (self.upper < self.value - self.slack)))
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """The hierarchical equation: see the module.
+
+    Attributes:
+      program: the traced function.
+      nodes: the root, then the components.
+      example: an input, for its structure.
+      seen: hashes of the patterns that occur in the data it was grown on.
+      metric: name of what distances to prototypes are taken of; see `METRICS`.
+    """
+
+    program: Program
+    nodes: tuple[Node, ...]
+    example: Any
+    seen: Any
+    metric: str = "euclidean"
+
+    @cached_property
+    def eq(self) -> MaxMin:
+        """The equation of the outermost level."""
+        return open_gates(self.program, self.program.evaluate, self.example)
+
+    @cached_property
+    def descent(self) -> Descent:
+        """All levels of gates."""
+        return descent_of(self.program)
+
+    @cached_property
+    def slack(self) -> Callable[[Any], Array]:
+        """Twice the rounding of `f` at a sample: once for `f`, once for a bound."""
+        bound = rounding_bound(self.program)
+        return lambda x: 2 * bound(x)
+
+    def __call__(self, x: Any) -> Float[Array, ""]:
+        """`f(x)`: the largest of the chosen witnesses and the rest, which is `f`."""
+        lower, upper = self.bounds(x)
+        return jnp.clip(self.program.evaluate(x), lower, upper)
+
+    def bounds(self, x: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The sandwich of the chosen components: `lower <= f(x) <= upper`.
+
+        Sound for every input, seen or not; `-inf`, `inf` where a side has none.
+        """
+        value, gap = self._all_gaps(x)
+        signs = np.array([node.sign for node in self.nodes])
+        lower = jnp.max(jnp.where(signs > 0, value - gap, -jnp.inf))
+        return lower, jnp.min(jnp.where(signs < 0, value + gap, jnp.inf))
+
+    def values(self, data: Any) -> Float[np.ndarray, "n nodes"]:
+        """Every node's function at every sample: `f`, witnesses, refuters."""
+        signs = np.array([node.sign for node in self.nodes])
+
+        def one(x: Any) -> Array:
+            value, gap = self._all_gaps(x)
+            return value - signs * gap
+
+        return blocks(one, data)
+
+    def decide(self, data: Any) -> Decision:
+        """The deciding leaf of every sample, and the proof of its answer."""
+        from ecg_jax.decide import decide
+
+        return decide(self, data)
+
+    def certificate(self, data: Any) -> Any:
+        """Exactness, coverage and unseen patterns on a data set."""
+        from ecg_jax.decide import certify_tree
+
+        return certify_tree(self, data)
+
+    def children(self, node: int) -> list[int]:
+        """Ids of a node's children."""
+        return [other.id for other in self.nodes if other.parent == node]
+
+    def leaves(self) -> list[int]:
+        """Ids of the components without children."""
+        parents = {node.parent for node in self.nodes}
+        return [n.id for n in self.nodes if n.id and n.id not in parents]
+
+    @property
+    def depth(self) -> int:
+        """The largest number of levels that a node freezes."""
+        return max(node.depth for node in self.nodes)
+
+    def to_text(self) -> str:
+        """The equation in words; see `ecg_jax.circuit`."""
+        from ecg_jax.circuit import to_text
+
+        return to_text(self)
+
+    def to_latex(self) -> str:
+        """The equation in LaTeX; see `ecg_jax.circuit`."""
+        from ecg_jax.circuit import to_latex
+
+        return to_latex(self)
+
+    def save(self, path: Any) -> None:
+        """Writes the tree to a folder; `ecg_jax.load` reads it back."""
+        from ecg_jax.store import save
+
+        save(self, path)
+
+    def stacked(self, ids: Sequence[int]) -> "Stack":
+        """Nodes of one depth as arrays with a common first axis."""
+        key = tuple(ids)
+        if key not in self._stacks:
+            self._stacks[key] = _stack(self, key)
+        return self._stacks[key]
+
+    @cached_property
+    def _stacks(self) -> dict[tuple[int, ...], "Stack"]:
+        return {}
+
+    def _gap(self, x: Any, sign: int, depth: int, pattern: Any, frozen: Any) -> Array:
+        return self.descent.gap(pattern, x, sign, frozen, depth)[1]
+
+    def _all_gaps(self, x: Any) -> tuple[Array, Array]:
+        value = self.program.evaluate(x)
+        gap = jnp.zeros((len(self.nodes),), value.dtype)
+        for depth in range(1, self.depth + 1):
+            for sign in SIDES:
+                ids = [n.id for n in self.nodes if (n.depth, n.sign) == (depth, sign)]
+                if not ids:
+                    continue
+                nodes = self.stacked(ids)
+                lost_to = partial(self._gap, x, sign, depth)
+                lost = jax.vmap(lost_to)(nodes.patterns, nodes.frozen)
+                gap = gap.at[np.array(ids)].set(lost)
+        return value, gap
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Several components as arrays: what the kernels work on."""
+
+    ids: np.ndarray
+    anchors: Any
+    vectors: Float[np.ndarray, "k t"]
+    patterns: list[Any]
+    frozen: list[Any]
+    strength: Float[np.ndarray, " k"]
+
+
+def _stack(tree: Tree, ids: Sequence[int]) -> Stack:
+    nodes = [tree.nodes[i] for i in ids]
+    depth = nodes[0].depth
+    anchors = tree_util.tree_map(
+        lambda *leaves: np.stack(leaves), *(node.anchor for node in nodes)
+    )
+    return Stack(
+        ids=np.array(ids),
+        anchors=anchors,
+        vectors=blocks(METRICS[tree.metric], anchors, block=len(ids)),
+        patterns=blocks(
+            lambda a: tree.descent.patterns(a, depth), anchors, block=len(ids)
+        ),
+        frozen=[
+            np.stack(masks) for masks in zip(*(n.frozen for n in nodes), strict=True)
+        ],
+        strength=np.array([node.strength for node in nodes]),
+    )
+
+
+def first_level(tree: Tree, sign: int) -> tuple[Side, Stack, Array] | None:
+    """The components of the first level of a side, and their coefficients."""
+    ids = [n.id for n in tree.nodes if n.depth == 1 and n.sign == sign]
+    if not ids:
+        return None
+    side, nodes = Side(tree.eq, sign), tree.stacked(ids)
+    return side, nodes, jax.vmap(side.coefficients)(nodes.patterns, nodes.frozen)
