@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.core
 import numpy as np
+from jax import lax
 from jax.extend import core, source_info_util
 from jax.extend.core import primitives as primitives
 
@@ -38,6 +39,11 @@ _CALLS = frozenset(
         "custom_vjp_call_jaxpr",
     }
 )
+
+
+def optional_primitives(*names: str) -> tuple[Primitive, ...]:
+    """Those of the named primitives of `jax.lax` that this version of JAX has."""
+    return tuple(getattr(lax, name) for name in names if hasattr(lax, name))
 
 
 def trace(fn: Callable[..., Any], *args: Any) -> tuple[Any, tuple[Any, ...], Any]:

@@ -116,7 +116,10 @@ class Program:
                     f"{self.avals[number].shape}.\n"
                     "  try: jax.vmap over a batch; the equation takes one example."
                 )
-        return leaves
+        return [
+            _as_example(leaf, self.avals[number].dtype)
+            for leaf, number in zip(leaves, self.inputs, strict=True)
+        ]
 
     def evaluate(self, x: Any, gate: "GateHook | None" = None) -> Any:
         """The program's value at `x`, an opened gate's output replaced by a hook's.
@@ -154,6 +157,19 @@ class Program:
         example = [jax.ShapeDtypeStruct(shape, np.float64) for shape in shapes]
         with jax.enable_x64(True):
             return trace(wide, self.in_tree.unflatten(example), self.rules)
+
+
+def _as_example(leaf: Any, dtype: Any) -> Any:
+    """A leaf in the example's dtype, if that loses nothing."""
+    given = jnp.result_type(leaf)
+    if given == dtype:
+        return leaf
+    if jnp.promote_types(given, dtype) == dtype:
+        return jnp.asarray(leaf, dtype)
+    raise ExampleError(
+        f"the input is {given}, the example was {dtype}.\n"
+        f"  try: jnp.asarray(x, jnp.{dtype}), or factor at an example in {given}"
+    )
 
 
 GateHook = Callable[[Equation, tuple[Any, ...]], Any]
@@ -256,6 +272,11 @@ class Application:
         """The equation that made a value; None for an input or a given constant."""
         return self.builder.definitions.get(number)
 
+    @property
+    def notes(self) -> dict[Any, Any]:
+        """What rules remember of the values of this program, while it grows."""
+        return self.builder.notes
+
     def constant_of(self, number: int) -> Any:
         """The value numbered `number`; None if it sees the input."""
         return None if self.builder.live[number] else self.builder.value(number)
@@ -271,6 +292,7 @@ class _Builder:
         self.constants: dict[int, Any] = {}
         self.definitions: dict[int, Equation] = {}
         self.equations: list[Equation] = []
+        self.notes: dict[Any, Any] = {}
         self._numbers: dict[Any, tuple[int, ...]] = {}
         self._values: dict[int, Any] = {}
 

@@ -12,7 +12,10 @@ from ecg_jax.program import Rules
 from ecg_jax.rules.affine import AFFINE_RULES
 from ecg_jax.rules.gate import GATE_RULES
 from ecg_jax.rules.pool import POOL_RULES
+from ecg_jax.rules.select import SELECT_RULES
 
-RULES: Rules = MappingProxyType({**AFFINE_RULES, **GATE_RULES, **POOL_RULES})
+RULES: Rules = MappingProxyType(
+    {**AFFINE_RULES, **GATE_RULES, **SELECT_RULES, **POOL_RULES}
+)
 
-__all__ = ["AFFINE_RULES", "GATE_RULES", "POOL_RULES", "RULES"]
+__all__ = ["AFFINE_RULES", "GATE_RULES", "POOL_RULES", "RULES", "SELECT_RULES"]

@@ -19,11 +19,29 @@ _PRODUCT = (
 
 def linear(application: Application) -> Role:
     """`op(sum_i z_i) = sum_i op(z_i)`: affine in all operands together."""
+    return _refused_dtype(application) or Affine()
+
+
+def placed(application: Application) -> Role:
+    """Entries moved, repeated or left out: affine, whatever they are."""
     return Affine()
+
+
+def _refused_dtype(application: Application) -> Refused | None:
+    """Arithmetic on truth values and integers that see the input is refused."""
+    for live, aval in zip(application.live, application.avals, strict=True):
+        if live and not jnp.issubdtype(aval.dtype, jnp.floating):
+            return Refused(
+                f"arithmetic on {aval.dtype} values that depend on the input",
+                "keep every value that sees the input in float32 or float64",
+            )
+    return None
 
 
 def product(application: Application) -> Role:
     """`z * c`, `z @ C`, `z (*) C`: affine where one factor does not see the input."""
+    if refused := _refused_dtype(application):
+        return refused
     if sum(application.live) == 1:
         return Affine()
     if application.primitive is lax.mul_p and len(set(application.inputs)) == 1:
@@ -33,6 +51,8 @@ def product(application: Application) -> Role:
 
 def quotient(application: Application) -> Role:
     """`z / c`: affine where only the numerator sees the input."""
+    if refused := _refused_dtype(application):
+        return refused
     if not application.live[1]:
         return Affine()
     if not application.live[0]:
@@ -103,6 +123,23 @@ def branch(application: Application) -> Role:
     return Rewrite(lambda _, *args: tuple(taken(*args)))
 
 
+def unchanged(application: Application) -> Role:
+    """Several values at once, unchanged: barriers and moves between devices."""
+    return Rewrite(lambda *args: args)
+
+
+def rounded(application: Application) -> Role:
+    """`reduce_precision` rounds: a staircase, neither convex nor concave."""
+    params = application.params
+    kept = jnp.finfo(application.avals[0].dtype)
+    if params["exponent_bits"] >= kept.nexp and params["mantissa_bits"] >= kept.nmant:
+        return Same(0)
+    return Refused(
+        "rounding to fewer bits is discontinuous in the input",
+        "keep every value that sees the input in float32 or float64",
+    )
+
+
 _LINEAR = (
     lax.add_p,
     lax.sub_p,
@@ -111,6 +148,8 @@ _LINEAR = (
     lax.reduce_sum_p,
     lax.reduce_window_sum_p,
     lax.cumsum_p,
+)
+_PLACED = (
     lax.reshape_p,
     lax.squeeze_p,
     lax.transpose_p,
@@ -120,6 +159,7 @@ _LINEAR = (
     lax.slice_p,
     lax.rev_p,
     lax.split_p,
+    *_jax.optional_primitives("tile_p", "stack_p", "unstack_p"),
 )
 _PRODUCTS = (lax.mul_p, _jax.primitives.dot_general_p, lax.conv_general_dilated_p)
 _INDEXED = (
@@ -128,6 +168,7 @@ _INDEXED = (
     lax.gather_p,
     lax.scatter_p,
     lax.scatter_add_p,
+    *_jax.optional_primitives("scatter_sub_p"),
 )
 _IDENTITIES = (
     lax.copy_p,
@@ -135,15 +176,19 @@ _IDENTITIES = (
     lax.sharding_constraint_p,
     _jax.primitives.name_p,
 )
+_UNCHANGED = (lax.optimization_barrier_p, _jax.primitives.device_put_p)
 
 AFFINE_RULES: Rules = MappingProxyType(
     {
         **dict.fromkeys(_LINEAR, linear),
+        **dict.fromkeys(_PLACED, placed),
         **dict.fromkeys(_PRODUCTS, product),
         **dict.fromkeys(_INDEXED, indexed),
         **dict.fromkeys(_IDENTITIES, identity),
+        **dict.fromkeys(_UNCHANGED, unchanged),
         lax.div_p: quotient,
         lax.convert_element_type_p: convert,
+        lax.reduce_precision_p: rounded,
         lax.scan_p: unroll,
         lax.cond_p: branch,
     }

@@ -1,9 +1,8 @@
-"""Piecewise linear gates: max, min, abs, clamp, select on its own sign.
+"""Piecewise linear gates of one or two values: max, min, abs, clamp; truth values.
 
-Each stores masks or winners; a tangent selects with a constant mask, so it is affine.
+Each stores a mask; a tangent selects with a constant mask, so it is affine.
 """
 
-from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -11,18 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ecg_jax import _jax
 from ecg_jax.maxmin import Gate
 from ecg_jax.program import (
-    Affine,
     Application,
-    Equation,
     Known,
     Predicate,
     Refused,
     Rewrite,
     Role,
     Rules,
+    Same,
 )
+from ecg_jax.rules.forms import interval, is_nonnegative, is_nonpositive
 
 _JUMP = "is discontinuous in the input"
 
@@ -42,20 +42,46 @@ def minimum(application: Application) -> Role:
 
 
 def _extremum(application: Application, sign: int) -> Role:
-    bind = lax.max if sign > 0 else lax.min
-    if application.inputs[0] == application.inputs[1]:
-        return Rewrite(lambda z, _: z)
+    one, other = application.inputs
+    if one == other:
+        return Same(0)
+    (low, high), (other_low, other_high) = (
+        interval(application, n) for n in (one, other)
+    )
+    if low >= other_high if sign > 0 else high <= other_low:
+        return _unchanged(application, 0)
+    if other_low >= high if sign > 0 else other_high <= low:
+        return _unchanged(application, 1)
     if all(application.live):
-        return Gate(
-            name="max" if sign > 0 else "min",
-            operands=(0, 1),
-            curvature=sign,
-            apply=bind,
-            pattern=lambda y, z: y >= z if sign > 0 else y <= z,
-            tangent=jnp.where,
-        )
+        return _of_two(sign)
     live = application.live.index(True)
     c = application.constant(1 - live)
+    if _jax.is_concrete(c) and np.isinf(np.asarray(c)).any():
+        return _infinite(np.asarray(c), live, sign)
+    return _with_constant(c, live, sign)
+
+
+def _unchanged(application: Application, index: int) -> Role:
+    """The operand that always wins, brought to the shape of the result."""
+    shape = jnp.broadcast_shapes(*(aval.shape for aval in application.avals))
+    if application.avals[index].shape == shape:
+        return Same(index)
+    return Rewrite(lambda *args: jnp.broadcast_to(args[index], shape))
+
+
+def _of_two(sign: int) -> Gate:
+    return Gate(
+        name="max" if sign > 0 else "min",
+        operands=(0, 1),
+        curvature=sign,
+        apply=lax.max if sign > 0 else lax.min,
+        pattern=lambda y, z: y >= z if sign > 0 else y <= z,
+        tangent=jnp.where,
+    )
+
+
+def _with_constant(c: Any, live: int, sign: int) -> Gate:
+    bind = lax.max if sign > 0 else lax.min
     return Gate(
         name="max" if sign > 0 else "min",
         operands=(live,),
@@ -68,8 +94,29 @@ def _extremum(application: Application, sign: int) -> Role:
     )
 
 
+def _infinite(c: np.ndarray, live: int, sign: int) -> Role:
+    """`max(z, -inf) = z`: an infinite constant never wins, or always does."""
+    if np.any(c == sign * np.inf):
+        return Refused(
+            "a constant that is infinite always wins",
+            "use a large finite constant, or leave these entries out",
+        )
+    never = np.isinf(c)
+    finite = np.where(never, 0, c).astype(c.dtype)
+    bind = lax.max if sign > 0 else lax.min
+
+    def rewritten(*args: Any) -> Any:
+        return jnp.where(never, args[live], bind(args[live], jnp.asarray(finite)))
+
+    return Rewrite(rewritten)
+
+
 def absolute(application: Application) -> Role:
-    """`|z| = max(z, -z)`: convex; the mask is `[z > 0]`."""
+    """`|z| = max(z, -z)`: convex; the mask is `[z > 0]`; affine on a proven sign."""
+    if is_nonnegative(application, application.inputs[0]):
+        return Same(0)
+    if is_nonpositive(application, application.inputs[0]):
+        return Rewrite(lax.neg)
     return Gate(
         name="abs",
         operands=(0,),
@@ -88,7 +135,17 @@ def clamp(application: Application) -> Role:
 
 
 def comparison(application: Application) -> Role:
-    """`y > z`: a truth value; `select_n` may read it."""
+    """`y > z`: a truth value; `select_n` may read it. Known where intervals tell."""
+    one, other = (interval(application, n) for n in application.inputs)
+    if application.primitive in (lax.lt_p, lax.le_p):
+        one, other = other, one
+    strict = application.primitive in (lax.gt_p, lax.lt_p)
+    if np.inf in (one[0], -other[1]) or np.inf in (-one[1], other[0]):
+        return _known(application, np.inf in (one[0], -other[1]))
+    if one[0] > other[1] or (one[0] == other[1] and not strict):
+        return _known(application, True)
+    if one[1] < other[0] or (one[1] == other[0] and strict):
+        return _known(application, False)
     return Predicate()
 
 
@@ -99,7 +156,8 @@ def equality(application: Application) -> Role:
         return _known(application, not unequal)
     for index in (0, 1):
         if not application.live[index]:
-            if np.all(~np.isfinite(np.asarray(application.constant(index)))):
+            constant = application.constant(index)
+            if _jax.is_concrete(constant) and not np.isfinite(constant).any():
                 return _known(application, unequal)
     return Refused(f"an equality {_JUMP}")
 
@@ -114,9 +172,14 @@ def _known(application: Application, value: bool) -> Known:
 
 
 def logical(application: Application) -> Role:
-    """`not p`: a truth value still; other connectives of live values are refused."""
+    """`not p`, `p and True`: truth values still; of two live values, refused."""
     if len(application.inputs) == 1:
         return Predicate()
+    if not all(application.live):
+        live = application.live.index(True)
+        neutral = application.primitive is lax.and_p
+        if np.all(np.asarray(application.constant(1 - live)) == neutral):
+            return Same(live)
     return Refused(
         "a connective of conditions on the input is not one sign",
         "write it with jnp.maximum and jnp.minimum",
@@ -129,126 +192,6 @@ def jump(application: Application) -> Role:
         f"`{application.primitive}` {_JUMP}",
         "factor the network up to here, or replace the step by a continuous function",
     )
-
-
-def select_on_own_sign(application: Application) -> Role:
-    """`select_n(p > q, B, A)`, a gate where `A - B = k (p - q)` with `k` constant.
-
-    Then it is `max(A, B)` for `k > 0`, convex, and `min(A, B)` for `k < 0`, concave,
-    unit by unit: ReLU, leaky ReLU, PReLU, hard tanh and their like.
-    """
-    if not application.live[0]:
-        return Affine()
-    refused = Refused(
-        "the condition is not the sign of the difference of the two cases, so the "
-        "selection may jump",
-        "write it with jnp.maximum, jnp.minimum or jnp.where(x > 0, x, slope * x)",
-    )
-    sign, comparison = _comparison(application, application.inputs[0])
-    if comparison is None or len(application.inputs) != 3:
-        return refused
-    form = _Form(application)
-    p, q = comparison.inputs
-    on, off = application.inputs[2], application.inputs[1]
-    k = _ratio(form.difference(on, off), form.difference(p, q))
-    if k is None:
-        return refused
-    curvature = np.sign(sign * k)
-    cases = [i for i in (1, 2) if application.live[i]]
-    constants = {i: application.constant(i) for i in (1, 2) if i not in cases}
-
-    def choose(p: Any, values: tuple[Any, ...]) -> Any:
-        case = {**constants, **dict(zip(cases, values, strict=True))}
-        return jnp.where(p, case[2], case[1])
-
-    return Gate(
-        name="select",
-        operands=(0, *cases),
-        curvature=curvature,
-        apply=lambda p, *z: choose(p, z),
-        pattern=lambda p, *z: p,
-        tangent=lambda p, _, *z: choose(p, z),
-    )
-
-
-def _comparison(application: Application, number: int) -> tuple[int, Equation | None]:
-    """The comparison behind a truth value, +1 if it is `p > q`, -1 if `p < q`."""
-    eqn = application.definition(number)
-    if eqn is None:
-        return 0, None
-    if eqn.primitive is lax.not_p:
-        sign, inner = _comparison(application, eqn.inputs[0])
-        return -sign, inner
-    if eqn.primitive in (lax.gt_p, lax.ge_p):
-        return +1, eqn
-    if eqn.primitive in (lax.lt_p, lax.le_p):
-        return -1, eqn
-    return 0, None
-
-
-class _Form:
-    """Values as `sum_i c_i * base_i + c`, entry by entry, with constant `c`."""
-
-    def __init__(self, application: Application):
-        self.application = application
-
-    def difference(self, one: int, other: int) -> dict[int | None, Any]:
-        a, b = self.of(one), self.of(other)
-        return {key: a.get(key, 0.0) - b.get(key, 0.0) for key in {*a, *b}}
-
-    def of(self, number: int) -> dict[int | None, Any]:
-        value = self.application.constant_of(number)
-        if value is not None:
-            return {None: np.asarray(value, np.float64)}
-        eqn = self.application.definition(number)
-        if eqn is not None and isinstance(eqn.role, Affine):
-            if eqn.primitive in (lax.add_p, lax.sub_p):
-                sign = 1.0 if eqn.primitive is lax.add_p else -1.0
-                a, b = map(self.of, eqn.inputs)
-                return {k: a.get(k, 0.0) + sign * b.get(k, 0.0) for k in {*a, *b}}
-            if eqn.primitive is lax.neg_p:
-                return {k: -c for k, c in self.of(eqn.inputs[0]).items()}
-            if eqn.primitive in (lax.mul_p, lax.div_p):
-                return self._scaled(eqn)
-        return {number: np.float64(1.0)}
-
-    def _scaled(self, eqn: Equation) -> dict[int | None, Any]:
-        values = [self.application.constant_of(n) for n in eqn.inputs]
-        live = 0 if values[0] is None else 1
-        factor = np.asarray(values[1 - live], np.float64)
-        form = self.of(eqn.inputs[live])
-        if eqn.primitive is lax.div_p:
-            return {k: c / factor for k, c in form.items()}
-        return {k: c * factor for k, c in form.items()}
-
-
-def _ratio(
-    numerator: Mapping[int | None, Any], denominator: Mapping[int | None, Any]
-) -> Any:
-    """`k` with `numerator == k * denominator`, entry by entry; None if there is none.
-
-    The two forms were added up in float64 from the program's own constants, so they
-    may differ by rounding: a few units in the last place of float32.
-    """
-    keys = [*{*numerator, *denominator}]
-    shape = np.broadcast_shapes(
-        *(np.shape(v) for v in (*numerator.values(), *denominator.values()))
-    )
-    top, bottom = (
-        np.stack([np.broadcast_to(form.get(key, 0.0), shape) for key in keys])
-        for form in (numerator, denominator)
-    )
-    live = np.array([key is not None for key in keys]).reshape(
-        (-1,) + (1,) * len(shape)
-    )
-    if not np.all(np.any(live & (bottom != 0), axis=0)):
-        return None
-    best = np.argmax(np.abs(bottom) * live, axis=0)[None]
-    k = np.take_along_axis(top, best, 0) / np.take_along_axis(bottom, best, 0)
-    scale = np.abs(top) + np.abs(k * bottom)
-    if np.all(np.abs(top - k * bottom) <= 8 * np.finfo(np.float32).eps * scale):
-        return k[0]
-    return None
 
 
 _COMPARISONS = (lax.gt_p, lax.ge_p, lax.lt_p, lax.le_p)
@@ -268,7 +211,6 @@ GATE_RULES: Rules = MappingProxyType(
         lax.min_p: minimum,
         lax.abs_p: absolute,
         lax.clamp_p: clamp,
-        lax.select_n_p: select_on_own_sign,
         lax.eq_p: equality,
         lax.ne_p: equality,
         lax.is_finite_p: finite,
