@@ -146,7 +146,8 @@ class Program:
         live = [eqn for eqn in self.equations if eqn.role is not None]
 
         def wide(x: Any) -> Any:
-            values = {**env, **dict(zip(self.inputs, self.check_input(x), strict=True))}
+            leaves = tree_util.tree_leaves(x)
+            values = {**env, **dict(zip(self.inputs, leaves, strict=True))}
             for eqn in live:
                 with _jax.user_source(eqn.traceback):
                     outs = _apply_wide(eqn, [values[n] for n in eqn.inputs], self.rules)
