@@ -30,10 +30,11 @@ MEASUREMENT_RULE = (
     "within 100 ms of the R peak outwards, until the slope stays below 8% of its "
     "maximum for 20 ms (16% if that is nowhere within 240 ms); called narrow up to "
     "100 ms and wide from 130 ms. Zero level: median of the 20 ms before the QRS. R: "
-    "the largest deflection inside the QRS. ST: 60 ms after the end of the QRS. T: the largest turning point from 80 ms after "
-    "the QRS; flat below 0.05 mV. P: the largest deflection 40 to 200 ms before the "
-    "QRS, a number only. Onsets are uncertain by up to 60 ms, a P wave "
-    "cannot be shown to be absent, and a band-pass from 0.5 Hz shifts the ST level."
+    "the largest deflection inside the QRS. ST: 60 ms after the end of the QRS. T: the "
+    "largest turning point from 80 ms after the QRS; flat below 0.05 mV. P: the "
+    "largest deflection 40 to 200 ms before the QRS, a number only. Onsets are "
+    "uncertain by up to 60 ms, a P wave cannot be shown to be absent, and a band-pass "
+    "from 0.5 Hz shifts the ST level."
 )
 
 

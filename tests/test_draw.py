@@ -149,7 +149,7 @@ def test_beats_in_a_figure_are_bounded():
 
 def test_paths_are_written_relative():
     assert (
-        _path("M 1 2 \nL 3.04 4 \nL 3 1 \nz\nM 5 5 \nL 6 6 ") == "m1 2 2 2 0-3zm4 3 1 1"
+        _path("M 1 2 \nL 3.04 4 \nL 3 1 \nz\nM 5 5 \nL 6 6 ") == "m1 2 2 2v-3zm4 3 1 1"
     )
     assert _path("M 0 0 C 1.26 2 3 4 5 6") == "M 0 0 C 1.3 2 3 4 5 6"
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float
 
-from ecg_jax.draw.paper import SIDE_COLORS, new_figure
-from ecg_jax.draw.render import CHART_INK
+from ecg_jax.draw.paper import new_figure
+from ecg_jax.draw.render import CHART_INK, CHART_SIDES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SERIES = ("#0069a8", "#c8500a", "#00805c", "#a3477a", "#9a7400", "#5f6b76")
+SERIES = (*CHART_SIDES.values(), "#00805c", "#a3477a", "#9a7400", "#5f6b76")
 STYLES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), "-.", (0, (8, 2)), "-")
 MARKERS = ("o", "^", "s", "D", "v", "P")
 
@@ -40,8 +40,8 @@ def roc(
         axes.plot(false, true, label=_plain(name), **style)
         if name in operating:
             axes.plot(*operating[name], MARKERS[at % 6], color=SERIES[at % 6], ms=5)
-    axes.set_xlabel("1 - specificity")
-    axes.set_ylabel("sensitivity")
+    axes.set_xlabel("others answered normal (1 - specificity)")
+    axes.set_ylabel("normals answered normal (sensitivity)")
     _unit_square(axes)
     _legend(axes, "lower right")
     return figure
@@ -124,7 +124,7 @@ def bars(
     """Draw one horizontal bar a name, the largest on top."""
     figure, axes = _chart(3.8, 0.6 + 0.22 * max(1, len(values)))
     names = sorted(values, key=lambda name: values[name])
-    axes.barh(names, [values[name] for name in names], color=SIDE_COLORS[side])
+    axes.barh(names, [values[name] for name in names], color=CHART_SIDES[side])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.set_xlabel(x_label)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecg_jax.errors import DiskFullError
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHART_INK = "#010203"
+CHART_SIDES = {"normal": "#0069a9", "not normal": "#c8500b"}
+_PAGE_COLORS = {
+    CHART_INK: "currentColor",
+    CHART_SIDES["normal"]: "var(--normal, #0069a8)",
+    CHART_SIDES["not normal"]: "var(--other, #c8500a)",
+}
 FONTS = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -25,12 +31,13 @@ _TOKEN = re.compile(r"[A-Za-z]|-?[\d.]+(?:e-?\d+)?")
 def svg(figure: "Figure") -> str:
     """Render a figure as a compact SVG: no ids of its own, no dates, no fonts.
 
-    The ink of a chart is `currentColor`, so that inside a page it takes the page's.
+    Charts, which have no paper, take ink and the colors of the sides from the page they
+    stand in, light or dark.
     """
     import matplotlib
 
     out = io.BytesIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "ecg_jax"}
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "ecg_jax"}
     with matplotlib.rc_context(settings), _any_letter():
         figure.savefig(out, format="svg", metadata={"Date": None})
     return _compact(out.getvalue().decode("utf-8"))
@@ -94,10 +101,13 @@ def _compact(text: str) -> str:
     text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text[text.index("<svg") :])
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
+    text = text.replace("<svg", '<svg stroke-linejoin="round"', 1)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r' d="([^"]*)"', lambda m: f' d="{_path(m[1])}"', text)
     text = re.sub(r"(font(?:-family)?: [^;\"]*?)'DejaVu Sans'[^;\"]*", _font, text)
-    text = text.replace(CHART_INK, "currentColor")
+    for color, words in _PAGE_COLORS.items():
+        text = text.replace(color, words)
     text = re.sub(r' xmlns:xlink="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r">\s+<(?!/text|/tspan)", "><", text)
     return re.sub(r"(<g>)+(</g>)+", _empty, text)
@@ -121,23 +131,28 @@ def _path(data: str) -> str:
         return " ".join(t if t.isalpha() else _tenths(t) for t in tokens)
     out: list[str] = []
     here = start = (0, 0)
-    command, at = "", 0
+    command, last, at = "", "", 0
     while at < len(tokens):
         if tokens[at].isalpha():
             command, at = tokens[at], at + 1
             if command == "z":
                 out.append("z")
-                here = start
+                here, last = start, "z"
                 continue
         there = (round(10 * float(tokens[at])), round(10 * float(tokens[at + 1])))
         at += 2
-        step = f"{_number(there[0] - here[0])} {_number(there[1] - here[1])}"
-        if command == "M":
-            out.append("m" + step)
-            start, command = there, "M-"
-        else:
-            out.append(("l" if out[-1] == "z" else " ") + step)
+        x, y = there[0] - here[0], there[1] - here[1]
         here = there
+        if command == "M":
+            out.append(f"m{_number(x)} {_number(y)}")
+            start, command, last = there, "L", "l"
+        elif x and y:
+            out.append(f"{' ' if last == 'l' else 'l'}{_number(x)} {_number(y)}")
+            last = "l"
+        else:
+            new = "v" if y else "h"
+            out.append(f"{' ' if last == new else new}{_number(x or y)}")
+            last = new
     return "".join(out).replace(" -", "-")
 
 

@@ -18,7 +18,7 @@ from ecg_jax.draw.paper import (
     say,
     squares,
 )
-from ecg_jax.draw.render import CHART_INK
+from ecg_jax.draw.render import CHART_INK, CHART_SIDES
 from ecg_jax.sketch import Sketch, percent
 
 if TYPE_CHECKING:
@@ -100,8 +100,9 @@ def tree(
     count = sum(len(group) for _, group in columns)
     width = max(count * step + GAP * (len(columns) + 1), 3.2)
     row = high + WORDS
-    top = high + 0.3
+    top = high + 0.4
     figure = new_figure(width, top + 2 * HEAD + (deepest + 1) * row + 0.2)
+    figure.patch.set_alpha(0)
     canvas = figure.add_axes((0, 0, 1, 1))
     canvas.set_axis_off()
     canvas.set_xlim(0, width)
@@ -116,7 +117,7 @@ def tree(
     left = GAP
     place(root, width / 2 - wide / 2, 0.22)
     for side, group in columns:
-        color = SIDE_COLORS[side]
+        color = CHART_SIDES[side]
         middle = left + (len(group) * step - GAP) / 2
         y = top + 0.08
         knee = y + 0.1
@@ -163,7 +164,7 @@ def _place(
 ) -> None:
     width, height = figure.get_size_inches()
     wide, high = size
-    color = SIDE_COLORS.get(node.side or "", CHART_INK)
+    color = CHART_SIDES.get(node.side or "", CHART_INK)
     style = {"parse_math": False, "url": node.href}
     words = node.name
     if node.sketch is not None:

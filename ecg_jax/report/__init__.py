@@ -1,5 +1,6 @@
 """The report: one HTML page for a run, one for a recording; both open offline."""
 
+from ecg_jax.report.convert import network_facts
 from ecg_jax.report.data import (
     Component,
     DataFacts,
@@ -26,6 +27,7 @@ __all__ = [
     "ReportData",
     "build",
     "build_explanation",
+    "network_facts",
     "write_explanation",
     "write_report",
 ]

@@ -23,6 +23,11 @@ HEADINGS = {
     "normal": "Witnesses: they prove “normal”",
     "not normal": "Refuters: they prove “not normal”",
 }
+FROZEN = (
+    "Frozen: the share of the opened units of its side that a component replaces by "
+    "straight lines. The more are frozen, the simpler the component and the more its "
+    "proof says; with none frozen it would be the network itself."
+)
 LEGEND = f"""<ul class="legend">
 <li><svg viewBox="0 0 40 14"><path d="M2 7h36" stroke="#0069a8" stroke-width="3"/></svg>
 median of all beats (blue: proves normal, orange: proves not normal)</li>
@@ -67,8 +72,8 @@ def cards(components: list[Component]) -> str:
     """One card a component: sides, then depth."""
     by_id = {c.id: c for c in components}
     roots = [c for c in components if c.parent is None]
-    points = int(np.clip(600_000 // max(1, len(components)), 800, 2400))
-    out = [LEGEND]
+    points = points_each(len(components))
+    out = [LEGEND, f'<p class="note">{FROZEN}</p>']
     out += [f'<div class="cards one">{card(c, points)}</div>' for c in roots]
     for side in SIDES:
         own = [c for c in components if c.parent is not None and c.side == side]
@@ -81,21 +86,35 @@ def cards(components: list[Component]) -> str:
         for parent in own:
             children = [c for c in own if c.parent == parent.id]
             if children:
-                title = f"Below {parent.name}: {len(children)} deeper components"
-                out.append(details(title, _deck(children, points)))
+                plural = "s" if children[1:] else ""
+                title = f"Below {parent.name}: {len(children)} deeper component{plural}"
+                out.append(details(title, _deck(children, points, parent)))
     rule = esc(MEASUREMENT_RULE)
     out.append(f'<p class="note">How shapes are measured. {rule}</p>')
     return "".join(out)
 
 
-def card(component: Component, max_points: int = 2000) -> str:
-    """A component: its sketch, a sentence, its numbers."""
+def card(
+    component: Component, max_points: int = 2000, parent: Component | None = None
+) -> str:
+    """A component: its sketch, a sentence, its numbers.
+
+    Args:
+        component: What is shown.
+        max_points: Samples of single beats to draw.
+        parent: The component above it, where that is not the root.
+
+    Returns:
+        HTML.
+    """
     c = component
     kind = {"normal": "normal", "not normal": "other"}.get(c.side or "", "root")
-    role = {
-        "normal": "proves “normal”",
-        "not normal": "proves “not normal”",
-    }.get(c.side or "", "the network, all beats")
+    if c.parent is None:
+        role = "the network, all beats"
+    elif parent is None or c.proves:
+        role = f"proves “{c.side}”"
+    else:
+        role = f"bounds {parent.name} only, and proves nothing by itself"
     head = f"<h4>{esc(c.name)} <span>{esc(role)}</span></h4>"
     if c.sketch is None:
         body = '<p class="none">No beat falls into its cell.</p>'
@@ -122,12 +141,19 @@ def card(component: Component, max_points: int = 2000) -> str:
     if c.share_frozen is not None:
         facts.append(("of its units frozen", share(c.share_frozen)))
     numbers = "".join(f"<div><dd>{v}</dd><dt>{k}</dt></div>" for k, v in facts)
+    shape, _, rest = sentence_of(c).partition(";")
+    words = f"<b>{esc(shape)}</b>{esc(';' + rest) if rest else ''}"
     return (
         f'<article class="card {kind}" id="{anchor(c)}">{head}'
-        f'<div class="cardbody">{sketch}<div><p>{esc(sentence_of(c))}</p>'
+        f'<div class="cardbody">{sketch}<div><p>{words}</p>'
         f"<dl>{numbers}</dl>{label_bar(c.sketch.label_share)}{_weighs(c)}"
-        f"{_more(c)}</div></div></article>"
+        f"</div></div>{_more(c)}</article>"
     )
+
+
+def points_each(num_components: int) -> int:
+    """Samples of single beats to draw on each card, so that the page stays small."""
+    return int(np.clip(300_000 // max(1, num_components), 800, 2400))
 
 
 def anchor(component: Component) -> str:
@@ -144,8 +170,11 @@ def sentence_of(component: Component) -> str:
     )
 
 
-def _deck(components: list[Component], points: int) -> str:
-    return f'<div class="cards">{"".join(card(c, points) for c in components)}</div>'
+def _deck(
+    components: list[Component], points: int, parent: Component | None = None
+) -> str:
+    cards = "".join(card(c, points, parent) for c in components)
+    return f'<div class="cards">{cards}</div>'
 
 
 def _weighs(component: Component) -> str:
@@ -176,7 +205,7 @@ def _more(component: Component) -> str:
     if component.prototype_record is not None:
         facts["prototype from recording"] = component.prototype_record
     facts.update(component.notes)
-    out.append(pairs(facts, known={}))
+    out.append(pairs(facts))
     return details("Both sides of the margin, measurements", "".join(out))
 
 

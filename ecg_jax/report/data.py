@@ -152,6 +152,8 @@ class Component:
         side: "normal", "not normal", or `None` for the root.
         sketch: Composite of its cell; `None` where no beat falls.
         sentence: What is measured of it; default: `describe(sketch)`.
+        proves: Whether its bound holds for the network itself; `None`: only if it hangs
+            on the root, for otherwise a component bounds no more than its parent.
         share_answers: Share of the answers of its side that fall into its cell.
         share_proven: Share of its cell's answers that it proves itself.
         share_proven_any: Share of all answers of its side that it proves.
@@ -168,6 +170,7 @@ class Component:
     side: str | None
     sketch: Sketch | None
     sentence: str | None = None
+    proves: bool | None = None
     share_answers: float | None = None
     share_proven: float | None = None
     share_proven_any: float | None = None

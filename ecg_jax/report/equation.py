@@ -4,13 +4,15 @@ from ecg_jax.report.data import Component, EquationFacts
 from ecg_jax.report.html import details, esc, number, pairs
 
 SPACE = '<mspace width="0.6em"/>'
+THIN = '<mspace width="0.22em"/>'
 
 
 def mathematics(equation: EquationFacts) -> str:
     """The equation, its bounds, and what each letter means."""
     lines = [
         (
-            "The network, exactly, on every input.",
+            "The network, exactly: on every input where μ and τ range over all "
+            "patterns. The few components shown below give bounds.",
             _row(_f("x"), _o("="), _largest("μ"), _smallest("τ"), _n("x"))
             + SPACE
             + _row(_o("="), _smallest("τ"), _largest("μ"), _n("x")),
@@ -74,7 +76,7 @@ def mathematics(equation: EquationFacts) -> str:
         "strength of d": equation.strength,
     }
     known = {key: value for key, value in facts.items() if value is not None}
-    table = pairs(known, known={}) if known else ""
+    table = pairs(known) if known else ""
     text = ""
     if equation.text:
         text = details("The equation as text", f"<pre>{esc(equation.text)}</pre>")
@@ -90,7 +92,8 @@ def words(components: list[Component], strength: float | None) -> str:
         side: [c.name for c in first if c.side == side]
         for side in ("normal", "not normal")
     }
-    like = " and is enough like its prototype" if strength else ""
+    like = ", less the penalty for being unlike its prototype," if strength else ""
+    above = ", plus that penalty," if strength else ""
     items = [
         "<li><b>f(x)</b> is the margin of the network on a beat <i>x</i>: from 0 "
         "upwards it answers <i>normal</i>, below 0 <i>not normal</i>.</li>"
@@ -99,13 +102,13 @@ def words(components: list[Component], strength: float | None) -> str:
         items.append(
             f"<li>The answer <b class=normal>normal</b> is <b>proven</b> if a beat "
             f"passes {_any(names['normal'])}: a witness never exceeds the network, so "
-            f"where one reaches 0{like}, the network does.</li>"
+            f"where one{like} reaches 0, the network does.</li>"
         )
     if names["not normal"]:
         items.append(
             f"<li>The answer <b class=other>not normal</b> is <b>proven</b> if a beat "
             f"fails {_any(names['not normal'])}: a refuter never falls below the "
-            f"network, so where one is under 0{like}, the network is.</li>"
+            f"network, so where one{above} is under 0, the network is.</li>"
         )
     items.append(
         "<li>If none of them decides, the answer stands <b>not proven</b>: the network "
@@ -143,11 +146,11 @@ def _f(argument: str) -> str:
 
 
 def _largest(over: str) -> str:
-    return f"<munder><mi>max</mi>{_i(over)}</munder>"
+    return f"<munder><mi>max</mi>{_i(over)}</munder>{THIN}"
 
 
 def _smallest(over: str) -> str:
-    return f"<munder><mi>min</mi>{_i(over)}</munder>"
+    return f"<munder><mi>min</mi>{_i(over)}</munder>{THIN}"
 
 
 def _indexed(name: str, index: str) -> str:

@@ -14,7 +14,7 @@ from ecg_jax.report.html import details, esc, number, pairs, picture, share, til
 from ecg_jax.report.page import frame
 from ecg_jax.report.sections import LABEL_NOTE
 
-MOST_PICTURES = 40
+MOST_PICTURES = 24
 MOST_OVERLAID = 12
 
 
@@ -194,7 +194,7 @@ def _one(data: ExplainData, beat: ExplainedBeat) -> str:
     kind = "normal" if beat.answer == "normal" else "other"
     sketch = picture(draw.svg(figure), alt="beat and prototype", kind="paper")
     return (
-        f'<div class="differ {kind}">{sketch}<div><b>{beat.r_time_s:.2f} s</b>'
+        f'<div class="differ two {kind}">{sketch}<div><b>{beat.r_time_s:.2f} s</b>'
         f"<p><b class={kind}>{esc(beat.answer)}</b>, {_proof(beat)}</p>"
         f"<p>margin {number(round(beat.margin, 3))}<br>between {_between(beat)}</p>"
         "</div></div>"
@@ -213,7 +213,7 @@ def _between(beat: ExplainedBeat) -> str:
 
 
 def _reading(data: ExplainData) -> str:
-    notes = pairs(data.notes, known={}) if data.notes else ""
+    notes = pairs(data.notes) if data.notes else ""
     return (
         "<ul><li>The <b>margin</b> is what the network says of a beat: from 0 upwards "
         "normal, below not normal.</li><li><b>Between</b>: the chosen components prove "

@@ -62,9 +62,15 @@ def table(
     if not rows:
         return '<p class="none">Nothing to show.</p>'
     keys = list(columns or dict.fromkeys(key for row in rows for key in row))
-    head = "".join(f"<th{_hint(key)}>{esc(COLUMNS.get(key, key))}</th>" for key in keys)
+    head = "".join(
+        f"<th{_hint(key)}{_right(rows, key)}>{esc(COLUMNS.get(key, key))}</th>"
+        for key in keys
+    )
     body = "".join(
-        "<tr>" + "".join(_td(row.get(key)) for key in keys) + "</tr>" for row in rows
+        "<tr>"
+        + "".join(f"<td{_right(rows, key)}>{number(row.get(key))}</td>" for key in keys)
+        + "</tr>"
+        for row in rows
     )
     title = f"<caption>{esc(caption)}</caption>" if caption else ""
     return (
@@ -73,16 +79,17 @@ def table(
     )
 
 
-def pairs(values: Mapping[str, Any], *, known: Mapping[str, str] | None = None) -> str:
-    """A two-column table of names and values; nested names are joined by dots."""
-    known = METRICS if known is None else known
+def pairs(values: Mapping[str, Any], *, keys: bool = False) -> str:
+    """A two-column table of names and values; nested names are joined by dots.
+
+    With `keys`, names are shown as code, those of metrics.json with their meaning.
+    """
     rows = []
     for key, value in flatten(values):
-        words = known.get(re.sub(r"\.\d+(?=\.|$)", "[]", key), "")
+        words = METRICS.get(key, "") if keys else ""
         note = f'<span class="note">{esc(words)}</span>' if words else ""
-        rows.append(
-            f"<tr><th><code>{esc(key)}</code>{note}</th><td>{number(value)}</td></tr>"
-        )
+        name = f"<code>{esc(key)}</code>" if keys else esc(key)
+        rows.append(f"<tr><th>{name}{note}</th><td>{number(value)}</td></tr>")
     if not rows:
         return '<p class="none">Nothing to show.</p>'
     return (
@@ -168,9 +175,12 @@ def _float(value: float) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _td(value: object) -> str:
-    is_number = isinstance(value, int | float | np.number)
-    return f"<td{' class=num' if is_number else ''}>{number(value)}</td>"
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number)
+
+
+def _right(rows: Sequence[Row], key: str) -> str:
+    return " class=num" if any(_is_number(row.get(key)) for row in rows) else ""
 
 
 def _hint(key: str) -> str:

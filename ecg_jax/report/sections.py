@@ -29,6 +29,7 @@ LABEL_NOTE = (
 BEAT_LABEL_NOTE = (
     "Where a recording has annotated beats (MIT-BIH), the label is the beat's own."
 )
+PURITY_NULLS = {"null_hyperplane", "null_random_network", "null_shuffled_labels"}
 CANNOT = (
     "A P wave cannot be shown to be absent: delineators report one in most beats of "
     "atrial fibrillation too. The deflection before the QRS is a number, no finding.",
@@ -120,23 +121,30 @@ def proof_section(run: ReportData) -> str:
         words = "Coverage against purity; the small numbers count the components."
         out.append(picture(svg, words, alt="coverage against purity", kind="chart mid"))
     out.append(
-        "<h3>Certificate</h3><p>Checked against the original function on the data: "
-        "the equation against the network, and every component's bound.</p>"
-        + pairs(run.certificate, known={})
+        "<h3>Certificate</h3><p>What was checked against the original function on the "
+        "data: that the equation is the network, and that components are bounds.</p>"
+        + pairs(run.certificate)
     )
     return "".join(out)
 
 
 def purity_section(run: ReportData) -> str:
     """Are deeper cells purer, beyond what any cut would give?"""
-    return (
-        "<p>Any cut makes cells purer. So the gain is compared with random cuts of the "
-        "same sizes and with the same factorization of networks that know nothing; "
-        "k-means with as many cells is the ceiling. The measure is the correlation of "
-        "a beat with the median of its cell, taken without its own recording, on "
-        "recordings the network has not seen.</p>"
-        + table(run.purity, caption="Purity of the cells, level by level")
-    )
+    keys = {key for row in run.purity for key in row}
+    words = "<p>Any cut makes cells purer, so a figure says nothing without its nulls: "
+    if not keys & PURITY_NULLS:
+        words += "none was measured in this run.</p>"
+    else:
+        words += (
+            "random cuts of the same sizes, and the same factorization of networks "
+            "that know nothing. K-means with as many cells is the ceiling.</p>"
+        )
+    if "gain" in keys:
+        words += (
+            "<p>The gain is in the correlation of a beat with the median of its cell, "
+            "taken without its own recording.</p>"
+        )
+    return words + table(run.purity, caption="Purity of the cells, level by level")
 
 
 def run_section(run: ReportData) -> str:
@@ -147,9 +155,13 @@ def run_section(run: ReportData) -> str:
     if run.timing:
         total = sum(v for k, v in run.timing.items() if k != "total")
         out.append("<h3>Time</h3>" + _timing(run.timing, total))
-    out.append("<h3>Versions</h3>" + pairs(run.versions, known={}))
-    out.append(details("All numbers (metrics.json)", pairs(run.metrics), is_open=True))
-    out.append(details("Configuration (config.json)", pairs(run.config, known={})))
+    out.append("<h3>Versions</h3>" + pairs(run.versions))
+    out.append(
+        details(
+            "All numbers (metrics.json)", pairs(run.metrics, keys=True), is_open=True
+        )
+    )
+    out.append(details("Configuration (config.json)", pairs(run.config, keys=True)))
     return "".join(out)
 
 
@@ -193,9 +205,11 @@ def figures_table(figures: Mapping[str, Figure | float]) -> str:
             f"<tr><th>{esc(name)}</th><td class=num>{text}</td>"
             f'<td class="range"><span>{mark}</span></td></tr>'
         )
+    given = [f for f in figures.values() if isinstance(f, Figure)]
+    words = "With 95% intervals over recordings" if any(f.low for f in given) else ""
     return (
-        '<div class="scroll"><table class="figures"><caption>With 95% intervals over '
-        f"recordings</caption><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<div class="scroll"><table class="figures"><caption>{words}</caption>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -242,9 +256,9 @@ def _answers(caption: str, counts: Mapping[str, Mapping[str, int]]) -> str:
         )
     return (
         f'<div class="scroll"><table class="answers"><caption>{esc(caption)}</caption>'
-        "<thead><tr><th>label</th><th>answered normal</th><th>answered not normal</th>"
-        f"<th></th><th>normal</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        "</div>"
+        "<thead><tr><th>label</th><th class=num>answered normal</th>"
+        "<th class=num>answered not normal</th><th></th><th class=num>normal</th></tr>"
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -264,9 +278,9 @@ def _disagreements(network: NetworkFacts) -> str:
             f"<p>{esc(one.note)}</p></div></div>"
         )
     return (
-        "<h4>Where network and label disagree most</h4><p>Either may be wrong: labels "
-        "of this kind of data come from single readers, and were revised more than "
-        f'once.</p><div class="differs">{"".join(items)}</div>'
+        "<h4>Where network and label disagree most</h4><p>Either may be wrong: a "
+        "label speaks of a whole recording, and people who read recordings often "
+        f'differ.</p><div class="differs">{"".join(items)}</div>'
     )
 
 
