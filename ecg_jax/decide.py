@@ -9,6 +9,7 @@ import numpy as np
 from jax import tree_util
 from jaxtyping import Array
 
+from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
 from ecg_jax.kernels import METRICS, blocks, gaps, squared_distances
 from ecg_jax.tree import Decision, Tree, first_level
@@ -174,21 +175,28 @@ class TreeCertificate:
             )
 
 
-def certify_tree(tree: Tree, data: Any) -> TreeCertificate:
+def certify_tree(
+    tree: Tree, data: Any, decision: Decision | None = None
+) -> TreeCertificate:
     """Checks the complete equation at every sample, and the chosen bounds.
 
     The atom of each sample, read off down to the last level, is evaluated as
     `<template, x> + offset` and compared with `f(x)`.
+
+    Args:
+      tree: a grown tree.
+      data: examples with a leading axis.
+      decision: of the tree on these data, where it is known.
     """
-    decision = tree.decide(data)
-    atoms = blocks(_atom_value(tree), data)
-    residual = np.abs(atoms - decision.value)
+    decision = tree.decide(data) if decision is None else decision
+    value = atoms(tree.descent, data)
+    residual = np.abs(value - decision.value)
     unseen = ~np.isin(pattern_hashes(tree.eq, data), tree.seen)
     normal, proven = decision.normal, decision.prover >= 0
     return TreeCertificate(
-        num_inputs=len(atoms),
-        dtype=str(atoms.dtype),
-        decision_agreement=float(np.mean((atoms >= 0) == normal)),
+        num_inputs=len(value),
+        dtype=str(value.dtype),
+        decision_agreement=float(np.mean((value >= 0) == normal)),
         max_residual=float(residual.max()),
         max_relative_residual=float(residual.max() / np.abs(decision.value).max()),
         max_bound_ratio=float(np.max(residual / decision.slack)),
@@ -199,15 +207,19 @@ def certify_tree(tree: Tree, data: Any) -> TreeCertificate:
     )
 
 
-def _atom_value(tree: Tree) -> Any:
+def atoms(descent: Descent, data: Any) -> np.ndarray:
+    """`<template, x> + offset` of the atom that decides at each sample."""
+
     def value(x: Any) -> Array:
-        template, offset = tree.descent.atom(x)
+        template, offset = descent.atom(x)
         leaves = zip(
-            tree_util.tree_leaves(template), tree_util.tree_leaves(x), strict=True
+            tree_util.tree_leaves(template),
+            descent.program.check_input(x),
+            strict=True,
         )
         return offset + sum(jnp.sum(jnp.asarray(t) * jnp.asarray(v)) for t, v in leaves)
 
-    return value
+    return blocks(value, data)
 
 
 def pattern_hashes(eq: Any, data: Any) -> np.ndarray:

@@ -89,7 +89,7 @@ class Descent:
         frozen, not from `f(x)`.
         """
         frozen = self.component(self.patterns(x, self.num_levels))
-        zeros = tree_util.tree_map(jnp.zeros_like, x)
+        zeros = tree_util.tree_map(jnp.zeros_like, self.program.as_example(x))
         offset, template = jax.value_and_grad(frozen)(zeros)
         return template, offset
 

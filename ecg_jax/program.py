@@ -121,6 +121,10 @@ class Program:
             for leaf, number in zip(leaves, self.inputs, strict=True)
         ]
 
+    def as_example(self, x: Any) -> Any:
+        """An input in the dtypes of the example, if that loses nothing."""
+        return tree_util.tree_unflatten(self.in_tree, self.check_input(x))
+
     def evaluate(self, x: Any, gate: "GateHook | None" = None) -> Any:
         """The program's value at `x`, an opened gate's output replaced by a hook's.
 
@@ -360,6 +364,8 @@ class _Builder:
         if key in self._numbers:
             return self._numbers[key]
         role = rule(application) if live and rule is not None else None
+        if body is not None and isinstance(role, Refused):
+            return self.inline(*body, inputs, _jax.caller_of(eqn, caller))
         outs = self.place(eqn, inputs, role, caller)
         self._numbers[key] = tuple(outs)
         return outs

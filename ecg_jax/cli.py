@@ -1,0 +1,227 @@
+"""The command line: one function per command, imports where they are used."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+if TYPE_CHECKING:
+    from ecg_jax.pipeline import Say
+
+USAGE = """usage: ecg-jax COMMAND [options]
+
+Rewrite a neural ECG model exactly as an equation of a few components, and show which
+ECGs each component answers for. Research use only; not a medical device.
+
+commands:
+  run       the main job: recordings -> network -> equation -> partition -> report
+  factor    an existing model, a saved one or an ONNX file, on a data set
+  evaluate  a saved run on other recordings: one JSON object
+  explain   one recording: what answers for each beat, and what is proven
+  fetch     download challenge-2017 or mitdb from PhysioNet
+  cite      whom to cite
+
+  ecg-jax COMMAND --help   lists the options of a command
+  ecg-jax --version        prints the version
+"""
+
+
+def run(args: list[str]) -> None:
+    """Train a network, factor it, and write the report."""
+    import tyro
+
+    from ecg_jax.pipeline import RunConfig
+    from ecg_jax.pipeline import run as run_pipeline
+
+    def main(
+        config: Annotated[RunConfig, tyro.conf.arg(name="")],
+        out: Path = Path("run"),
+        resume: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """The main job: recordings to report.
+
+        Args:
+          config: everything that decides the result.
+          out: the run folder.
+          resume: go on with an interrupted run.
+          quiet: print nothing but errors.
+        """
+        run_pipeline(config, out, resume=resume, say=_say(quiet))
+
+    _cli(main, "run", args)
+
+
+def factor(args: list[str]) -> None:
+    """Factor an existing model on a data set."""
+    import tyro
+
+    from ecg_jax.ecg.cut import BeatConfig
+    from ecg_jax.foreign import factor_model
+    from ecg_jax.pipeline import TreeConfig
+
+    def main(
+        model: tyro.conf.Positional[Path],
+        data: str,
+        out: Path,
+        data_dir: Path | None = None,
+        normal_class: int = 0,
+        beats: BeatConfig | None = None,
+        tree: TreeConfig = TreeConfig(),  # noqa: B008
+        quiet: bool = False,
+    ) -> None:
+        """Factor a saved network, a run, or an ONNX file.
+
+        Args:
+          model: a folder with a saved network, a run folder, or a file model.onnx.
+          data: "synthetic", "challenge-2017", "mitdb" or a folder in WFDB layout.
+          out: where the equation and the report go.
+          data_dir: where the recordings of a named data set are.
+          normal_class: which logit of an ONNX model stands for "normal".
+          beats: how beats are cut; default: as the model card says.
+          tree: how the equation is grown.
+          quiet: print nothing but errors.
+        """
+        say = _say(quiet)
+        factor_model(model, data, data_dir, out, normal_class, beats, tree, say)
+
+    _cli(main, "factor", args)
+
+
+def evaluate(args: list[str]) -> None:
+    """Evaluate a run on other recordings."""
+    import tyro
+
+    def main(
+        run: tyro.conf.Positional[Path],
+        data: str,
+        data_dir: Path | None = None,
+        out: Path | None = None,
+    ) -> None:
+        """Measure a saved run on other recordings; prints one JSON object.
+
+        Args:
+          run: the run folder.
+          data: "synthetic", "challenge-2017", "mitdb" or a folder in WFDB layout.
+          data_dir: where the recordings of a named data set are.
+          out: a file for the JSON object, beside printing it.
+        """
+        import json
+
+        from ecg_jax.pipeline import evaluate_run, plain, write_json
+
+        metrics = evaluate_run(run, data, data_dir)
+        if out is not None:
+            write_json(out, metrics)
+        print(json.dumps(plain(metrics), indent=2))
+
+    _cli(main, "evaluate", args)
+
+
+def explain(args: list[str]) -> None:
+    """Explain one recording."""
+    import tyro
+
+    def main(run: tyro.conf.Positional[Path], record: Path, out: Path) -> None:
+        """Write explanation.html and explanation.json for one recording.
+
+        Args:
+          run: the run folder.
+          record: path of the recording, with or without suffix.
+          out: where the explanation goes.
+        """
+        from ecg_jax.explain import explain as explain_record
+
+        answer = explain_record(run, record, out)
+        print(
+            f"{answer['record']}: {answer['answer']}, {answer['num_beats']} beats, "
+            f"{answer['share_proven']:.0%} proven; see {out / 'explanation.html'}"
+        )
+
+    _cli(main, "explain", args)
+
+
+def fetch(args: list[str]) -> None:
+    """Download a data set."""
+    import tyro
+
+    def main(
+        name: tyro.conf.Positional[Literal["challenge-2017", "mitdb"]],
+        out: Path,
+        url: str | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        """Download recordings from PhysioNet: resumable, checked, safely unpacked.
+
+        Args:
+          name: the data set.
+          out: where to.
+          url: another address of the archive.
+          sha256: the digest that the archive must have.
+        """
+        from ecg_jax.ecg.fetch import fetch as fetch_archive
+
+        print(fetch_archive(name, out, url=url, sha256=sha256, progress=_bytes))
+
+    _cli(main, "fetch", args)
+
+
+def cite(args: list[str]) -> None:
+    """Print whom to cite."""
+    del args
+    from ecg_jax.report.names import CITATIONS
+
+    for words, identifier, _ in CITATIONS:
+        print(f"{words} {identifier}")
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "run": run,
+    "factor": factor,
+    "evaluate": evaluate,
+    "explain": explain,
+    "fetch": fetch,
+    "cite": cite,
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of `ecg-jax`; an expected error ends with one message and status 2."""
+    args = sys.argv[1:] if argv is None else argv
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return
+    if args[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"ecg_jax {version('ecg_jax')}")
+        return
+    command = COMMANDS.get(args[0])
+    if command is None:
+        known = ", ".join(COMMANDS)
+        sys.exit(f"ecg-jax: no command {args[0]!r}\n  try: one of {known}")
+    from ecg_jax.errors import EcgJaxError
+
+    try:
+        command(args[1:])
+    except EcgJaxError as error:
+        print(f"ecg-jax {args[0]}: {type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _cli(function: Callable[..., Any], command: str, args: list[str]) -> None:
+    import tyro
+
+    tyro.cli(function, prog=f"ecg-jax {command}", args=args)
+
+
+def _say(quiet: bool) -> "Say":
+    return (lambda line: None) if quiet else (lambda line: print(line, flush=True))
+
+
+def _bytes(done: int, total: int | None) -> None:
+    """Progress of a download, on one line."""
+    of = f" of {total / 1e6:.1f}" if total else ""
+    print(f"\r{done / 1e6:.1f}{of} MB", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,194 @@
+"""Measuring a factored network on beats: exactness, quality, coverage, purity."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from ecg_jax import purity, quality
+from ecg_jax.decide import TreeCertificate, atoms, certify_tree
+from ecg_jax.descent import descend
+from ecg_jax.ecg.beats import Beats
+from ecg_jax.errors import DataError
+from ecg_jax.kernels import METRICS, blocks
+from ecg_jax.partition import Coverage, Partition, coverage, partition
+from ecg_jax.saved import Network
+from ecg_jax.tree import Tree
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A network and its equation on the beats of a data set.
+
+    Attributes:
+      network: the network.
+      part: the decisions of the tree, on every beat.
+      rows: the beats that quality, coverage and purity are measured on.
+      certificate: of the complete equation, on every beat.
+      residual_f32: largest `|atom - f| / max |f|` in float32, on every beat.
+      quality: of the network; None where labels are missing or of one class.
+      coverage: of both sides, with controls.
+      purity: a row for each depth; empty where no templates can be made.
+    """
+
+    network: Network
+    part: Partition
+    rows: np.ndarray
+    certificate: TreeCertificate
+    residual_f32: float
+    quality: quality.Quality | None
+    coverage: tuple[Coverage, ...]
+    purity: tuple[Mapping[str, Any], ...]
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures, with the keys of `metrics.json`."""
+        beats, tree = self.part.beats, self.part.tree
+        model = {"beat_accuracy": None, "beat_auc": None, "record_auc": None}
+        if self.quality is not None:
+            model = {name: getattr(self.quality, name).value for name in model}
+            model["intervals"] = {
+                name: [
+                    getattr(self.quality, name).low,
+                    getattr(self.quality, name).high,
+                ]
+                for name in ("beat_accuracy", "beat_auc", "record_auc")
+            }
+            model["records"] = asdict(self.quality.records)
+        sides = {row.side: asdict(row) for row in self.coverage}
+        proven = {name: row["proven_any"] for name, row in sides.items()}
+        return {
+            "exactness": {
+                "decision_agreement": self.certificate.decision_agreement,
+                "max_relative_residual_f64": self.certificate.max_relative_residual,
+                "max_relative_residual_f32": self.residual_f32,
+                "max_bound_ratio": self.certificate.max_bound_ratio,
+                "num_beats": self.certificate.num_inputs,
+            },
+            "model": model,
+            "coverage": {
+                "witnesses": sum(n.kind == "witness" for n in tree.nodes),
+                "refuters": sum(n.kind == "refuter" for n in tree.nodes),
+                "proven_normal": proven.get("normal"),
+                "proven_not_normal": proven.get("not normal"),
+                "wrongly_proven": self.certificate.wrongly_proven,
+                "share_frozen": _mean([row.share_frozen for row in self.coverage]),
+                "unseen_patterns": self.certificate.unseen_patterns,
+                "sides": sides,
+            },
+            "purity": list(self.purity),
+            "data": {
+                "recordings": len(beats.records),
+                "beats": len(beats),
+                "measured_on_beats": len(self.rows),
+                "excluded": len(beats.excluded),
+            },
+        }
+
+
+def evaluate(
+    network: Network,
+    tree: Tree,
+    beats: Beats,
+    split: str | None = "heldout",
+    *,
+    with_purity: bool = True,
+) -> Evaluation:
+    """Measures a network and its equation.
+
+    Exactness is checked on every beat; quality and coverage on one split.
+
+    Args:
+      network: as trained, float32.
+      tree: its equation, in float64.
+      beats: of all recordings.
+      split: which recordings quality, coverage and purity are measured on; None takes
+        all of them, as for recordings that the network has never seen.
+      with_purity: measure the morphological purity of the cells too: templates come
+        from training recordings, so it needs both.
+
+    Returns:
+      The evaluation.
+
+    Raises:
+      DataError: the split has no beats.
+    """
+    rows = np.arange(len(beats)) if split is None else beats.rows(split)
+    if not len(rows):
+        raise DataError(
+            f"no beats in the split {split!r}.\n  try: more recordings, or split=None"
+        )
+    inputs = beats.inputs()
+    with jax.enable_x64(True):
+        part = partition(tree, beats)
+        certificate = certify_tree(tree, inputs, part.decision)
+        covered = tuple(coverage(part, rows))
+    return Evaluation(
+        network=network,
+        part=part,
+        rows=rows,
+        certificate=certificate,
+        residual_f32=_residual(network.margin, inputs),
+        quality=_quality(beats, part.decision.value, rows),
+        coverage=covered,
+        purity=tuple(_purity(part, rows)) if with_purity and split else (),
+    )
+
+
+def _residual(fn: Any, data: np.ndarray) -> float:
+    """Largest difference of atom and function, over the largest value."""
+    value = blocks(fn, data)
+    difference = np.abs(atoms(descend(fn, data[0]), data) - value)
+    return float(difference.max() / np.abs(value).max())
+
+
+def _quality(
+    beats: Beats, margin: np.ndarray, rows: np.ndarray
+) -> quality.Quality | None:
+    rows = rows[beats.is_labelled[rows]]
+    normal = beats.is_normal[rows]
+    if not len(rows) or normal.all() or not normal.any():
+        return None
+    whole = beats.records.label == "N"
+    by_record = whole if np.any(beats.records.label != "") else None
+    return quality.measure(margin[rows], normal, beats.record[rows], by_record)
+
+
+def _purity(part: Partition, rows: np.ndarray) -> list[Mapping[str, Any]]:
+    """Purity of the cells of each depth, against those of the depth above."""
+    train = part.beats.rows("train")
+    if not len(train) or not len(rows):
+        return []
+    chosen = np.concatenate([train, rows])
+    fit = np.arange(len(chosen)) < len(train)
+    records = part.beats.records
+    shapes = blocks(METRICS["shape"], part.beats.inputs(chosen))
+    whose = part.beats.record[chosen]
+    nuisances = {
+        "polarity": records.polarity[whose],
+        "rate": np.digitize(records.rate_bpm[whose], (60.0, 80.0, 100.0)),
+        "bsqi": np.digitize(records.bsqi[whose], (0.8, 0.9, 0.99)),
+    }
+    out = []
+    parents = np.where(part.decision.normal[chosen], 0, 1)
+    for depth in range(1, part.tree.depth + 1):
+        _, cells = np.unique(part.cells(depth)[chosen], return_inverse=True)
+        measured = purity.measure(
+            shapes,
+            cells,
+            whose,
+            train=fit,
+            parents=parents,
+            nuisances=nuisances,
+            num_hyperplanes=10,
+            num_permutations=199,
+            num_bootstraps=500,
+        )
+        out.append({"depth": depth, **measured.row()})
+        parents = cells
+    return out
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None

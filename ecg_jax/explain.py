@@ -1,0 +1,139 @@
+"""Explaining one recording: what answers for each beat, and what is proven."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ecg_jax import report
+from ecg_jax.ecg.beats import BeatConfig, Beats, beats_of
+from ecg_jax.ecg.records import Recording, read_recording
+from ecg_jax.errors import RunError, RunExistsError
+from ecg_jax.pipeline import write_json
+from ecg_jax.present import component_of
+from ecg_jax.saved import Network, from_json, load_network
+from ecg_jax.store import load
+from ecg_jax.tree import Decision, Tree
+
+
+def load_run(folder: Path) -> tuple[Network, Tree, BeatConfig]:
+    """The network, the equation and the beat configuration of a run.
+
+    Raises:
+      RunError: a part of the run is missing.
+    """
+    for part in ("config.json", "model", "equation"):
+        if not (folder / part).exists():
+            raise RunError(
+                f"{folder} holds no finished run: {part} is missing.\n"
+                "  try: ecg-jax run --out DIR, with --resume if it was interrupted"
+            )
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    with jax.enable_x64(True):
+        tree = load(folder / "equation")
+    return load_network(folder / "model"), tree, from_json(BeatConfig, config["beats"])
+
+
+def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
+    """Explains one recording: `explanation.html` and `explanation.json` in `out`.
+
+    Args:
+      folder: a run.
+      record: path of the recording, with or without suffix.
+      out: where the explanation goes; made if it is not there.
+
+    Returns:
+      What `explanation.json` holds.
+
+    Raises:
+      RunError: the run is not complete.
+      RunExistsError: `out` holds an explanation already.
+      RecordingError: the recording cannot be read, or has no beats.
+    """
+    if (out / "explanation.json").exists():
+        raise RunExistsError(
+            f"{out} holds an explanation already.\n  try: another --out"
+        )
+    network, tree, config = load_run(folder)
+    recording = read_recording(record)
+    beats = beats_of(recording, config)
+    with jax.enable_x64(True):
+        decision = tree.decide(beats.inputs())
+    names = [node.name for node in tree.nodes]
+    answer = explanation(recording, beats, decision, names)
+    parts = json.loads((folder / "components.json").read_text("utf-8"))
+    out.mkdir(parents=True, exist_ok=True)
+    page = report.ExplainData(
+        record=recording.name,
+        signal=recording.signal[0],
+        sample_rate_hz=recording.sample_rate_hz,
+        beats=[_shown(beats, row, entry) for row, entry in enumerate(answer["beats"])],
+        time_s=config.time_s,
+        components={part["name"]: component_of(part) for part in parts},
+        label=recording.label,
+        margin=answer["margin"],
+        network=network.card.title,
+        bsqi=answer["bsqi"],
+        polarity=answer["polarity"],
+        title=folder.name,
+    )
+    report.write_explanation(page, out / "explanation.html")
+    write_json(out / "explanation.json", answer)
+    return answer
+
+
+def explanation(
+    recording: Recording, beats: Beats, decision: Decision, names: list[str]
+) -> dict[str, Any]:
+    """The explanation as plain values."""
+    bsqi = float(beats.records.bsqi[0])
+    provers = [names[i] if i >= 0 else None for i in decision.prover]
+    entries = [
+        {
+            "r_time_s": float(beats.r_time_s[row]),
+            "answer": "normal" if decision.normal[row] else "not normal",
+            "margin": float(decision.value[row]),
+            "lower": float(decision.lower[row]),
+            "upper": float(decision.upper[row]),
+            "proven_by": provers[row],
+            "cell": names[decision.cell[row]],
+            "rr_before_s": float(beats.rr_before_s[row]),
+        }
+        for row in range(len(beats))
+    ]
+    margin = float(np.mean(decision.value))
+    return {
+        "record": recording.name,
+        "label": recording.label,
+        "answer": "normal" if margin >= 0 else "not normal",
+        "margin": margin,
+        "num_beats": len(beats),
+        "share_proven": float(np.mean(decision.prover >= 0)),
+        "provers": dict(Counter(p for p in provers if p is not None).most_common()),
+        "bsqi": bsqi if np.isfinite(bsqi) else None,
+        "polarity": "upright" if beats.records.polarity[0] > 0 else "inverted",
+        "beats": entries,
+        "notes": [
+            "A proof here concerns the network, not the patient.",
+            "Research use only; not a medical device.",
+        ],
+    }
+
+
+def _shown(beats: Beats, row: int, entry: dict[str, Any]) -> report.ExplainedBeat:
+    turned = beats.config.polarity == "correct"
+    turn = beats.records.polarity[0] if turned else 1
+    rr = entry["rr_before_s"]
+    return report.ExplainedBeat(
+        r_time_s=entry["r_time_s"],
+        margin=entry["margin"],
+        lower=entry["lower"],
+        upper=entry["upper"],
+        component=entry["proven_by"],
+        millivolts=beats.millivolts[row, 0] * turn,
+        rr_before_s=rr if np.isfinite(rr) else None,
+        nearest=entry["cell"],
+    )
