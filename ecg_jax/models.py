@@ -38,6 +38,7 @@ class NetworkConfig:
         channels: channels of each stage of the `resnet`; a stage halves the time axis.
         blocks: residual blocks in a stage of the `resnet`.
         kernel: samples of a `resnet` kernel.
+        stride: of the first convolution of the `resnet`.
         dropout: share of units dropped before the last hidden layers, training only.
     """
 
@@ -50,6 +51,7 @@ class NetworkConfig:
     channels: tuple[int, ...] = (16, 32, 32, 64)
     blocks: int = 1
     kernel: int = 7
+    stride: int = 1
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -63,6 +65,7 @@ class NetworkConfig:
             "channels": self.channels,
             "blocks": (self.blocks,),
             "kernel": (self.kernel,),
+            "stride": (self.stride,),
         }
         wrong = [
             f"  {name}: {value} is not made of positive whole numbers"
@@ -160,7 +163,7 @@ class ResNet(nn.Module):
         conv = partial(nn.Conv, kernel_size=(config.kernel,), use_bias=False)
         norm = partial(nn.BatchNorm, use_running_average=not training, momentum=0.9)
         x = jnp.swapaxes(x, -1, -2)
-        x = conv(config.channels[0], name="stem")(x)
+        x = conv(config.channels[0], strides=(config.stride,), name="stem")(x)
         x = nn.relu(norm(name="stem_norm")(x))
         for i, features in enumerate(config.channels):
             x = _max_pool(x, 2, training)
