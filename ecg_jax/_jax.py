@@ -72,7 +72,11 @@ def call_body(eqn: JaxprEqn) -> tuple[Any, tuple[Any, ...]] | None:
 
 def call_name(eqn: JaxprEqn) -> str:
     """The name of the function that a call equation calls."""
-    return str(eqn.params.get("name", eqn.primitive.name))
+    if "name" in eqn.params:
+        return str(eqn.params["name"])
+    body = call_body(eqn)
+    info = getattr(body and body[0], "debug_info", None)
+    return str(getattr(info, "func_name", eqn.primitive.name))
 
 
 def bind(
@@ -137,7 +141,7 @@ def calls_function(eqn: JaxprEqn, fn: Callable[..., Any]) -> bool:
     assert body is not None
     try:
         jaxpr, consts, _ = trace(lambda *a: fn(*a), *(v.aval for v in eqn.invars))
-    except TypeError:
+    except (TypeError, ValueError):  # another number of operands
         return False
     if len(jaxpr.eqns) == 1 and (inner := call_body(jaxpr.eqns[0])) is not None:
         jaxpr, consts = inner

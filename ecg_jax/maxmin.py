@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import tree_util
+from jax import core, tree_util
 from jaxtyping import Array, Float
 
-from ecg_jax.errors import ExampleError, PatternError
+from ecg_jax.errors import ExampleError, FreezeError, PatternError
 
 Pattern = list[Any]
 
@@ -45,6 +46,7 @@ class Gate:
         winners, or the anchor itself; an array or a tuple of arrays.
       tangent: `tangent(p, *z)`, affine in `z`.
       fill: the canonical pattern of a unit that is not frozen; a number.
+      defined: `defined(p)`, which units have a finite tangent at `p`; None: all.
       spread: `spread(mask, leaf)`, a mask over units brought to the shape of a leaf of
         the pattern; the identity where every unit has one entry.
     """
@@ -56,6 +58,7 @@ class Gate:
     pattern: Callable[..., Any]
     tangent: Callable[..., Array]
     fill: Any = False
+    defined: Callable[[Any], Array] | None = None
     spread: Callable[[Any, Any], Any] = _itself
 
     def live(self, args: Sequence[Any]) -> tuple[Any, ...]:
@@ -154,12 +157,14 @@ class MaxMin:
 
         Raises:
           PatternError: `mu` or `tau` is no pattern of these gates.
+          FreezeError: a unit has no finite tangent there (concrete patterns only).
         """
         mu, tau = self._anchor(mu, 0), self._anchor(tau, 1)
         frozen = [
             gate.select(side > 0, m, t)
             for gate, side, m, t in zip(self.gates, self.sides, mu, tau, strict=True)
         ]
+        self._check_defined(frozen, [True] * len(self.gates))
 
         def component(x: Any) -> Array:
             return self.run(x, lambda i, z: self.gates[i].tangent(frozen[i], *z))
@@ -198,6 +203,7 @@ class MaxMin:
         masks = [sign * side > 0 for side in self.sides]
         if frozen is not None:
             masks = [m & f for m, f in zip(masks, self._masks(frozen), strict=True)]
+        self._check_defined(pattern, masks)
 
         def hook(i: int, z: tuple[Any, ...]) -> Array:
             gate, mask = self.gates[i], masks[i]
@@ -224,9 +230,24 @@ class MaxMin:
                 f"input: {error}\n  try: mu, tau = eq.pattern(x)"
             ) from None
 
-    def _checked(self, pattern: Pattern) -> Pattern:
-        import jax
+    def _check_defined(self, pattern: Pattern, masks: Sequence[Any]) -> None:
+        for i, (gate, p, mask) in enumerate(
+            zip(self.gates, pattern, masks, strict=True)
+        ):
+            leaves = tree_util.tree_leaves((p, mask))
+            if gate.defined is None or any(isinstance(v, core.Tracer) for v in leaves):
+                continue
+            with jax.ensure_compile_time_eval():
+                bad = np.asarray(mask & ~gate.defined(p))
+            if bad.any():
+                raise FreezeError(
+                    f"cannot freeze gate {i}, `{gate.name}`: {bad.sum()} of its "
+                    f"{bad.size} units have no finite tangent at this anchor.\n"
+                    "  try: another anchor, or leave these units alive with "
+                    "`frozen` masks in eq.witness and eq.refuter"
+                )
 
+    def _checked(self, pattern: Pattern) -> Pattern:
         mine = jax.eval_shape(lambda: self.pattern(self.example)[0])
         for i, (entry, like) in enumerate(zip(pattern, mine, strict=True)):
             shapes = [np.shape(leaf) for leaf in tree_util.tree_leaves(entry)]

@@ -10,12 +10,29 @@ from types import MappingProxyType
 
 from ecg_jax.program import Rules
 from ecg_jax.rules.affine import AFFINE_RULES
+from ecg_jax.rules.difference import DIFFERENCE_RULES
 from ecg_jax.rules.gate import GATE_RULES
 from ecg_jax.rules.pool import POOL_RULES
 from ecg_jax.rules.select import SELECT_RULES
+from ecg_jax.rules.smooth import SMOOTH_RULES
 
 RULES: Rules = MappingProxyType(
-    {**AFFINE_RULES, **GATE_RULES, **SELECT_RULES, **POOL_RULES}
+    {
+        **AFFINE_RULES,
+        **GATE_RULES,
+        **SELECT_RULES,
+        **POOL_RULES,
+        **SMOOTH_RULES,
+        **DIFFERENCE_RULES,
+    }
 )
 
-__all__ = ["AFFINE_RULES", "GATE_RULES", "POOL_RULES", "RULES", "SELECT_RULES"]
+__all__ = [
+    "AFFINE_RULES",
+    "DIFFERENCE_RULES",
+    "GATE_RULES",
+    "POOL_RULES",
+    "RULES",
+    "SELECT_RULES",
+    "SMOOTH_RULES",
+]

@@ -11,7 +11,7 @@ from jax import lax
 from ecg_jax import _jax
 from ecg_jax.program import Affine, Application, Refused, Rewrite, Role, Rules, Same
 
-_PRODUCT = (
+PRODUCT = (
     "product of two values that both depend on the input",
     "compute one factor before the input is seen, or factor the network up to here",
 )
@@ -46,7 +46,7 @@ def product(application: Application) -> Role:
         return Affine()
     if application.primitive is lax.mul_p and len(set(application.inputs)) == 1:
         return Rewrite(lambda z, _: lax.square(z))
-    return Refused(*_PRODUCT)
+    return Refused(*PRODUCT)
 
 
 def quotient(application: Application) -> Role:
@@ -57,7 +57,7 @@ def quotient(application: Application) -> Role:
         return Affine()
     if not application.live[0]:
         return Rewrite(lambda c, z: c * lax.integer_pow(z, -1))
-    return Refused(*_PRODUCT)
+    return Refused(*PRODUCT)
 
 
 def indexed(application: Application) -> Role:

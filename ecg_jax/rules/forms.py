@@ -281,12 +281,6 @@ _INTERVALS: Mapping[Any, _Bounds] = MappingProxyType(
         lax.log1p_p: _monotone(np.log1p),
         lax.sqrt_p: _monotone(np.sqrt),
         lax.rsqrt_p: _within(*NONNEGATIVE),
-        lax.logistic_p: _within(0.0, 1.0),
-        lax.tanh_p: _within(-1.0, 1.0),
-        lax.erf_p: _within(-1.0, 1.0),
-        lax.erfc_p: _within(0.0, 2.0),
-        lax.sin_p: _within(-1.0, 1.0),
-        lax.cos_p: _within(-1.0, 1.0),
     }
 )
 _NAMED: Mapping[str, Interval] = MappingProxyType(
