@@ -249,7 +249,7 @@ def _thaw(
         ) / len(room)
 
     def step(frozen: Bool[Array, "c u"], left: Any) -> tuple[Any, None]:
-        lack = room - jnp.einsum("cmu,cu->cm", gap, frozen.astype(gap.dtype))
+        lack = room[None] - jnp.einsum("cmu,cu->cm", gap, frozen.astype(gap.dtype))
         gain = jax.lax.map(
             lambda u: shortfall(lack + gap[:, :, u]), jnp.arange(units)
         ).T
@@ -261,7 +261,7 @@ def _thaw(
     frozen = jnp.ones((candidates, units), bool)
     if counts:
         frozen, _ = jax.lax.scan(step, frozen, jnp.asarray(counts))
-    lack = room - jnp.einsum("cmu,cu->cm", gap, frozen.astype(gap.dtype))
+    lack = room[None] - jnp.einsum("cmu,cu->cm", gap, frozen.astype(gap.dtype))
     return frozen, shortfall(lack)
 
 

@@ -175,11 +175,12 @@ def _gap(
                 continue
             w = outs[0]
             gate, z = eqn.role, eqn.role.live(args)
-            side = sign * jnp.sign(w) * jnp.asarray(gate.curvature, w.dtype) > 0
+            signed = jnp.asarray(sign, w.dtype) * w
+            side = signed * jnp.asarray(gate.curvature, w.dtype) > 0
             mask = side if frozen is None else side & frozen[i]
             pattern = gate.select(mask, anchor[i], gate.pattern(*z))
             tangent = gate.tangent(pattern, *z)
-            gap = sign * w * (env[eqn.outputs[0]] - tangent)
+            gap = signed * (env[eqn.outputs[0]] - tangent)
             total = total + jnp.sum(jnp.where(mask, gap, 0))
             pushed = _transpose(_frozen(gate, pattern), z, [w])
             numbers = [eqn.inputs[k] for k in gate.operands]

@@ -186,7 +186,7 @@ def squared_distances(
 ) -> Float[Array, "n k"]:
     """`|x - a|^2` for every sample and prototype."""
     cross = jnp.matmul(x, centres.T, precision=HIGHEST)
-    square = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(centres * centres, axis=1)
+    square = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(centres**2, axis=1)[None]
     return jnp.maximum(square - 2 * cross, 0)
 
 

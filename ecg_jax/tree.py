@@ -124,7 +124,8 @@ class Tree:
     @cached_property
     def eq(self) -> MaxMin:
         """The equation of the outermost level."""
-        return open_gates(self.program, self.program.evaluate, self.example)
+        with jax.ensure_compile_time_eval():
+            return open_gates(self.program, self.program.evaluate, self.example)
 
     @cached_property
     def descent(self) -> Descent:
@@ -134,7 +135,8 @@ class Tree:
     @cached_property
     def slack(self) -> Callable[[Any], Array]:
         """Twice the rounding of `f` at a sample: once for `f`, once for a bound."""
-        bound = rounding_bound(self.program)
+        with jax.ensure_compile_time_eval():
+            bound = rounding_bound(self.program)
         return lambda x: 2 * bound(x)
 
     def __call__(self, x: Any) -> Float[Array, ""]:
@@ -147,7 +149,7 @@ class Tree:
 
         Sound for every input, seen or not; `-inf`, `inf` where a side has none.
         """
-        value, gap = self._all_gaps(x)
+        value, gap = self.gaps(x)
         signs = np.array([node.sign for node in self.nodes])
         lower = jnp.max(jnp.where(signs > 0, value - gap, -jnp.inf))
         return lower, jnp.min(jnp.where(signs < 0, value + gap, jnp.inf))
@@ -157,8 +159,8 @@ class Tree:
         signs = np.array([node.sign for node in self.nodes])
 
         def one(x: Any) -> Array:
-            value, gap = self._all_gaps(x)
-            return value - signs * gap
+            value, gap = self.gaps(x)
+            return value - jnp.asarray(signs, gap.dtype) * gap
 
         return blocks(one, data)
 
@@ -200,6 +202,18 @@ class Tree:
 
         return to_latex(self)
 
+    def without(self, name: str) -> Any:
+        """The model without a component; see `ecg_jax.edit`."""
+        from ecg_jax.edit import without
+
+        return without(self, name)
+
+    def replace(self, name: str, fn: Callable[[Any], Array]) -> Any:
+        """The model with another function in a component's cell."""
+        from ecg_jax.edit import replace
+
+        return replace(self, name, fn)
+
     def save(self, path: Any) -> None:
         """Writes the tree to a folder; `ecg_jax.load` reads it back."""
         from ecg_jax.store import save
@@ -207,20 +221,26 @@ class Tree:
         save(self, path)
 
     def stacked(self, ids: Sequence[int]) -> "Stack":
-        """Nodes of one depth as arrays with a common first axis."""
-        key = tuple(ids)
-        if key not in self._stacks:
-            self._stacks[key] = _stack(self, key)
-        return self._stacks[key]
-
-    @cached_property
-    def _stacks(self) -> dict[tuple[int, ...], "Stack"]:
-        return {}
+        """Nodes of one depth as arrays with a common first axis. Traceable."""
+        nodes = [self.nodes[i] for i in ids]
+        depth = nodes[0].depth
+        anchors = tree_util.tree_map(
+            lambda *leaves: jnp.asarray(np.stack(leaves)), *(n.anchor for n in nodes)
+        )
+        vectors = jax.vmap(METRICS[self.metric])(anchors)
+        return Stack(
+            ids=np.array(ids),
+            vectors=vectors,
+            patterns=jax.vmap(lambda a: self.descent.patterns(a, depth))(anchors),
+            frozen=[np.stack(m) for m in zip(*(n.frozen for n in nodes), strict=True)],
+            strength=jnp.asarray([n.strength for n in nodes], vectors.dtype),
+        )
 
     def _gap(self, x: Any, sign: int, depth: int, pattern: Any, frozen: Any) -> Array:
         return self.descent.gap(pattern, x, sign, frozen, depth)[1]
 
-    def _all_gaps(self, x: Any) -> tuple[Array, Array]:
+    def gaps(self, x: Any) -> tuple[Float[Array, ""], Float[Array, " nodes"]]:
+        """`f(x)`, and what every node takes from it (adds to it, for a refuter)."""
         value = self.program.evaluate(x)
         gap = jnp.zeros((len(self.nodes),), value.dtype)
         for depth in range(1, self.depth + 1):
@@ -237,34 +257,13 @@ class Tree:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Several components as arrays: what the kernels work on."""
+    """Several components of one depth as arrays: what the kernels work on."""
 
     ids: np.ndarray
-    anchors: Any
-    vectors: Float[np.ndarray, "k t"]
+    vectors: Float[Array, "k t"]
     patterns: list[Any]
     frozen: list[Any]
-    strength: Float[np.ndarray, " k"]
-
-
-def _stack(tree: Tree, ids: Sequence[int]) -> Stack:
-    nodes = [tree.nodes[i] for i in ids]
-    depth = nodes[0].depth
-    anchors = tree_util.tree_map(
-        lambda *leaves: np.stack(leaves), *(node.anchor for node in nodes)
-    )
-    return Stack(
-        ids=np.array(ids),
-        anchors=anchors,
-        vectors=blocks(METRICS[tree.metric], anchors, block=len(ids)),
-        patterns=blocks(
-            lambda a: tree.descent.patterns(a, depth), anchors, block=len(ids)
-        ),
-        frozen=[
-            np.stack(masks) for masks in zip(*(n.frozen for n in nodes), strict=True)
-        ],
-        strength=np.array([node.strength for node in nodes]),
-    )
+    strength: Float[Array, " k"]
 
 
 def first_level(tree: Tree, sign: int) -> tuple[Side, Stack, Array] | None:

@@ -1,0 +1,61 @@
+"""Editing a model by its components."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ecg_jax as ej
+from ecg_jax.edit import find, path
+from ecg_jax.errors import PatternError
+
+
+@pytest.fixture(scope="module")
+def grown():
+    rng = np.random.default_rng(0)
+    first = jnp.asarray(rng.integers(-4, 5, (6, 8)) / 4.0)
+    second = jnp.asarray(rng.integers(-4, 5, (8, 6)) / 4.0)
+    last = jnp.asarray(rng.integers(-4, 5, 6) / 4.0)
+
+    def fn(x):
+        return jax.nn.relu(jax.nn.relu(x @ first) @ second) @ last - 0.25
+
+    data = rng.integers(-8, 9, (400, 6)) / 4.0
+    return ej.grow(fn, data, depth=2, budget=4, min_count=10), data
+
+
+def test_path_of_one_example_is_that_of_decide(grown):
+    tree, data = grown
+    paths = jax.jit(jax.vmap(lambda x: path(tree, x)))(data)
+    np.testing.assert_array_equal(paths, tree.decide(data).path)
+
+
+def test_without_changes_only_its_own_cell_and_only_to_what_others_prove(grown):
+    tree, data = grown
+    decision = tree.decide(data)
+    name = tree.nodes[decision.path[decision.normal][0, 0]].name
+    edited = tree.without(name)
+    after = jax.vmap(edited)(data)
+    inside = np.any(decision.path == find(tree, name), axis=1)
+    assert inside.any()
+    np.testing.assert_array_equal(after[~inside], decision.value[~inside])
+    assert np.all(after[inside] <= decision.value[inside])
+
+
+def test_replace_puts_another_function_into_the_cell(grown):
+    tree, data = grown
+    name = tree.nodes[1].name
+    edited = tree.replace(name, lambda x: jnp.float64(-7.0))
+    changes = edited.changes(data, np.arange(len(data)))
+    inside = np.any(tree.decide(data).path == 1, axis=1)
+    np.testing.assert_array_equal(changes.after[inside], -7.0)
+    np.testing.assert_array_equal(changes.after[~inside], changes.before[~inside])
+    np.testing.assert_array_equal(changes.records, np.flatnonzero(changes.changed))
+
+
+def test_an_unknown_component_is_named(grown):
+    tree, _ = grown
+    known = ", ".join(node.name for node in tree.nodes[1:])
+    with pytest.raises(PatternError) as error:
+        tree.without("P99")
+    assert str(error.value) == (f"no component is called 'P99'.\n  try: one of {known}")
