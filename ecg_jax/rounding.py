@@ -15,6 +15,9 @@ operands', whichever of them a pattern selects; from there on no computed value 
 used, only `m`. The bound at `x` thus holds for the program and for every component,
 witness and refuter of these gates, at any pattern, evaluated by jit, vmap or neither.
 
+A tangent of a smooth gate is as steep and as high as its anchor makes it: for these the
+bound is that of one pattern, `bound(x, frozen)`. What has no rule is refused.
+
 Products are bounded by the textbook algorithm: a fast convolution (Winograd, FFT), as
 some GPU libraries choose for float32, is outside the model. Constants are taken as the
 program evaluates them; subnormal numbers may be flushed to zero.
@@ -33,10 +36,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ecg_jax import _jax
 from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
 from ecg_jax.linearity import outermost
+from ecg_jax.maxmin import Gate
 from ecg_jax.program import Equation, Program, run
-from ecg_jax.rounding_rules import ROUNDING_RULES, Bounded, Operation, RoundingRule
+from ecg_jax.rounding_rules import (
+    PIECEWISE_ROUNDING,
+    Bounded,
+    Operation,
+    RoundingRule,
+)
+from ecg_jax.rounding_smooth import SMOOTH_ROUNDING, of_gate, tangent
+
+ROUNDING_RULES: Mapping[Any, RoundingRule] = MappingProxyType(
+    {**PIECEWISE_ROUNDING, **SMOOTH_ROUNDING}
+)
 
 PRODUCT_ROUNDOFF: Mapping[str, float] = MappingProxyType(
     {"highest": 0.0, "tf32": 2.0**-10, "bf16": 2.0**-7}
@@ -52,7 +67,7 @@ def rounding_bound(
     opened: Sequence[Equation] | None = None,
     precision: str | None = None,
     rules: RoundingRules = ROUNDING_RULES,
-) -> Callable[[Any], Float[Array, ""]]:
+) -> Callable[..., Float[Array, ""]]:
     """A bound on `|fl(program(x)) - program(x)|`, as a function of `x`.
 
     Args:
@@ -65,8 +80,9 @@ def rounding_bound(
       rules: table from primitives to rounding rules.
 
     Returns:
-      A pure function of one example, to which jit and vmap apply. It is infinite
-      where the arithmetic promises nothing.
+      A pure function `bound(x, frozen=None)` of one example, to which jit and vmap
+      apply; `frozen` holds the pattern of every opened gate and is needed where one
+      of them is smooth. It is infinite where the arithmetic promises nothing.
 
     Raises:
       UnsupportedPrimitiveError: an operation has no rounding rule.
@@ -81,13 +97,13 @@ def rounding_bound(
     gates = opened_gates(program) if opened is None else tuple(opened)
     walk = _Walk(program, gates, precision, rules)
 
-    def bound(x: Any) -> Array:
+    def bound(x: Any, frozen: Sequence[Any] | None = None) -> Array:
         leaves = map(jnp.asarray, program.check_input(x))
         env = {
             number: Bounded(leaf, jnp.abs(leaf))
             for number, leaf in zip(program.inputs, leaves, strict=True)
         }
-        return walk.bound(program.equations, env)
+        return walk.bound(program.equations, env, frozen)
 
     return bound
 
@@ -98,7 +114,7 @@ def tail_bound(
     *,
     precision: str | None = None,
     rules: RoundingRules = ROUNDING_RULES,
-) -> Callable[[Sequence[Array]], Float[Array, ""]]:
+) -> Callable[..., Float[Array, ""]]:
     """The same, counting only what is rounded from the opened gates on.
 
     Two values that start from the same numbers at the cut (see `cut`), such as a
@@ -106,17 +122,18 @@ def tail_bound(
     rounding errors, however deep the program below.
 
     Returns:
-      A pure function of the values at the cut, in the order that `cut` gives.
+      A pure function `bound(values, frozen=None)` of the values at the cut, in the
+      order that `cut` gives.
     """
     numbers, tail = cut(program, opened)
     walk = _Walk(program, tuple(opened), precision, rules)
 
-    def bound(values: Sequence[Array]) -> Array:
+    def bound(values: Sequence[Array], frozen: Sequence[Any] | None = None) -> Array:
         env = {
             number: Bounded(value, _size(value))
             for number, value in zip(numbers, values, strict=True)
         }
-        return walk.bound(tail, env)
+        return walk.bound(tail, env, frozen)
 
     return bound
 
@@ -177,7 +194,7 @@ class _Walk:
                 f"precision is {precision!r}; known are {sorted(PRODUCT_ROUNDOFF)}."
             )
         self.program, self.rules = program, rules
-        self.opened = {id(eqn) for eqn in opened}
+        self.opened = {id(eqn): i for i, eqn in enumerate(opened)}
         self.product = PRODUCT_ROUNDOFF[precision]
         self.made = {n: eqn for eqn in program.equations for n in eqn.outputs}
         self.drift = 0.0
@@ -193,7 +210,7 @@ class _Walk:
         values = dict(self.program.constants)
         own = [eqn for eqn in self.program.equations if eqn.role is None]
         run(own, values)
-        env = {n: Bounded(jnp.asarray(v), _size(v)) for n, v in values.items()}
+        env = {n: Bounded(v, _size(v)) for n, v in values.items()}
         for eqn in own:
             if not all(_floating(values[number]) for number in eqn.outputs):
                 continue
@@ -212,18 +229,28 @@ class _Walk:
             for n, b in env.items()
         }
 
-    def bound(self, equations: Sequence[Equation], env: dict[int, Bounded]) -> Array:
+    def bound(
+        self,
+        equations: Sequence[Equation],
+        env: dict[int, Bounded],
+        frozen: Sequence[Any] | None,
+    ) -> Array:
         env = {**self.constants, **env}
         self.drift = 0.0
         for eqn in equations:
             if eqn.role is not None:
-                env.update(zip(eqn.outputs, self.step(eqn, env), strict=True))
+                env.update(zip(eqn.outputs, self.step(eqn, env, frozen), strict=True))
         out = env[self.program.output]
         # The bound is itself a sum of rounded positive terms.
         total = out.slack * (1.0 + 1 / 64 + 2 * self.drift)
         return jnp.where(jnp.isnan(total), jnp.inf, total)
 
-    def step(self, eqn: Equation, env: dict[int, Bounded]) -> list[Bounded]:
+    def step(
+        self,
+        eqn: Equation,
+        env: dict[int, Bounded],
+        frozen: Sequence[Any] | None = None,
+    ) -> list[Bounded]:
         op = Operation(
             equation=eqn,
             args=tuple(env[n] for n in eqn.inputs),
@@ -232,10 +259,13 @@ class _Walk:
             product=self.product,
             where=lambda number: self._where(number, env),
         )
-        rule = self.rules.get(eqn.primitive)
-        if rule is None:
-            raise op.refuse("its primitive is not in the table of rounding rules")
-        sizes, errors = rule(op)
+        sizes, errors = self._rule(op)(op)
+        if op.opened and eqn.primitive not in PIECEWISE_ROUNDING:
+            if frozen is None:
+                raise op.refuse("its tangents depend on the anchor: bound(x, frozen)")
+            size, error = tangent(op, frozen[self.opened[id(eqn)]])
+            sizes = list(map(jnp.maximum, sizes, size))
+            errors = list(map(jnp.maximum, errors, error))
         self.drift += sum(op.gammas)
         values: Sequence[Any] = [None] * len(eqn.outputs)
         if not op.opened and all(arg.value is not None for arg in op.args):
@@ -244,7 +274,15 @@ class _Walk:
                 _size(v) if e is None or not _floating(v) else _size(v) + 2 * e
                 for v, e in zip(values, errors, strict=True)
             ]
-        return [Bounded(*it) for it in zip(values, sizes, errors, strict=True)]
+        return list(map(Bounded, values, sizes, errors))
+
+    def _rule(self, op: Operation) -> RoundingRule:
+        rule, role = self.rules.get(op.equation.primitive), op.equation.role
+        if rule is None and isinstance(role, Gate):
+            return self.rules.get(role.name, of_gate)
+        if rule is None:
+            raise op.refuse("its primitive is not in the table of rounding rules")
+        return rule
 
     def _where(
         self, number: int, env: dict[int, Bounded]
@@ -261,4 +299,7 @@ def _size(value: Any) -> Any:
     """`|v|`; infinite entries (padding of a max-pool) are never selected: 0."""
     if not _floating(value):
         return value
+    if _jax.is_concrete(value):
+        value = np.asarray(value)
+        return np.where(np.isinf(value), 0, np.abs(value)).astype(value.dtype)
     return jnp.where(jnp.isinf(value), 0, jnp.abs(value))

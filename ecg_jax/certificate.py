@@ -1,0 +1,231 @@
+"""The check that every factorization carries: equality and the sandwich.
+
+Equality at a component's own anchor says nothing about its slope, so two things are
+checked, over inputs `x` and over pairs of anchors and inputs `(a, x)`:
+
+    N[x](x) = W[x](x) = R[x](x) = fn(x)        W[a](x) <= fn(x) <= R[a](x)
+
+each within a bound derived from the arithmetic (see `rounding`), never a guessed
+tolerance, and each in three ways: in the program's own dtype against the original
+`fn`, called as it is; and, in the own dtype and in float64, against the program from
+the same numbers at the opened gates, where only the rounding of the tail counts and
+little can hide. That the program in float64 equals `fn` is a claim of its own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ecg_jax.adversary import Pool
+from ecg_jax.claims import EQUALITY, SANDWICH, Bench
+from ecg_jax.errors import CertificateError
+from ecg_jax.maxmin import MaxMin
+from ecg_jax.rounding import product_precision
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim, checked at `count` places: `excess <= bound` at every one.
+
+    Attributes:
+      claim: what is claimed, in words of the equation.
+      dtype: the arithmetic it was checked in.
+      count: how many inputs, or pairs, it was checked at.
+      excess: the largest violation seen, negative where the claim has room.
+      ratio: the largest `excess / bound`; the claim holds up to 1.
+      bound: the bound at that place.
+      place: that place, in words.
+    """
+
+    claim: str
+    dtype: str
+    count: int = 0
+    excess: float = -np.inf
+    ratio: float = -np.inf
+    bound: float = np.nan
+    place: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it was checked anywhere, and never exceeded its bound."""
+        return self.count > 0 and self.ratio <= 1
+
+    def merge(self, excess: np.ndarray, bound: np.ndarray, place: Callable) -> "Check":
+        """The claim after one more batch; `place(i)` names place `i` of the batch."""
+        if excess.size == 0:
+            return self
+        excess = np.where(np.isnan(excess), np.inf, excess)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(excess == 0, 0.0, excess / bound)
+        worst = int(np.argmax(ratio))
+        new = replace(
+            self,
+            count=self.count + excess.size,
+            excess=max(self.excess, float(excess.max())),
+        )
+        if ratio[worst] <= self.ratio:
+            return new
+        return replace(
+            new,
+            ratio=float(ratio[worst]),
+            bound=float(bound[worst]),
+            place=place(worst),
+        )
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was checked of an equation, and how it came out.
+
+    Attributes:
+      checks: the claims, each with its worst place.
+      num_inputs: inputs at which equality was checked.
+      num_pairs: pairs of an anchor and an input at which the sandwich was checked.
+      num_skipped: inputs and pairs left out because a value or its bound overflows.
+      dtype: the program's own dtype.
+      precision: how its products are computed ("highest", "tf32", "bf16").
+    """
+
+    checks: tuple[Check, ...]
+    num_inputs: int
+    num_pairs: int
+    num_skipped: int
+    dtype: str
+    precision: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim holds within its bound."""
+        return all(check.holds for check in self.checks)
+
+    @property
+    def residual(self) -> float:
+        """The largest `|N[x](x) - fn(x)|`, in the own dtype."""
+        return max(c.excess for c in self.checks if c.claim == EQUALITY[0] + "fn(x)")
+
+    @property
+    def violation(self) -> float:
+        """The largest `W[a](x) - fn(x)` or `fn(x) - R[a](x)`, at least 0."""
+        claims = [claim + "fn(x)" for claim in SANDWICH]
+        return max(0.0, *(c.excess for c in self.checks if c.claim in claims))
+
+    @property
+    def ratio(self) -> float:
+        """The largest part of any bound that was used up; it holds up to 1."""
+        return max(check.ratio for check in self.checks)
+
+    def raise_if_violated(self) -> None:
+        """Raises `CertificateError`, naming the worst place, unless it holds."""
+        if self.holds:
+            return
+        worst = max(self.checks, key=lambda c: c.ratio if c.count else np.inf)
+        failed = sum(not check.holds for check in self.checks)
+        if not worst.count:
+            raise CertificateError(
+                f"nothing was checked: all {self.num_skipped} inputs overflow, or "
+                "their rounding bounds do.\n  try: data within the network's range"
+            )
+        raise CertificateError(
+            f"the equation violates {failed} of its {len(self.checks)} claims.\n"
+            f"  worst: {worst.claim} in {worst.dtype} fails by {worst.excess:.3g}, "
+            f"the rounding bound there is {worst.bound:.3g}\n"
+            f"  where: {worst.place}\n"
+            "  try:   check your own rules, if any; else please report the function"
+        )
+
+    def __str__(self) -> str:
+        lines = [
+            f"certificate {'holds' if self.holds else 'VIOLATED'}: {self.num_inputs} "
+            f"inputs, {self.num_pairs} pairs, {self.num_skipped} skipped, "
+            f"{self.dtype}, products {self.precision}",
+            f"{'claim':<22}{'dtype':<9}{'count':>7}{'worst':>11}{'bound':>10}"
+            f"{'of bound':>10}",
+        ]
+        for c in self.checks:
+            lines.append(
+                f"{c.claim:<22}{c.dtype:<9}{c.count:>7}{c.excess:>11.2e}"
+                f"{c.bound:>10.2e}{c.ratio:>10.4f}{'' if c.holds else '  <- fails'}"
+            )
+        return "\n".join(lines)
+
+
+def certify(
+    eq: MaxMin,
+    data: Any,
+    *,
+    num_pairs: int = 4096,
+    seed: int = 0,
+    batch: int = 256,
+    num_adversarial: int = 448,
+    precision: str | None = None,
+) -> Certificate:
+    """Checks an equation on data and on adversarial points, batch by batch.
+
+    Args:
+      eq: the equation of one level.
+      data: examples along the first axis; a pytree of arrays, or memory maps.
+      num_pairs: how many pairs of an anchor and an input to check.
+      seed: of the choice of pairs and adversaries.
+      batch: examples in memory at a time.
+      num_adversarial: about how many points to add to the data: scaled and mirrored
+        examples, noise, the origin, points on the boundaries of gates.
+      precision: of float32 products, see `rounding_bound`.
+
+    Returns:
+      The certificate; it does not raise by itself.
+
+    Raises:
+      ExampleError, DataError, NonFiniteError: the data do not fit the equation.
+      UnsupportedPrimitiveError: an operation has no rounding rule.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, numpy as np
+      >>> from ecg_jax.factor import factor
+      >>> eq = factor(lambda x: jax.nn.relu(x).sum(), jnp.zeros(3))
+      >>> certify(eq, np.eye(3), num_pairs=64).holds
+      True
+    """
+    precision = product_precision() if precision is None else precision
+    rng = np.random.default_rng(seed)
+    pool = Pool(eq, data, num_adversarial, rng)
+    bench = Bench(eq, precision)
+    checks: dict[tuple[str, str], Check] = {}
+    counts = {"inputs": 0, "pairs": 0, "skipped": 0}
+
+    def add(kind: str, anchors: np.ndarray, inputs: np.ndarray) -> None:
+        # Every batch has one shape, so that everything compiles once.
+        full = [pool.take(np.resize(part, batch)) for part in (anchors, inputs)]
+        rows, ok = bench.measure(*full, own=kind == "inputs")
+        ok[len(inputs) :] = False
+        counts[kind] += int(ok.sum())
+        counts["skipped"] += int((~ok[: len(inputs)]).sum())
+        at = np.flatnonzero(ok)
+
+        def place(i: int) -> str:
+            x = f"x = {pool.name(int(inputs[at[i]]))}"
+            a = f", a = {pool.name(int(anchors[at[i]]))}"
+            return x if kind == "inputs" else x + a
+
+        for (claim, dtype), (excess, bound) in rows.items():
+            check = checks.get((claim, dtype), Check(claim, dtype))
+            checks[claim, dtype] = check.merge(excess[ok], bound[ok], place)
+
+    for part in _blocks(np.arange(len(pool)), batch):
+        add("inputs", part, part)
+    pairs = rng.integers(len(pool), size=(num_pairs, 2))
+    for part in _blocks(pairs, batch):
+        add("pairs", part[:, 0], part[:, 1])
+    return Certificate(
+        checks=tuple(checks.values()),
+        num_inputs=counts["inputs"],
+        num_pairs=counts["pairs"],
+        num_skipped=counts["skipped"],
+        dtype=bench.dtype,
+        precision=precision,
+    )
+
+
+def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

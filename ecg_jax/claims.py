@@ -1,0 +1,173 @@
+"""What a certificate claims of an equation, measured on batches of anchors and inputs.
+
+A `Bench` compiles four things in each dtype: the function itself, the program up to the
+cut where its opened gates begin, and from there its tail with all of the equation's
+forms and the bound on their rounding. Behind the cut an equation is a `MaxMin` like any
+other: its inputs are the numbers that enter the tail.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+
+from ecg_jax.factor import open_gates
+from ecg_jax.linearity import outermost
+from ecg_jax.maxmin import Hook, MaxMin
+from ecg_jax.program import Equation, Program, run
+from ecg_jax.rounding import cut, rounding_bound, tail_bound
+
+EQUALITY = ("N[x](x) = ", "W[x](x) = ", "R[x](x) = ")
+SANDWICH = ("W[a](x) <= ", "R[a](x) >= ")
+
+Rows = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
+
+
+class Bench:
+    """The values of an equation, and what rounding allows them to be off.
+
+    Args:
+      eq: the equation; it carries its traced program.
+      precision: of float32 products, see `rounding_bound`.
+    """
+
+    def __init__(self, eq: MaxMin, precision: str):
+        program = eq.program
+        assert isinstance(program, Program), "an equation carries its traced program"
+        dtype = program.avals[program.output].dtype
+        self.dtype = str(dtype)
+        self.fn = _batched(eq.fn)
+        limit = rounding_bound(program, opened=outermost(program), precision=precision)
+
+        def full(a: Any, x: Any) -> tuple[Any, ...]:
+            values, frozen, defined = _forms(eq, a, x)
+            return values, limit(x, frozen), defined
+
+        self.full = _batched(full)
+        self.own = _Tail(eq, program, precision)
+        self.wide = self.own
+        with jax.enable_x64(True):
+            wide = program
+            if dtype != jnp.float64:
+                wide = program.widen()
+                example = tree_util.tree_map(_wide, eq.example)
+                wide_eq = open_gates(wide, wide.evaluate, example)
+                self.wide = _Tail(wide_eq, wide, precision)
+            own = rounding_bound(wide, opened=())
+            self.exact = _batched(lambda x: (wide.evaluate(x), own(x)))
+
+    def measure(self, a: Any, x: Any, own: bool) -> tuple[Rows, np.ndarray]:
+        """Every claim at every pair of an anchor and an input.
+
+        Args:
+          a: batch of anchors.
+          x: batch of inputs.
+          own: the anchors are the inputs: equality is claimed, else the sandwich.
+
+        Returns:
+          For each claim and dtype the excess and its bound; and where all values and
+          bounds of the function are finite and its gates have tangents.
+        """
+        fn = _wide(self.fn(x))
+        values, bound, defined = self.full(a, x)
+        bound = _wide(bound)
+        ok = np.isfinite(fn) & np.isfinite(bound) & np.asarray(defined)
+        ok &= np.isfinite(_wide(self.fn(a)))
+        # A pattern read off rounded operands is that of a point two errors away.
+        limit = (4 if own else 2) * bound
+        rows = _claims(own, "fn(x)", self.dtype, values, fn, limit)
+        rows |= self.own.measure(a, x, own, self.dtype)
+        with jax.enable_x64(True):
+            a, x = tree_util.tree_map(_wide, (a, x))
+            if self.wide is not self.own:
+                rows |= self.wide.measure(a, x, own, "float64")
+            if own:
+                exact, rest = map(_wide, self.exact(x))
+                ok &= np.isfinite(rest)
+                rows["f(x) = fn(x)", "float64"] = np.abs(exact - fn), bound + rest
+        return rows, ok
+
+
+class _Tail:
+    """An equation from its cut on, whose inputs are the values that enter the tail."""
+
+    def __init__(self, eq: MaxMin, program: Program, precision: str):
+        opened = outermost(program)
+        numbers, tail = cut(program, opened)
+        index = {id(eqn): i for i, eqn in enumerate(opened)}
+        inside = {id(eqn) for eqn in tail}
+        rest = [eqn for eqn in program.equations if id(eqn) not in inside]
+        constants = dict(program.constants)
+        run([eqn for eqn in rest if eqn.role is None], constants)
+
+        def enter(x: Any) -> list[Any]:
+            leaves = program.check_input(x)
+            env = {**constants, **dict(zip(program.inputs, leaves, strict=True))}
+            run([eqn for eqn in rest if eqn.role is not None], env)
+            return [env[number] for number in numbers]
+
+        def follow(values: Any, hook: Hook | None = None) -> Any:
+            def gate(eqn: Equation, z: tuple[Any, ...]) -> Any:
+                return None if hook is None else hook(index[id(eqn)], z)
+
+            env = {**constants, **dict(zip(numbers, values, strict=True))}
+            run(tail, env, gate)
+            return env[program.output]
+
+        avals = [program.avals[number] for number in numbers]
+        example = [np.zeros(aval.shape, aval.dtype) for aval in avals]
+        pinned = replace(eq, fn=follow, run=follow, example=example)
+        limit = tail_bound(program, opened, precision=precision)
+
+        def forms(a: Any, x: Any) -> tuple[Any, ...]:
+            values, frozen, _ = _forms(pinned, a, x)
+            return values, follow(x), limit(x, frozen)
+
+        self.enter, self.forms = _batched(enter), _batched(forms)
+
+    def measure(self, a: Any, x: Any, own: bool, dtype: str) -> Rows:
+        """The claims on the tail alone; two evaluations, so twice the bound."""
+        at = self.enter(x)
+        values, f, bound = self.forms(at if own else self.enter(a), at)
+        return _claims(own, "f(x)", dtype, values, _wide(f), 2 * _wide(bound))
+
+
+def _forms(eq: MaxMin, a: Any, x: Any) -> tuple[tuple[Any, ...], list[Any], Any]:
+    """Component, witness, refuter of an anchor at `x`; its pattern; has it tangents?"""
+    mu, tau = eq.pattern(a)
+    frozen, defined = [], jnp.ones((), bool)
+    for gate, side, m, t in zip(eq.gates, eq.sides, mu, tau, strict=True):
+        frozen.append(gate.select(side > 0, m, t))
+        if gate.defined is not None:
+            defined &= jnp.all(gate.defined(frozen[-1]) | (side == 0))
+    values = eq.component(mu, tau)(x), eq.witness(mu)(x), eq.refuter(tau)(x)
+    return values, frozen, defined
+
+
+def _claims(
+    own: bool,
+    of: str,
+    dtype: str,
+    values: tuple[Any, ...],
+    reference: np.ndarray,
+    bound: np.ndarray,
+) -> Rows:
+    component, witness, refuter = map(_wide, values)
+    if own:
+        names = EQUALITY
+        excess = [np.abs(v - reference) for v in (component, witness, refuter)]
+    else:
+        names, excess = SANDWICH, [witness - reference, reference - refuter]
+    return {(n + of, dtype): (e, bound) for n, e in zip(names, excess, strict=True)}
+
+
+def _batched(fn: Callable) -> Callable:
+    return jax.jit(jax.vmap(fn))
+
+
+def _wide(value: Any) -> Any:
+    return np.asarray(value, np.float64)
