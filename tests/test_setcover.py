@@ -26,12 +26,12 @@ def eager(table, num):
     return chosen
 
 
-@pytest.mark.parametrize("table", tables())
+@pytest.mark.parametrize("table", list(tables()))
 def test_lazy_greedy_is_greedy(table):
     assert greedy(pack(table), 5) == eager(table, 5)
 
 
-@pytest.mark.parametrize("table", tables())
+@pytest.mark.parametrize("table", list(tables()))
 def test_the_optimum_is_the_best_of_all_choices(table):
     chosen, proven = optimum(table, 3)
     best = max(share(table, list(c)) for c in itertools.combinations(range(9), 3))
