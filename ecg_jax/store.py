@@ -1,0 +1,231 @@
+"""Equations on disk: a folder of JSON and safetensors with SHA-256 sums. No pickle.
+
+    program.json          primitives by name, their parameters, the input's structure
+    tree.json             the nodes; absent if a function alone was saved
+    arrays.safetensors    constants, prototypes, frozen masks, hashes of patterns seen
+    manifest.json         format, versions, SHA-256 of the other files
+
+Reading runs nothing that the folder holds: it looks primitives up by name, binds them
+in a function and traces that again, so the rules are asked again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+
+from ecg_jax.encoding import ArrayStore
+from ecg_jax.errors import EcgJaxError, StoreError
+from ecg_jax.factor import open_gates
+from ecg_jax.kernels import METRICS
+from ecg_jax.maxmin import MaxMin
+from ecg_jax.program import Program, Rules
+from ecg_jax.program_json import read_program, write_program
+from ecg_jax.rules import RULES
+from ecg_jax.sealed import check_free, seal, unseal
+from ecg_jax.tree import Node, Tree
+
+FORMAT = "ecg_jax.equation/1"
+PROGRAM, TREE = "program.json", "tree.json"
+ARRAYS = "arrays.safetensors"
+_FIELDS = ("id", "parent", "name", "side", "kind", "depth")
+_FIGURES = ("share_frozen", "strength", "count")
+
+
+def save(
+    equation: Tree | MaxMin | Program, path: Path | str, *, replace: bool = False
+) -> Path:
+    """Writes an equation to a folder, which appears whole or not at all.
+
+    Before it is written, it is read back and compared.
+
+    Args:
+      equation: a tree, one level of a function (of a component at any depth), or a
+        traced program.
+      path: the folder to make.
+      replace: write over an equation that is there.
+
+    Returns:
+      The folder.
+
+    Raises:
+      StoreError: the folder holds something; or a primitive, a parameter or the
+        input's structure cannot be written.
+      DiskFullError: no space is left.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, ecg_jax as ej, pathlib, tempfile
+      >>> eq = ej.factor(lambda x: jax.nn.relu(x[0]) - x[1], jnp.zeros(2))
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     again = ej.load(save(eq, pathlib.Path(folder) / "equation"))
+      >>> float(again(jnp.array([3.0, 1.0])))
+      2.0
+    """
+    path = Path(path)
+    check_free(path, FORMAT, replace)
+    program = equation if isinstance(equation, Program) else equation.program
+    store = ArrayStore()
+    documents = {PROGRAM: write_program(program, store)}
+    if isinstance(equation, Tree):
+        documents[TREE] = _write_tree(equation, store)
+    kind = {Tree: "tree", Program: "program"}.get(type(equation), "equation")
+    _read(kind, documents, store, program.rules)
+    files = {
+        name: (json.dumps(document, indent=1) + "\n").encode()
+        for name, document in documents.items()
+    }
+    files[ARRAYS] = _safetensors(store.arrays)
+    seal(path, files, format=FORMAT, kind=kind)
+    return path
+
+
+def load(path: Path | str, rules: Rules = RULES) -> Any:
+    """Reads what `save` wrote: a `Tree`, a `MaxMin` or a `Program`.
+
+    Args:
+      path: the folder.
+      rules: table from primitives, or named functions, to rules; must hold those that
+        the equation was made with.
+
+    Returns:
+      The equation; its function runs the primitives that were saved, so it gives the
+      same bits on the same machine.
+
+    Raises:
+      ChecksumError: a file is not the one that was saved.
+      StoreError: the folder holds no equation, or one that cannot be read here.
+    """
+    path = Path(path)
+    kind, files = unseal(path, FORMAT)
+    try:
+        store = ArrayStore(_arrays(files.pop(ARRAYS)))
+        documents = {name: json.loads(data) for name, data in files.items()}
+        return _read(kind, documents, store, rules)
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if isinstance(error, EcgJaxError):
+            raise
+        raise StoreError(
+            f"{path} is no equation that can be read: {type(error).__name__}: {error}."
+            "\n  try: save it again"
+        ) from error
+
+
+def _read(
+    kind: str, documents: Mapping[str, Any], store: ArrayStore, rules: Rules
+) -> Any:
+    program = read_program(documents[PROGRAM], store, rules)
+    if kind == "tree":
+        return _read_tree(documents[TREE], store, program)
+    return program if kind == "program" else _equation(program)
+
+
+def _equation(program: Program) -> MaxMin:
+    avals = [program.avals[number] for number in program.inputs]
+    zeros = [jnp.zeros(aval.shape, aval.dtype) for aval in avals]
+    return open_gates(program, program.evaluate, program.in_tree.unflatten(zeros))
+
+
+def _write_tree(tree: Tree, store: ArrayStore) -> dict[str, Any]:
+    for i, leaf in enumerate(tree_util.tree_leaves(tree.example)):
+        store.put(f"example/{i}", leaf)
+    if tree.seen is not None:
+        store.put("seen", tree.seen)
+    return {
+        "metric": tree.metric,
+        "seen": tree.seen is not None,
+        "nodes": [_write_node(node, store) for node in tree.nodes],
+    }
+
+
+def _write_node(node: Node, store: ArrayStore) -> dict[str, Any]:
+    if node.sign:
+        for i, leaf in enumerate(tree_util.tree_leaves(node.anchor)):
+            store.put(f"nodes/{node.id}/anchor/{i}", leaf)
+        flags = np.concatenate([np.ravel(mask) for mask in node.frozen])
+        store.put(f"nodes/{node.id}/frozen", np.packbits(flags.astype(bool)))
+    figures = {name: float(getattr(node, name)) for name in _FIGURES}
+    figures["count"] = int(node.count)
+    return {**{name: getattr(node, name) for name in _FIELDS}, **figures}
+
+
+def _read_tree(data: Mapping[str, Any], store: ArrayStore, program: Program) -> Tree:
+    example = _input("example", store, program)
+    metric = data["metric"]
+    if metric not in METRICS:
+        raise StoreError(f"the metric {metric!r} is none of {sorted(METRICS)}.")
+    seen = store.get({"array": "seen"}) if data["seen"] else None
+    bare = Tree(program, (), tree_util.tree_map(jnp.asarray, example), seen, metric)
+    nodes = tuple(
+        _read_node(i, row, store, bare) for i, row in enumerate(data["nodes"])
+    )
+    return Tree(program, nodes, bare.example, seen, metric)
+
+
+def _read_node(
+    position: int, row: Mapping[str, Any], store: ArrayStore, tree: Tree
+) -> Node:
+    values = {name: row[name] for name in (*_FIELDS, *_FIGURES)}
+
+    sound = row["id"] == position and -1 <= row["parent"] < position
+    levels = tree.descent.num_levels if position else 0
+    deep = (1 if position else 0) <= row["depth"] <= levels
+    sides = {"root": "", "witness": "normal", "refuter": "not normal"}
+    if not sound or not deep or sides.get(row["kind"], None) != row["side"]:
+        raise StoreError(f"node {position} ({row['name']}) is none of this function.")
+
+    if not position:
+        return Node(**values, anchor=None, frozen=())
+    prefix = f"nodes/{position}"
+    shapes = tree.descent.unit_shapes(row["depth"])
+    return Node(
+        **values,
+        anchor=_input(f"{prefix}/anchor", store, tree.program),
+        frozen=_masks(store.get({"array": f"{prefix}/frozen"}), shapes, row["name"]),
+    )
+
+
+def _masks(
+    bits: np.ndarray, shapes: Sequence[tuple[int, ...]], name: str
+) -> tuple[np.ndarray, ...]:
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    if len(bits) != -(-sum(sizes) // 8):
+        raise StoreError(
+            f"node {name} freezes {8 * len(bits)} units, the function has {sum(sizes)}."
+        )
+    flags = np.unpackbits(bits, count=sum(sizes)).astype(bool)
+    parts = np.split(flags, np.cumsum(sizes)[:-1])
+    return tuple(p.reshape(s) for p, s in zip(parts, shapes, strict=True))
+
+
+def _input(name: str, store: ArrayStore, program: Program) -> Any:
+    """An input of the program; its shapes are checked."""
+    leaves = [store.get({"array": f"{name}/{i}"}) for i in range(len(program.inputs))]
+    for leaf, number in zip(leaves, program.inputs, strict=True):
+        aval = program.avals[number]
+        if leaf.shape != aval.shape:
+            raise StoreError(
+                f"{name} has the shape {leaf.shape}, the input {aval.shape}."
+            )
+    return program.in_tree.unflatten(leaves)
+
+
+def _safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
+    from safetensors.numpy import save as to_bytes
+
+    return to_bytes(dict(arrays), metadata={"format": FORMAT})
+
+
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        return from_bytes(data)
+    except SafetensorError as error:
+        raise StoreError(f"{ARRAYS} is no safetensors file ({error}).") from error
