@@ -64,7 +64,7 @@ def outermost(program: Program) -> tuple[Equation, ...]:
 def refusal(program: Program, eqn: Equation) -> str:
     """The message for an operation that has no exact rule."""
     assert isinstance(eqn.role, Refused)
-    live = [n for n in eqn.inputs if n in _sees_input(program)]
+    live = [n for n in eqn.inputs if n in program.live]
     aval = program.avals[live[0]]
     count = len(_gates_before(program, eqn))
     through = f"through {count} gate{'s' if count != 1 else ''}"
@@ -95,7 +95,7 @@ def tail_weights(program: Program, gates: Sequence[Equation]) -> tuple[Any, ...]
 def _gradient(
     program: Program, tail: Sequence[Equation], numbers: Sequence[int]
 ) -> tuple[Any, ...]:
-    live = _sees_input(program)
+    live = program.live
     env: dict[int, Any] = dict(program.constants)
     needed = {n for eqn in tail for n in eqn.inputs}
     constant = [eqn for eqn in program.equations if eqn.role is None]
@@ -140,14 +140,6 @@ def _needed(equations: Sequence[Equation], wanted: set[int]) -> list[Equation]:
             kept.append(eqn)
             wanted.update(eqn.inputs)
     return kept[::-1]
-
-
-def _sees_input(program: Program) -> set[int]:
-    seen = set(program.inputs)
-    for eqn in program.equations:
-        if eqn.role is not None:
-            seen.update(eqn.outputs)
-    return seen
 
 
 def _gates_before(program: Program, eqn: Equation) -> list[Equation]:
