@@ -197,6 +197,24 @@ class MaxMin:
 
         return certify(self, data, **options)
 
+    def to_text(self, depth: int = 1, x: Any = None) -> str:
+        """The equation in words; see `ecg_jax.equation_text`."""
+        from ecg_jax.equation_text import to_text
+
+        return to_text(self, depth, x)
+
+    def to_latex(self) -> str:
+        """The equation in LaTeX; see `ecg_jax.equation_text`."""
+        from ecg_jax.equation_text import to_latex
+
+        return to_latex(self)
+
+    def save(self, path: Any) -> None:
+        """Writes the equation to a folder; `ecg_jax.load` reads it back."""
+        from ecg_jax.store import save
+
+        save(self, path)
+
     def _bound(
         self, pattern: Pattern, frozen: Sequence[Any] | None, sign: int
     ) -> Callable[[Any], Array]:

@@ -1,0 +1,199 @@
+"""The logical reading: the circuit answers as the network does; texts, whole."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_trees import bare, function, grown, quarters
+
+import ecg_jax as ej
+from ecg_jax.circuit import Junction, Literal, circuit, to_latex, to_text
+from ecg_jax.factor import factor
+from ecg_jax.tree import Tree
+
+COUNTS = (40, 15, 10, 9, 6, 12, 3, 8, 4)
+
+
+def counted(name):
+    """A tree with figures that a text can tell."""
+    tree = grown(name)
+    nodes = tuple(
+        replace(n, count=count, share_frozen=0.75)
+        for n, count in zip(tree.nodes, COUNTS, strict=True)
+    )
+    return Tree(tree.program, nodes, tree.example, tree.seen)
+
+
+@pytest.mark.parametrize("name", ["mlp", "pool"])
+def test_the_circuit_answers_as_the_network(name):
+    tree, data = grown(name), quarters(7, 300)
+    of = circuit(tree)
+    normal = np.asarray(jax.vmap(function(name))(data)) >= 0
+    assert np.array_equal(of.evaluate(data), normal)
+    passes = of.passes(data)
+    assert not passes[~normal, 1:5].any() and not passes[normal, 5:].any()
+    assert passes[:, 1:].any(axis=0).sum() >= 2, "no test says anything"
+
+
+def test_without_its_rest_the_circuit_is_incomplete():
+    tree, data = grown("mlp"), quarters(7, 300)
+    of = circuit(tree)
+    assert isinstance(of.root, Junction)
+    inner = of.root.children[-1]
+    assert isinstance(inner, Junction) and inner.children[-1] == Literal(0, "rest")
+    passes = of.passes(data)
+    assert 0 < passes[:, 1:].any(axis=1).mean() < 1
+
+
+def test_the_circuit_as_a_formula():
+    assert str(circuit(grown("mlp"))) == (
+        "(P1.1 or P1.2 or P1) or P2 or "
+        "((not Q1.1 and not Q1.2 and not Q1) and not Q2 and rest)"
+    )
+    root = bare(function("mlp"), quarters(1, 20))
+    assert str(circuit(root)) == "rest"
+    data = quarters(3, 30)
+    assert np.array_equal(
+        circuit(root).evaluate(data), np.asarray(jax.vmap(function("mlp"))(data)) >= 0
+    )
+
+
+def test_text():
+    tree = counted("mlp")
+    assert (
+        tree.to_text()
+        == to_text(tree)
+        == (
+            """\
+f(x) = max(P1, P2, rest)
+     = min(Q1, Q2, rest)
+
+normal if it passes P1, or P2;
+not normal if it passes Q1, or Q2;
+otherwise the rest, f itself, decides: normal if f(x) >= 0.
+
+P1: proves normal; freezes 1 level of gates, 75% of the outermost units; answers
+    for 15 of 25 (60%) normal samples; passes also where P1.1 or P1.2 does.
+  P1.1: proves normal; freezes 2 levels of gates, 75% of the outermost units;
+      answers for 9 of 25 (36%) normal samples.
+  P1.2: proves normal; freezes 2 levels of gates, 75% of the outermost units;
+      answers for 6 of 25 (24%) normal samples.
+P2: proves normal; freezes 1 level of gates, 75% of the outermost units; answers
+    for 10 of 25 (40%) normal samples.
+Q1: proves not normal; freezes 1 level of gates, 75% of the outermost units;
+    answers for 12 of 15 (80%) not normal samples; passes also where Q1.1 or
+    Q1.2 does.
+  Q1.1: proves not normal; freezes 2 levels of gates, 75% of the outermost
+      units; answers for 8 of 15 (53%) not normal samples.
+  Q1.2: proves not normal; freezes 2 levels of gates, 75% of the outermost
+      units; answers for 4 of 15 (27%) not normal samples.
+Q2: proves not normal; freezes 1 level of gates, 75% of the outermost units;
+    answers for 3 of 15 (20%) not normal samples."""
+        )
+    )
+
+
+def test_phrases_are_woven_in():
+    text = to_text(counted("mlp"), {"P1": "narrow QRS, upright T", "Q1.2": "wide QRS"})
+    assert "normal if it passes P1 (narrow QRS, upright T), or P2;\n" in text
+    assert (
+        "Q1.2: proves not normal; freezes 2 levels of gates, 75% of the outermost\n"
+        "      units; answers for 4 of 15 (27%) not normal samples; wide QRS.\n"
+    ) in text
+
+
+def test_shares_of_a_decision():
+    tree, data = grown("mlp"), quarters(7, 300)
+    decision = tree.decide(data)
+    text = " ".join(to_text(tree, decision=decision).split())
+    inside = decision.path[:, 0] == 2
+    share = inside.sum() / decision.normal.sum()
+    proven = (decision.prover[inside] >= 0).mean()
+    assert (
+        f"{inside.sum()} of {decision.normal.sum()} ({share:.0%}) normal samples, "
+        f"{proven:.1%} of them proven."
+    ) in text
+
+
+def test_a_root_alone():
+    tree = bare(function("mlp"), quarters(1, 20))
+    assert to_text(tree) == (
+        "f(x) = max(rest)\n"
+        "     = min(rest)\n"
+        "\n"
+        "otherwise the rest, f itself, decides: normal if f(x) >= 0."
+    )
+
+
+def test_latex():
+    tree = counted("mlp")
+    assert tree.to_latex() == to_latex(tree)
+    assert to_latex(tree, {"P2": "50% of $x_1$ & more"}) == (
+        r"""\begin{align*}
+f(x) &= \max\{W_{\mathrm{P1}}(x), W_{\mathrm{P2}}(x), \mathrm{rest}(x)\} \\
+&= \min\{R_{\mathrm{Q1}}(x), R_{\mathrm{Q2}}(x), \mathrm{rest}(x)\} \\
+\text{normal} &\Leftarrow W_{\mathrm{P1}}(x) \ge 0 \\
+&\quad \vee W_{\mathrm{P1.1}}(x) \ge 0 \\
+&\quad \vee W_{\mathrm{P1.2}}(x) \ge 0 \\
+&\quad \vee W_{\mathrm{P2}}(x) \ge 0 \quad \text{(50\% of \$x\_1\$ \& more)} \\
+\text{not normal} &\Leftarrow R_{\mathrm{Q1}}(x) < 0 \\
+&\quad \vee R_{\mathrm{Q1.1}}(x) < 0 \\
+&\quad \vee R_{\mathrm{Q1.2}}(x) < 0 \\
+&\quad \vee R_{\mathrm{Q2}}(x) < 0 \\
+\text{rest} &= f(x), \quad \text{normal} \Leftrightarrow f(x) \ge 0
+\end{align*}"""
+    )
+
+
+def two_levels(x):
+    h = jax.nn.relu(jnp.asarray([[1.0, -1.0], [0.5, 2.0], [1.0, 0.0]]) @ x)
+    return jnp.asarray([1.0, -1.0]) @ jnp.abs(h[:2] - 1.0) + jnp.asarray([0.0, 2.0]) @ (
+        jnp.minimum(h[1:], 1.0)
+    )
+
+
+def test_the_text_of_one_level():
+    eq = factor(two_levels, jnp.zeros(2))
+    lines = {e.primitive.name: e.source for e in eq.program.gates}
+    assert eq.to_text() == (
+        "f(x) = max over mu, min over tau of N[mu, tau](x)\n"
+        "N[mu, tau](x): f with these gates frozen to tangents,\n"
+        "  units of the max side at mu, units of the min side at tau\n"
+        "\n"
+        "level 1\n"
+        f"  abs at {lines['abs']}: 2 units, 1 on the max side, 1 on the min side\n"
+        f"  min at {lines['min']}: 2 units, 0 on the max side, 1 on the min side, "
+        "1 on neither"
+    )
+    assert eq.to_latex() == (
+        r"""\begin{align*}
+f(x) &= \max_\mu \min_\tau N_{\mu,\tau}(x) \\
+N_{\mu,\tau}(x) &= \sum_{u=1}^{1} w^{\mu}_{1,u} T^{\mu}_{1,u}(z_{1}(x)) \\
+&\quad + \sum_{u=1}^{1} w^{\tau}_{1,u} T^{\tau}_{1,u}(z_{1}(x)) \\
+&\quad + \sum_{u=1}^{1} w^{\tau}_{2,u} T^{\tau}_{2,u}(z_{2}(x)) \\
+&\quad + r(x) \\
+z_{1} &: \text{operands of abs at ABS} \\
+z_{2} &: \text{operands of min at MIN}
+\end{align*}""".replace("ABS", lines["abs"].replace("_", r"\_")).replace(
+            "MIN", lines["min"].replace("_", r"\_")
+        )
+    )
+
+
+def test_the_text_goes_down_to_atoms(tmp_path):
+    eq = factor(two_levels, jnp.zeros(2))
+    text = eq.to_text(depth=9, x=jnp.asarray([3.0, 1.0]))
+    assert text.startswith(eq.to_text())
+    relu = eq.program.gates[0].source
+    assert text.removeprefix(eq.to_text()) == (
+        "\n\nlevel 2 of what decides at x\n"
+        f"  max at {relu}: 3 units, 1 on the max side, 1 on the min side, 1 on neither"
+        "\n\nbelow: atoms, <template, x> + offset"
+    )
+    eq.save(tmp_path / "equation")
+    again = ej.load(tmp_path / "equation")
+    assert again.to_text() == eq.to_text()
+    below = again.to_text(depth=9, x=jnp.asarray([3.0, 1.0]))
+    assert below == text.replace(f" at {relu}", "")
