@@ -1,0 +1,129 @@
+"""What the README says is true: its Python runs, its commands exist.
+
+python tests/test_readme.py     writes what the Python prints into the README
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+EXAMPLE = re.compile(
+    r"(?:<!-- needs: (\S+) -->\n)?```python\n(.*?)```\n\n(```text\n)(.*?)```", re.DOTALL
+)
+COMMANDS = re.compile(r"```bash\n(.*?)```", re.DOTALL)
+MARK = "<end of example>"
+
+
+def text() -> str:
+    return README.read_text("utf-8")
+
+
+def outputs(blocks: list[str], folder: Path) -> list[str]:
+    """What the blocks print, one after the other in one program."""
+    parts = [f"{block}\nprint({MARK!r})\n" for block in blocks]
+    script = folder / "readme.py"
+    script.write_text("\n".join(parts), "utf-8")
+    done = subprocess.run(
+        [sys.executable, script.name],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split(f"{MARK}\n")[:-1]
+
+
+def make_onnx(path: Path) -> None:
+    """A network of two classes as PyTorch exports it: x, Gemm, Relu, Gemm, logits."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    shapes = {"w0": (65, 16), "b0": (16,), "w1": (16, 2), "b1": (2,)}
+    weights = [
+        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w0"], ["h0"]),
+        helper.make_node("Add", ["h0", "b0"], ["h1"]),
+        helper.make_node("Relu", ["h1"], ["h2"]),
+        helper.make_node("MatMul", ["h2", "w1"], ["h3"]),
+        helper.make_node("Add", ["h3", "b1"], ["logits"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [value("x", TensorProto.FLOAT, [65])],
+        [value("logits", TensorProto.FLOAT, [2])],
+        weights,
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+
+
+def test_every_python_block_shows_its_output():
+    assert text().count("```python\n") == len(EXAMPLE.findall(text())) > 0
+
+
+def test_python_blocks_print_what_they_show(tmp_path):
+    examples = EXAMPLE.findall(text())
+    make_onnx(tmp_path / "network.onnx")
+    got = outputs([code for _, code, _, _ in examples], tmp_path)
+    assert got == [shown for *_, shown in examples], "python tests/test_readme.py"
+
+
+def test_commands_exist():
+    from ecg_jax.cli import COMMANDS as known
+
+    used = set(re.findall(r"`ecg-jax (\w+)", text()))
+    for block in COMMANDS.findall(text()):
+        used |= set(re.findall(r"ecg-jax (\w+)", block))
+    assert used == set(known)
+
+
+@pytest.mark.parametrize("block", COMMANDS.findall(text()))
+def test_commands_are_whole_lines(block):
+    """Each is one line to paste; what it names in the repository is there."""
+    assert len(block.splitlines()) == 1
+    for word in shlex.split(block):
+        name = word.partition("[")[0]
+        if name.endswith((".lock", ".toml")):
+            assert (ROOT / name).exists(), name
+
+
+def test_extras_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    used = set(re.findall(r"'\.\[(\w+)\]'", text()))
+    assert used and used <= set(project["optional-dependencies"])
+
+
+def test_the_two_sentences():
+    head = text()[:1200]
+    assert "A proof here concerns the network, not the patient." in head
+    assert "Research use only; not a medical device." in head
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    blocks = EXAMPLE.findall(text())
+    with tempfile.TemporaryDirectory() as scratch:
+        make_onnx(Path(scratch) / "network.onnx")
+        printed = iter(outputs([code for _, code, _, _ in blocks], Path(scratch)))
+    README.write_text(
+        EXAMPLE.sub(
+            lambda m: m[0][: m.start(4) - m.start()] + next(printed) + "```", text()
+        ),
+        "utf-8",
+    )
