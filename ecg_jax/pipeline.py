@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +54,13 @@ class TreeConfig:
     metric: Literal["shape", "euclidean"] = "shape"
 
 
+# Chosen on validation recordings of CinC 2017: see experiments/networks.
+BEATS = BeatConfig(before_s=0.75, after_s=0.75)
+NETWORK = NetworkConfig(widths=(512, 128, 16), dropout=0.4)
+TRAINING = TrainingConfig(num_epochs=22, noise=0.1, wander=0.1, scale=0.1, shift=1)
+TREE, COVER = TreeConfig(), CoverConfig()
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that decides the result of a run.
@@ -70,11 +77,11 @@ class RunConfig:
 
     data: str = "synthetic"
     data_dir: Path | None = None
-    beats: BeatConfig = field(default_factory=BeatConfig)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    tree: TreeConfig = field(default_factory=TreeConfig)
-    cover: CoverConfig = field(default_factory=CoverConfig)
+    beats: BeatConfig = BEATS
+    network: NetworkConfig = NETWORK
+    training: TrainingConfig = TRAINING
+    tree: TreeConfig = TREE
+    cover: CoverConfig = COVER
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `data_dir` is left out, it is no part of the result."""
