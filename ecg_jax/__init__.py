@@ -1,6 +1,8 @@
 """Exact max-min factorization of neural ECG models, in JAX."""
 
+import sys
 from importlib import import_module
+from types import ModuleType
 
 _HOMES = {
     "factor": "factor",
@@ -30,3 +32,14 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return [*globals(), *_HOMES]
+
+
+class _Package(ModuleType):
+    """Some functions live in modules of their own name: the function is the name."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -23,6 +23,10 @@ Primitive = core.Primitive
 JaxprEqn = core.JaxprEqn
 
 _FRAME = re.compile(r"^(.*?):(\d+)(?::\d+)? \(", re.MULTILINE)
+_MACHINERY = re.compile(
+    re.escape(str(Path(__file__).parent))
+    + r".(rules.*|_jax|program|factor|linearity|maxmin|certificate|tree|descent)\.py$"
+)
 _JAX_ROOT = str(Path(jax.__file__).parent)
 _BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr")
 _CALLS = frozenset(
@@ -85,8 +89,26 @@ def bind(
     """Applies a primitive to values or tracers; always returns a list."""
     ready = primitive.get_bind_params(dict(params))
     subfuns, ready = ready if isinstance(ready, tuple) else ((), ready)
-    out = primitive.bind(*subfuns, *args, **ready)
+    out = primitive.bind(*subfuns, *_varying_together(args), **ready)
     return list(out) if primitive.multiple_results else [out]
+
+
+def _varying_together(args: Sequence[Any]) -> Sequence[Any]:
+    """Inside `jax.shard_map`, operands must vary over the same axes of the mesh."""
+    axes = [_varying_axes(arg) for arg in args]
+    every = frozenset().union(*axes)
+    if not every:
+        return args
+    return [
+        lax.pcast(arg, tuple(every - own), to="varying") if every - own else arg
+        for arg, own in zip(args, axes, strict=True)
+    ]
+
+
+def _varying_axes(arg: Any) -> frozenset[str]:
+    aval = jax.typeof(arg)
+    kind = getattr(aval, "manual_axis_type", None)
+    return frozenset(kind.varying if kind else getattr(aval, "vma", ()))
 
 
 def is_concrete(value: Any) -> bool:
@@ -97,16 +119,28 @@ def is_concrete(value: Any) -> bool:
 def source_line(traceback: Any) -> str:
     """`file.py:line` of the user's code behind a traceback, as far as known.
 
-    The innermost frame that is in no installed package; else the innermost one.
+    The innermost frame that is neither in an installed package nor in the machinery
+    of this one; else the innermost in a package.
     """
     info = source_info_util.new_source_info().replace(traceback=traceback)
-    frames = _FRAME.findall(source_info_util.summarize(info, num_frames=1000))
+    found = _FRAME.findall(source_info_util.summarize(info, num_frames=1000))
+    frames = [frame for frame in found[::-1] if not _MACHINERY.search(frame[0])]
+    users = [frame for frame in frames if "site-packages" not in frame[0]]
     if not frames:
         return "an unknown line"
-    innermost_first = frames[::-1]
-    users = [frame for frame in innermost_first if "site-packages" not in frame[0]]
-    file, line = (users or innermost_first)[0]
+    file, line = (users or frames)[0]
     return f"{Path(file).name}:{line}"
+
+
+def first_use(jaxpr: Any, var: Any) -> Any:
+    """The traceback of the first equation that reads a variable, inside calls too."""
+    for eqn in jaxpr.eqns:
+        if var in [v for v in eqn.invars if not isinstance(v, Literal)]:
+            if (body := call_body(eqn)) is not None:
+                inner = dict(zip(map(id, eqn.invars), body[0].invars, strict=True))
+                return first_use(body[0], inner[id(var)])
+            return eqn.source_info.traceback
+    return None
 
 
 def caller_of(eqn: JaxprEqn, caller: Any) -> Any:

@@ -51,7 +51,7 @@ def check_purity(jaxpr: Any, consts: Sequence[Any], again: Any) -> None:
 
 
 def check_weights(jaxpr: Any, consts: Sequence[Any]) -> None:
-    """No constant of the program is NaN."""
+    """No array constant of the program, or of a function it calls, is NaN."""
     for var, value in zip(jaxpr.constvars, consts, strict=True):
         if not _jax.is_concrete(value) or not jnp.issubdtype(
             jnp.result_type(value), jnp.floating
@@ -59,10 +59,12 @@ def check_weights(jaxpr: Any, consts: Sequence[Any]) -> None:
             continue
         bad = int(np.isnan(np.asarray(value)).sum())
         if bad:
-            user = next((e for e in jaxpr.eqns if var in e.invars), None)
-            place = _jax.source_line(user and user.source_info.traceback)
+            place = _jax.source_line(_jax.first_use(jaxpr, var))
             raise NonFiniteError(
                 f"{bad} of the {np.size(value)} entries of a weight of shape "
                 f"{np.shape(value)}, used at {place}, are NaN.\n"
                 "  try: check the training, or the file the weights came from."
             )
+    for eqn in jaxpr.eqns:
+        if (body := _jax.call_body(eqn)) is not None:
+            check_weights(*body)

@@ -118,7 +118,7 @@ def _gradient(
 def sides(gates: Sequence[Equation], weights: Sequence[Any]) -> tuple[Any, ...]:
     """For each gate's units: +1 on the max side, -1 on the min side, 0 on neither."""
     return tuple(
-        _as_numpy(_sign(w) * np.asarray(eqn.role.curvature))
+        _as_numpy(_sign(w) * np.asarray(eqn.role.curvature, w.dtype))
         for eqn, w in zip(gates, weights, strict=True)
         if isinstance(eqn.role, Gate)
     )

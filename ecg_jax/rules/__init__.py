@@ -12,6 +12,7 @@ from ecg_jax.program import Rules
 from ecg_jax.rules.affine import AFFINE_RULES
 from ecg_jax.rules.difference import DIFFERENCE_RULES
 from ecg_jax.rules.gate import GATE_RULES
+from ecg_jax.rules.order import ORDER_RULES
 from ecg_jax.rules.pool import POOL_RULES
 from ecg_jax.rules.select import SELECT_RULES
 from ecg_jax.rules.smooth import SMOOTH_RULES
@@ -22,6 +23,7 @@ RULES: Rules = MappingProxyType(
         **GATE_RULES,
         **SELECT_RULES,
         **POOL_RULES,
+        **ORDER_RULES,
         **SMOOTH_RULES,
         **DIFFERENCE_RULES,
     }
@@ -31,6 +33,7 @@ __all__ = [
     "AFFINE_RULES",
     "DIFFERENCE_RULES",
     "GATE_RULES",
+    "ORDER_RULES",
     "POOL_RULES",
     "RULES",
     "SELECT_RULES",

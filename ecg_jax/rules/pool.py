@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ecg_jax.maxmin import Gate
-from ecg_jax.program import Application, Refused, Rewrite, Role, Rules
+from ecg_jax.program import Application, Refused, Role, Rules, Same
 
 
 def reduce_max(application: Application) -> Role:
@@ -29,7 +29,9 @@ def reduce_min(application: Application) -> Role:
 def _reduction(application: Application, sign: int) -> Role:
     axes = tuple(application.params["axes"])
     if not axes:
-        return Rewrite(lambda z: z)
+        return Same(0)
+    if not application.avals[0].size:
+        return Refused("the largest of no entries is infinite")
     kept = tuple(i for i in range(application.avals[0].ndim) if i not in axes)
 
     def rows(z: Array) -> Array:
@@ -182,14 +184,6 @@ def _running(application: Application, sign: int) -> Role:
     )
 
 
-def largest(application: Application) -> Role:
-    """`top_k` and `sort`: only the largest (smallest) entry is convex (concave)."""
-    return Refused(
-        "an entry of a sorted vector is neither convex nor concave, except its ends",
-        "use jnp.max or jnp.min for an end; the sum of the top k is not yet supported",
-    )
-
-
 POOL_RULES: Rules = MappingProxyType(
     {
         lax.reduce_max_p: reduce_max,
@@ -198,7 +192,5 @@ POOL_RULES: Rules = MappingProxyType(
         lax.reduce_window_min_p: window_min,
         lax.cummax_p: running_max,
         lax.cummin_p: running_min,
-        lax.sort_p: largest,
-        lax.top_k_p: largest,
     }
 )

@@ -44,7 +44,8 @@ def select_on_own_sign(application: Application) -> Role:
     if not application.live[0]:
         return _by_constant(application)
     sign, comparison = _comparison(application, application.inputs[0])
-    if comparison is None or len(application.inputs) != 3:
+    floating = jnp.issubdtype(application.avals[-1].dtype, jnp.floating)
+    if comparison is None or len(application.inputs) != 3 or not floating:
         return _REFUSED
     order = _Order(application, comparison, sign)
     on, off = application.inputs[2], application.inputs[1]

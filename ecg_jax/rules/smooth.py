@@ -106,23 +106,22 @@ def _bound(application: Application) -> Callable[[Array], Array]:
     return lambda z: application.primitive.bind(z, **application.params)
 
 
-def on_positive(curvature: int, below: int = 0, fill: float = 1.0) -> Rule:
+def on_positive(curvature: int, below: int = 0, smooth_at_0: bool = True) -> Rule:
     """The rule of a primitive with one curvature for `z >= 0`.
 
     Args:
       curvature: for `z >= 0`, +1 convex or -1 concave.
       below: for `z <= 0`; 0 where the function is not defined there.
-      fill: a safe anchor; its mirror image where the operand is negative.
     """
 
     def rule(application: Application) -> Role:
         low, high = interval(application, application.inputs[0])
         name, apply = str(application.primitive), _bound(application)
         if low >= 0:
-            return tangent_gate(name, apply, curvature, fill=fill)
+            return tangent_gate(name, apply, curvature, fill=1.0)
         if high <= 0 and below:
-            return tangent_gate(name, apply, below, fill=-fill)
-        if below:
+            return tangent_gate(name, apply, below, fill=-1.0)
+        if below and smooth_at_0:
             return Rewrite(lambda z: apply(_positive(z)) + apply(_negative(z)))
         return Refused(*_SIGN)
 
@@ -266,7 +265,7 @@ SMOOTH_RULES: Rules = MappingProxyType(
         lax.log1p_p: logarithm1p,
         lax.sqrt_p: on_positive(-1),
         lax.rsqrt_p: on_positive(+1),
-        lax.cbrt_p: on_positive(-1, +1),
+        lax.cbrt_p: on_positive(-1, +1, smooth_at_0=False),
         lax.sinh_p: on_positive(+1, -1),
         lax.integer_pow_p: integer_power,
         lax.pow_p: power,

@@ -1,0 +1,161 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import ecg_jax as ej
+from ecg_jax.maxmin import Gate
+from ecg_jax.program import Affine, Refused, named_rule, trace
+
+X = jnp.asarray([1.0, -2.0, 3.0])
+
+
+def primitives_of(fn, x=X):
+    return [str(eqn.primitive) for eqn in trace(fn, x, ej.RULES).equations]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [jax.jit, jax.checkpoint, jax.custom_jvp, jax.custom_vjp],
+    ids=["jit", "remat", "custom_jvp", "custom_vjp"],
+)
+def test_calls_are_inlined(wrap):
+    inner = wrap(lambda x: jnp.sum(jax.nn.relu(x)))
+    if wrap is jax.custom_jvp:
+        inner.defjvp(lambda p, t: (inner(*p), 5 * jnp.sum(t[0])))
+    if wrap is jax.custom_vjp:
+        inner.defvjp(lambda x: (inner(x), None), lambda _, g: (5 * g * jnp.ones(3),))
+    assert primitives_of(lambda x: inner(x) + 1) == ["max", "reduce_sum", "add"]
+
+
+def test_a_declared_derivative_is_never_a_weight():
+    @jax.custom_jvp
+    def identity(x):
+        return x + 0.0
+
+    identity.defjvp(lambda p, t: (identity(*p), 100 * t[0]))
+    eq = ej.factor(lambda x: jnp.sum(identity(jax.nn.relu(x))), X)
+    assert eq.weights[0].tolist() == [1, 1, 1]
+
+
+def test_stop_gradient_is_the_identity():
+    eq = ej.factor(lambda x: jnp.sum(lax.stop_gradient(jax.nn.relu(x))), X)
+    assert eq.weights[0].tolist() == [1, 1, 1]
+
+
+def test_scan_is_unrolled_and_exact():
+    def f(x):
+        carry, ys = lax.scan(
+            lambda c, a: (jax.nn.relu(c + a), c - a), 0.5 * x[0], x, reverse=True
+        )
+        return carry - jnp.max(ys)
+
+    program = trace(f, X, ej.RULES)
+    assert "scan" not in {str(eqn.primitive) for eqn in program.equations}
+    assert program.evaluate(X) == f(X)
+
+
+def test_while_has_no_rule():
+    f = lambda x: lax.while_loop(lambda c: c[0] > 0, lambda c: c - 1, x)[0]  # noqa: E731
+    with pytest.raises(ej.UnsupportedPrimitiveError, match="cannot factor `while`"):
+        ej.factor(f, X)
+
+
+def test_equal_subexpressions_get_one_number():
+    f = lambda x: jnp.sum(jax.nn.relu(2 * x)) + jnp.max(jax.nn.relu(2 * x))  # noqa: E731
+    assert primitives_of(f).count("max") == 1
+
+
+def test_dead_code_is_dropped():
+    def f(x):
+        jnp.floor(x)
+        return jnp.sum(jnp.abs(x))
+
+    assert primitives_of(f) == ["abs", "reduce_sum"]
+
+
+def test_what_does_not_see_the_input_is_no_gate():
+    w = jnp.asarray([1.0, -1.0, 0.5])
+    program = trace(lambda x: jnp.sum(jax.nn.relu(w) * jnp.abs(x)), X, ej.RULES)
+    assert [eqn.role.name for eqn in program.gates] == ["abs"]
+
+
+def test_constants_that_are_equal_are_held_once():
+    f = lambda x: jnp.sum(jnp.maximum(x, np.ones(3))) + jnp.sum(x * np.ones(3))  # noqa: E731
+    program = trace(f, X, ej.RULES)
+    assert len({id(v) for v in program.constants.values()}) == len(program.constants)
+    assert len(program.constants) <= 2
+
+
+def test_minus_zero_and_zero_are_two_constants():
+    f = lambda x: jnp.sum(x / jnp.asarray(-0.0)) + jnp.sum(x / jnp.asarray(0.0))  # noqa: E731
+    program = trace(f, X, ej.RULES)
+    assert len(program.constants) >= 2
+
+
+def test_each_equation_knows_what_it_is():
+    f = lambda x: jnp.sum(jnp.floor(jax.nn.relu(2 * x)))  # noqa: E731
+    roles = [type(eqn.role) for eqn in trace(f, X, ej.RULES).equations]
+    assert roles == [Affine, Gate, Refused, Affine]
+
+
+def test_named_calls_meet_the_table_before_they_are_inlined():
+    def f(x):
+        return jnp.sum(jax.nn.softplus(x))
+
+    (gate,) = trace(f, X, ej.RULES).gates
+    assert gate.role.name == "softplus"
+    eq = ej.factor(f, X)
+    again = ej.factor(eq.witness(X, frozen=[np.asarray([True, False, False])]), X)
+    assert again.gates[0].name == "softplus"
+
+
+def test_a_name_alone_proves_nothing():
+    @jax.jit
+    def softplus(x):
+        return jnp.abs(x)
+
+    eq = ej.factor(lambda x: jnp.sum(softplus(x)), X)
+    assert eq.gates[0].name == "abs"
+
+
+def test_a_named_call_that_its_rule_refuses_is_inlined():
+    rows = lambda x: jnp.stack([x, 2 * x])  # noqa: E731
+    eq = ej.factor(lambda x: jnp.sum(jnp.linalg.norm(rows(x), axis=1)), X)
+    assert eq.gates[0].name == "sqrt"
+    assert ej.factor(lambda x: jnp.linalg.norm(rows(x)), X).gates[0].name == "norm"
+
+
+def test_named_rule_ignores_functions_of_other_names():
+    closed = jax.make_jaxpr(jax.jit(lambda x: x + 1))(X)
+    assert named_rule(ej.RULES, closed.jaxpr.eqns[0]) is None
+
+
+def test_the_program_is_the_function_bit_for_bit():
+    key = jax.random.key(0)
+    w = jax.random.normal(key, (3, 8)), jax.random.normal(key, (8,))
+
+    def f(x):
+        return jnp.dot(jax.nn.leaky_relu(x @ w[0]), w[1])
+
+    program = trace(f, X, ej.RULES)
+    for i in range(20):
+        x = jax.random.normal(jax.random.key(i), 3)
+        assert program.evaluate(x) == f(x)
+
+
+def test_deep_sums_do_not_exhaust_the_stack():
+    def f(x):
+        y = x
+        for i in range(600):
+            y = y + (y if i % 100 == 0 else x)
+        return jnp.sum(jax.nn.leaky_relu(y))
+
+    assert ej.factor(f, X).num_gates == 1
+
+
+def test_effects_of_constants_are_evaluated_once():
+    f = lambda x: jnp.sum(jnp.arange(3.0) * jax.nn.relu(x))  # noqa: E731
+    eq = ej.factor(f, X)
+    assert eq.weights[0].tolist() == [0, 1, 2]

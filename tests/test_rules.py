@@ -1,0 +1,435 @@
+"""Every rule of the table: exact where it answers, loud where it refuses."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
+
+import ecg_jax as ej
+from ecg_jax._jax import primitives
+from ecg_jax.rules.difference import (
+    CONVEX_PARTS,
+    CURVATURES,
+    FUNCTIONS,
+    convex_part_of_hard_silu,
+)
+from ecg_jax.rules.order import sums_of_largest
+
+SHAPE = (3, 4)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A function [3, 4] -> array in which the rule of a primitive is asked.
+
+    `tolerance` 0 asks for equality bit for bit; `refused` is a part of the message.
+    """
+
+    fn: Any
+    tolerance: float = 0.0
+    refused: str = ""
+
+
+def smooth(fn):
+    return Case(fn, tolerance=1e-12)
+
+
+def affine(fn):
+    """Applied below a ReLU and above one; the second alone would be an atom's tail."""
+    return Case(lambda x: jax.nn.relu(fn(jnp.abs(x) - 1.0)))
+
+
+def refused(fn, why):
+    return Case(fn, refused=why)
+
+
+C = jnp.asarray(np.random.default_rng(0).integers(-2, 3, SHAPE) / 2)
+SQUARE = jnp.asarray(np.random.default_rng(1).integers(-1, 2, (4, 4)) / 1.0)
+KERNEL = jnp.asarray(np.random.default_rng(2).integers(-1, 2, (6, 1, 2)) / 1.0)
+WIDE = jnp.asarray(np.random.default_rng(3).integers(-1, 2, (2, 3, 2)) / 1.0)
+TWICE = jnp.asarray([0, 2, 2])
+
+
+def grouped_conv(x):
+    return lax.conv_general_dilated(
+        x[None], KERNEL, (2,), [(1, 2)], rhs_dilation=(2,), feature_group_count=3
+    )
+
+
+def transposed_conv(x):
+    return lax.conv_general_dilated(x[None], WIDE, (1,), [(1, 1)], lhs_dilation=(2,))
+
+
+def running_sum(x):
+    return lax.scan(lambda c, row: (c + row, c - row), x[0], x, reverse=True)[1]
+
+
+def sharded(x):
+    mesh = jax.make_mesh((2,), ("time",), (jax.sharding.AxisType.Auto,))
+    spec = jax.sharding.PartitionSpec(None, "time")
+    return lax.with_sharding_constraint(x, jax.sharding.NamedSharding(mesh, spec))
+
+
+PRODUCT = "product of two values that both depend on the input"
+JUMP = "is discontinuous in the input"
+SIGN = "the sign of the operand is not proven"
+
+AFFINE_CASES = {
+    lax.add_p: affine(lambda x: x + x[::-1] + C),
+    lax.sub_p: affine(lambda x: C - x),
+    lax.neg_p: affine(lambda x: -x),
+    primitives.add_jaxvals_p: affine(lambda x: primitives.add_jaxvals_p.bind(x, C)),
+    lax.reduce_sum_p: affine(lambda x: jnp.sum(x, axis=1)),
+    lax.reduce_window_sum_p: affine(
+        lambda x: lax.reduce_window(x, 0.0, lax.add, (2, 2), (1, 2), "SAME")
+    ),
+    lax.cumsum_p: affine(lambda x: lax.cumsum(x, axis=1, reverse=True)),
+    lax.reshape_p: affine(lambda x: x.reshape(2, 6)),
+    lax.squeeze_p: affine(lambda x: lax.squeeze(x[None], (0,))),
+    lax.transpose_p: affine(lambda x: x.T),
+    lax.broadcast_in_dim_p: affine(lambda x: lax.broadcast(x, (2,))),
+    lax.concatenate_p: affine(lambda x: jnp.concatenate([x, C, 2 * x])),
+    lax.pad_p: affine(lambda x: lax.pad(x, 0.5, [(1, -1, 0), (-1, 2, 1)])),
+    lax.slice_p: affine(lambda x: lax.slice(x, (0, 1), (3, 4), (2, 2))),
+    lax.rev_p: affine(lambda x: lax.rev(x, (1,))),
+    lax.split_p: affine(lambda x: lax.split(x, (1, 3), axis=1)[1]),
+    lax.mul_p: affine(lambda x: x * C),
+    lax.div_p: affine(lambda x: x / 4),
+    primitives.dot_general_p: affine(lambda x: x @ SQUARE),
+    lax.conv_general_dilated_p: affine(
+        lambda x: jnp.concatenate(
+            [grouped_conv(x).reshape(-1), transposed_conv(x).reshape(-1)]
+        )
+    ),
+    lax.dynamic_slice_p: affine(lambda x: lax.dynamic_slice(x, (2, 9), (2, 2))),
+    lax.dynamic_update_slice_p: affine(
+        lambda x: lax.dynamic_update_slice(x, 2 * x[:1, :2], (9, 1))
+    ),
+    lax.gather_p: affine(
+        lambda x: x.at[jnp.asarray([0, 7, 2])].get(mode="fill", fill_value=0.5)
+    ),
+    lax.scatter_p: affine(lambda x: x.at[1, 2].set(x[0, 0])),
+    lax.scatter_add_p: affine(lambda x: x.at[TWICE].add(x)),
+    lax.copy_p: affine(lambda x: lax.copy_p.bind(x)),
+    lax.stop_gradient_p: affine(lambda x: lax.stop_gradient(2 * x) + x),
+    lax.sharding_constraint_p: affine(sharded),
+    primitives.name_p: affine(lambda x: checkpoint_name(x, "here")),
+    lax.optimization_barrier_p: affine(lambda x: lax.optimization_barrier((x, C))[0]),
+    primitives.device_put_p: affine(lambda x: jax.device_put(x)),
+    lax.convert_element_type_p: affine(
+        lambda x: x.astype(jnp.float32).astype(jnp.float64)
+    ),
+    lax.reduce_precision_p: refused(
+        lambda x: lax.reduce_precision(x, 5, 4), "rounding to fewer bits"
+    ),
+    lax.scan_p: affine(running_sum),
+    lax.cond_p: affine(
+        lambda x: lax.cond(jnp.sum(C) > 100, lambda a: a, lambda a: -a, x)
+    ),
+}
+for name, fn in {
+    "tile_p": lambda x: jnp.tile(x, (1, 2)),
+    "stack_p": lambda x: lax.stack_p.bind(x, C, axis=1),
+    "unstack_p": lambda x: lax.unstack_p.bind(x, axis=0)[1],
+    "scatter_sub_p": lambda x: x.at[TWICE].subtract(x),
+}.items():
+    if hasattr(lax, name):
+        AFFINE_CASES[getattr(lax, name)] = affine(fn)
+
+GATE_CASES = {
+    lax.max_p: Case(lambda x: jnp.maximum(x, C) + jnp.maximum(x[0], x[1])[None]),
+    lax.min_p: Case(lambda x: jnp.minimum(C, x) + jnp.minimum(x[0], x[1])[None]),
+    lax.abs_p: Case(jnp.abs),
+    lax.clamp_p: Case(lambda x: lax.clamp(-0.5, x, 1.0)),
+    lax.select_n_p: Case(lambda x: jnp.where(x > 0.5, x, 2 * x - 0.5)),
+    lax.eq_p: Case(lambda x: jnp.where(jnp.abs(x) == jnp.inf, 7.0, jnp.abs(x))),
+    lax.ne_p: Case(lambda x: jnp.where(x != x, 7.0, jnp.abs(x))),
+    lax.is_finite_p: Case(lambda x: jnp.where(jnp.isfinite(x), jnp.abs(x), 7.0)),
+    lax.not_p: Case(lambda x: jnp.where(~(x > 0), 0.0, x)),
+    lax.and_p: refused(
+        lambda x: jnp.where((x > 0) & (x < 1), x, 0.0), "the condition is not the sign"
+    ),
+    lax.or_p: Case(
+        lambda x: jnp.where((x > 0) | jnp.zeros(SHAPE, bool), x, 0.0),
+    ),
+    lax.gt_p: Case(lambda x: jnp.where(x > 0, x, 0.25 * x)),
+    lax.ge_p: Case(lambda x: jnp.where(2 * x >= 1, 3.0, x + 2.5)),
+    lax.lt_p: Case(lambda x: jnp.where(x < 0, -x, 2 * x)),
+    lax.le_p: Case(lambda x: jnp.where(x[::-1] <= x, x[::-1], x)),
+    lax.sign_p: refused(jnp.sign, JUMP),
+    lax.floor_p: refused(jnp.floor, JUMP),
+    lax.ceil_p: refused(jnp.ceil, JUMP),
+    lax.round_p: refused(jnp.round, JUMP),
+    lax.rem_p: refused(lambda x: lax.rem(x, 2.0 + 0 * C), JUMP),
+    lax.argmax_p: refused(
+        lambda x: jnp.argmax(x, axis=1).astype(float), "conversion from int"
+    ),
+    lax.argmin_p: refused(
+        lambda x: x[:, jnp.argmin(x[0])], "an index depends on the input"
+    ),
+    lax.reduce_max_p: Case(lambda x: jnp.max(x, axis=(0,))),
+    lax.reduce_min_p: Case(lambda x: jnp.min(x, axis=(0, 1))[None]),
+    lax.reduce_window_max_p: Case(
+        lambda x: lax.reduce_window(
+            x, -jnp.inf, lax.max, (2, 2), (1, 2), ((1, 0), (0, 1)), None, (1, 2)
+        )
+    ),
+    lax.reduce_window_min_p: Case(
+        lambda x: lax.reduce_window(x, jnp.inf, lax.min, (1, 3), (1, 1), "SAME")
+    ),
+    lax.cummax_p: Case(lambda x: lax.cummax(x, axis=1, reverse=True)),
+    lax.cummin_p: Case(lambda x: lax.cummin(x, axis=0)),
+    lax.sort_p: Case(lambda x: jnp.sort(x, axis=0)),
+    lax.top_k_p: Case(lambda x: lax.top_k(x, 2)[0]),
+    sums_of_largest: Case(sums_of_largest),
+}
+
+SMOOTH_CASES = {
+    lax.exp_p: smooth(jnp.exp),
+    lax.exp2_p: smooth(jnp.exp2),
+    lax.expm1_p: smooth(jnp.expm1),
+    lax.square_p: smooth(lax.square),
+    lax.cosh_p: smooth(jnp.cosh),
+    lax.sinh_p: smooth(jnp.sinh),
+    lax.log_p: smooth(lambda x: jnp.log(jnp.sum(jnp.exp(x), axis=0))),
+    lax.log1p_p: smooth(lambda x: jnp.log1p(jnp.exp(x) + jnp.abs(x))),
+    lax.sqrt_p: smooth(lambda x: jnp.sqrt(jnp.sum(jnp.square(x), axis=0) + 0.25)),
+    lax.rsqrt_p: smooth(lambda x: lax.rsqrt(jax.nn.relu(x) + 0.5)),
+    lax.cbrt_p: smooth(lambda x: jnp.cbrt(jnp.abs(x) + 1) + jnp.cbrt(-1 - jnp.exp(x))),
+    lax.integer_pow_p: smooth(lambda x: x**4 + x**3 + 1 / (1 + x**2)),
+    lax.pow_p: smooth(lambda x: jnp.abs(x + 0.1) ** 1.5 + 2.0**x),
+    jax.nn.softplus: smooth(jax.nn.softplus),
+    jax.nn.squareplus: smooth(jax.nn.squareplus),
+    jax.nn.sparse_plus: smooth(jax.nn.sparse_plus),
+    jnp.logaddexp: smooth(lambda x: jnp.logaddexp(x, x[::-1]) + jnp.logaddexp(C, x)),
+    jax.nn.logsumexp: smooth(lambda x: jax.jit(jax.nn.logsumexp)(x)[None]),
+    jnp.linalg.norm: smooth(lambda x: jnp.linalg.norm(x + 0.1)[None]),
+    jax.nn.elu: smooth(lambda x: jax.nn.elu(x) + jax.nn.elu(x, 0.5) + jax.nn.selu(x)),
+    jax.nn.silu: smooth(jax.nn.silu),
+    jax.nn.mish: smooth(jax.nn.mish),
+    jax.nn.soft_sign: smooth(jax.nn.soft_sign),
+    jax.nn.hard_silu: smooth(jax.nn.hard_silu),
+    lax.logistic_p: smooth(jax.nn.sigmoid),
+    lax.tanh_p: smooth(jnp.tanh),
+    lax.erf_p: smooth(lax.erf),
+    lax.erfc_p: smooth(lax.erfc),
+    lax.atan_p: smooth(jnp.arctan),
+    lax.asinh_p: smooth(jnp.arcsinh),
+    lax.sin_p: smooth(jnp.sin),
+    lax.cos_p: smooth(jnp.cos),
+    convex_part_of_hard_silu: smooth(convex_part_of_hard_silu),
+    **{part: smooth(part) for part in CONVEX_PARTS.values()},
+}
+
+CASES = {**AFFINE_CASES, **GATE_CASES, **SMOOTH_CASES}
+
+
+def name_of(key):
+    return getattr(key, "name", None) or getattr(key, "__name__", str(key))
+
+
+def scalar(fn):
+    def f(x):
+        out = fn(x)
+        weights = np.resize([1.0, -1.0, 2.0, -0.5, 0.0, 0.25, -2.0], out.size)
+        return jnp.sum(jnp.asarray(weights.reshape(out.shape), out.dtype) * out)
+
+    return f
+
+
+def inputs(count=5):
+    x = np.random.default_rng(7).integers(-8, 9, (count, *SHAPE)) / 4
+    x[0] = 0
+    return jnp.asarray(x)
+
+
+def spied(key):
+    """The table with one rule replaced by itself and a record of its use."""
+    asked = []
+
+    def rule(application):
+        asked.append(application)
+        return ej.RULES[key](application)
+
+    return {**ej.RULES, key: rule}, asked
+
+
+def test_every_rule_has_a_case():
+    assert {name_of(key) for key in CASES} == {name_of(key) for key in ej.RULES}
+    assert set(CASES) == set(ej.RULES)
+
+
+def bounds(make, patterns, x):
+    return np.asarray(jax.vmap(lambda p: jax.vmap(lambda a: make(p)(a))(x))(patterns))
+
+
+@pytest.mark.parametrize("key", CASES, ids=name_of)
+def test_rule(key):
+    case = CASES[key]
+    f = scalar(case.fn)
+    rules, asked = spied(key)
+    x = inputs()
+    if case.refused:
+        with pytest.raises(ej.UnsupportedPrimitiveError, match=case.refused):
+            factored_to_atoms(f, x, rules, case.tolerance)
+    else:
+        factored_to_atoms(f, x, rules, case.tolerance)
+    assert asked, "the function does not reach the rule"
+
+
+def factored_to_atoms(f, x, rules, tolerance):
+    """Own components equal f, bounds hold across pairs, at every level down."""
+    while True:
+        try:
+            eq = ej.factor(f, x[0], rules=rules)
+        except ej.NoGateError:
+            return
+        value = np.asarray(jax.vmap(f)(x))
+        room = tolerance * (1 + np.abs(value))
+        mu, tau = jax.vmap(eq.pattern)(x)
+        own = jax.vmap(lambda m, t, a, eq=eq: eq.component(m, t)(a))(mu, tau, x)
+        assert np.all(np.abs(jax.vmap(eq)(x) - value) <= room)
+        assert np.all(np.abs(own - value) <= room)
+        assert np.all(bounds(eq.witness, mu, x) <= value + room)
+        assert np.all(bounds(eq.refuter, tau, x) >= value - room)
+        f = eq.component(*eq.pattern(x[1]))
+
+
+def test_an_unknown_primitive_is_refused_never_guessed():
+    with pytest.raises(ej.UnsupportedPrimitiveError, match="no rule for `lgamma`"):
+        ej.factor(lambda x: jnp.sum(lax.lgamma(x)), jnp.ones(3))
+
+
+def test_a_rule_given_by_argument_is_used():
+    from ecg_jax.rules.smooth import smooth as smooth_rule
+
+    rules = {**ej.RULES, lax.lgamma_p: smooth_rule(+1, fill=1.0)}
+    f = lambda x: jnp.sum(lax.lgamma(jnp.abs(x) + 1))  # noqa: E731
+    eq = ej.factor(f, jnp.ones(3), rules=rules)
+    x = jnp.asarray([0.5, -1.0, 2.0])
+    assert np.allclose(eq.component(*eq.pattern(x))(x), f(x), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_curvature_constants_bound_the_second_derivative(name):
+    z = jnp.linspace(-12, 12, 240_001)
+    second = jax.vmap(jax.grad(jax.grad(FUNCTIONS[name])))(z)
+    worst = float(-jnp.nanmin(second))
+    assert worst <= CURVATURES[name] <= worst + 2e-4
+
+
+REFUSED = {
+    "product of two live values": (lambda x: x * x[::-1], PRODUCT),
+    "dot of two live values": (lambda x: x @ x.T, PRODUCT),
+    "quotient": (lambda x: x / (1 + x**2), PRODUCT),
+    "softmax": (lambda x: jax.nn.softmax(x), PRODUCT),
+    "sign not proven": (lambda x: jnp.sqrt(x), SIGN),
+    "reciprocal of any sign": (lambda x: 1 / x, SIGN),
+    "jump in a selection": (
+        lambda x: jnp.where(x > 0, x + 1e-9, x),
+        "the condition is not the sign",
+    ),
+    "selection on another value": (
+        lambda x: jnp.where(x[::-1] > 0, x, 0.0),
+        "the condition is not the sign",
+    ),
+    "truth values summed": (
+        lambda x: jnp.sum(x > 0, axis=0).astype(float),
+        "conversion from int",
+    ),
+    "live index": (lambda x: x[jnp.argmax(x[:, 0])], "an index depends on the input"),
+    "half precision": (
+        lambda x: x.astype(jnp.float16).astype(jnp.float64),
+        "conversion from float",
+    ),
+    "live bound of a clamp": (
+        lambda x: lax.clamp(x[::-1], x, x[::-1] + 1),
+        "a bound that depends on the input",
+    ),
+    "live branch": (
+        lambda x: lax.cond(x[0, 0] > 0, lambda a: a, lambda a: 2 * a, x),
+        "a branch that depends on the input",
+    ),
+    "window in the padding": (
+        lambda x: lax.reduce_window(
+            x, -jnp.inf, lax.max, (1, 1), (1, 1), ((0, 0), (1, 0))
+        ),
+        "a window lies in the padding alone",
+    ),
+    "power of two live values": (lambda x: jnp.abs(x) ** x, "base and exponent"),
+    "infinite constant wins": (
+        lambda x: jnp.maximum(x, jnp.where(C > 0, jnp.inf, 0.0)),
+        "a constant that is infinite",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    fn, why = REFUSED[name]
+    with pytest.raises(ej.UnsupportedPrimitiveError, match=why):
+        ej.factor(scalar(fn), inputs()[1])
+
+
+EXACT = {
+    "hard tanh": jax.nn.hard_tanh,
+    "relu6": jax.nn.relu6,
+    "leaky slope above 1": lambda x: jax.nn.leaky_relu(x, 2.0),
+    "prelu, slopes of either sign": lambda x: jnp.where(x > 0, x, C * x),
+    "leaky of a relu": lambda x: jax.nn.leaky_relu(jax.nn.relu(x), 0.5),
+    "three pieces": lambda x: jnp.where(x > 1, 2 * x - 1, jnp.maximum(x, 0)),
+    "soft shrink": lambda x: jnp.where(
+        x > 0.5, x - 0.5, jnp.where(x < -0.5, x + 0.5, 0.0)
+    ),
+    "max with -inf": lambda x: jnp.maximum(x, -jnp.inf) + jnp.abs(x),
+    "max where, initial": lambda x: jnp.max(x, 0, where=C > 0, initial=-1.0),
+    "masked then leaky": lambda x: jax.nn.leaky_relu(jnp.where(C > 0, x, 0.5), 0.5),
+    "the same value twice": lambda x: jnp.maximum(x, x) + jnp.abs(x) - jnp.abs(x),
+    "median": lambda x: jnp.median(x, axis=0, keepdims=True),
+    "abs of a proven sign": lambda x: jnp.abs(jax.nn.relu(x)),
+    "duplicate scatter": lambda x: jnp.abs(x.at[TWICE].set(2 * x)),
+    "clipped gather": lambda x: jnp.abs(x.at[:, jnp.asarray([9])].get(mode="clip")),
+    "no reduction axes": lambda x: jnp.abs(jnp.max(x, axis=())),
+    "scalar condition": lambda x: jnp.where(x[0, 0] > 0, x[0, 0], 0.5 * x[0, 0])[None],
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact(name):
+    factored_to_atoms(scalar(EXACT[name]), inputs(), ej.RULES, 0.0)
+
+
+WRITTEN_OUT = {
+    "gelu, erf form": lambda x: x * (1 + lax.erf(x / np.sqrt(2))) / 2,
+    "gelu, erfc form": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu, tanh form": jax.nn.gelu,
+    "silu as a product": lambda x: x * jax.nn.sigmoid(x),
+    "swish with a rate": lambda x: jax.nn.sigmoid(1.702 * x) * (0.5 * x),
+    "variance": lambda x: jnp.var(x, axis=0),
+    "standard deviation": lambda x: jnp.std(x + C, axis=0),
+    "log softmax": lambda x: jax.nn.log_softmax(x, axis=0),
+    "logsumexp": lambda x: jax.nn.logsumexp(x, axis=1),
+    "log sigmoid": jax.nn.log_sigmoid,
+    "celu": jax.nn.celu,
+    "reciprocal": lambda x: 1 / (1 + jnp.exp(-x)),
+    "float power": lambda x: jnp.abs(x) ** 2.0,
+    "norm along an axis": lambda x: jnp.sqrt(jnp.sum(x * x, axis=0) + 1e-3),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_smooth_functions_as_users_write_them(name):
+    factored_to_atoms(scalar(WRITTEN_OUT[name]), inputs(), ej.RULES, 1e-12)
+
+
+@pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh"])
+def test_products_of_one_value_become_two_gates(name):
+    eq = ej.factor(scalar(FUNCTIONS[name]), inputs()[1])
+    assert [gate.name for gate in eq.gates] == [f"convex_part_of_{name}", "square"]
+    mu, tau = eq.pattern(inputs()[1])
+    assert np.any(mu[0] != 0) and np.any(tau[1] != 0)
