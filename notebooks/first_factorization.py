@@ -30,7 +30,7 @@ from IPython.display import SVG
 
 import ecg_jax as ej
 from ecg_jax import draw
-from ecg_jax.ecg.beats import extract_beats
+from ecg_jax.ecg.beats import BeatConfig, extract_beats
 from ecg_jax.ecg.synth import SyntheticFolder
 from ecg_jax.models import NetworkConfig, margin_of
 from ecg_jax.sampling import TrainingConfig
@@ -46,7 +46,7 @@ from ecg_jax.train import train
 
 # %%
 folder = SyntheticFolder(num_recordings=60)
-beats = extract_beats(folder, cache_dir=None)
+beats = extract_beats(folder, BeatConfig(before_s=0.25, after_s=0.4), cache_dir=None)
 rows = {split: beats.rows(split) for split in ("train", "validation", "heldout")}
 print(folder.title)
 print(f"{len(beats)} beats of {len(beats.records)} recordings")

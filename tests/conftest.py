@@ -12,6 +12,14 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Tests read and write no cache of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECG_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def ecg_data() -> Path:
     """Folder with the real recordings, named by ECG_JAX_DATA."""
