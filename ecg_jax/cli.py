@@ -1,9 +1,15 @@
 """The command line: one function per command, imports where they are used."""
 
+import contextlib
+import errno
+import functools
+import io
+import re
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 if TYPE_CHECKING:
     from ecg_jax.pipeline import Say
@@ -57,7 +63,7 @@ def factor(args: list[str]) -> None:
     import tyro
 
     from ecg_jax.ecg.cut import BeatConfig
-    from ecg_jax.foreign import factor_model
+    from ecg_jax.foreign import beats_of_first, factor_model
     from ecg_jax.pipeline import TreeConfig
 
     def main(
@@ -66,8 +72,9 @@ def factor(args: list[str]) -> None:
         out: Path,
         data_dir: Path | None = None,
         normal_class: int = 0,
-        beats: BeatConfig | None = None,
+        beats: BeatConfig = beats_of_first(args),  # noqa: B008
         tree: TreeConfig = TreeConfig(),  # noqa: B008
+        resume: bool = False,
         quiet: bool = False,
     ) -> None:
         """Factor a saved network, a run, or an ONNX file.
@@ -80,10 +87,13 @@ def factor(args: list[str]) -> None:
           normal_class: which logit of an ONNX model stands for "normal".
           beats: how beats are cut; default: as the model card says.
           tree: how the equation is grown.
+          resume: go on with an interrupted one.
           quiet: print nothing but errors.
         """
         say = _say(quiet)
-        factor_model(model, data, data_dir, out, normal_class, beats, tree, say)
+        factor_model(
+            model, data, data_dir, out, normal_class, beats, tree, say, resume=resume
+        )
 
     _cli(main, "factor", args)
 
@@ -108,9 +118,17 @@ def evaluate(args: list[str]) -> None:
         """
         import json
 
-        from ecg_jax.pipeline import evaluate_run, plain, write_json
+        from ecg_jax.run_folder import plain, write_json
+        from ecg_jax.saved_run import evaluate_run
 
-        metrics = evaluate_run(run, data, data_dir)
+        with redirect_stdout(sys.stderr):  # nothing but the object on stdout
+            metrics = evaluate_run(run, data, data_dir)
+        if seen := metrics["data"]["seen_in_training"]:
+            print(
+                f"ecg-jax evaluate: the run was trained on {seen} of these recordings; "
+                "its figures are too good for them",
+                file=sys.stderr,
+            )
         if out is not None:
             write_json(out, metrics)
         print(json.dumps(plain(metrics), indent=2))
@@ -186,7 +204,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `ecg-jax`; an expected error ends with one message and status 2."""
+    """Entry point of `ecg-jax`; an expected error is one message and status 2."""
     args = sys.argv[1:] if argv is None else argv
     if not args or args[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -198,23 +216,59 @@ def main(argv: list[str] | None = None) -> None:
         return
     command = COMMANDS.get(args[0])
     if command is None:
-        known = ", ".join(COMMANDS)
-        sys.exit(f"ecg-jax: no command {args[0]!r}\n  try: one of {known}")
+        _fail(f"ecg-jax: no command {args[0]!r}\n  try: one of {', '.join(COMMANDS)}")
     from ecg_jax.errors import EcgJaxError
 
     try:
         command(args[1:])
     except EcgJaxError as error:
-        print(f"ecg-jax {args[0]}: {type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(f"ecg-jax {args[0]}: {type(error).__name__}: {error}")
+    except OSError as error:
+        _fail(f"ecg-jax {args[0]}: {_reason(error)}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        resume = "; --resume goes on" if args[0] == "run" else ""
+        _fail(f"\necg-jax {args[0]}: interrupted{resume}", 130)
+
+
+def _fail(message: str, status: int = 2) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def _reason(error: OSError) -> str:
+    """An error of the system in one line, with what to try."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"DiskFullError: {where}no space is left: free some, then --resume"
+    return f"{type(error).__name__}: {where}{error.strerror or error}"
 
 
 def _cli(function: Callable[..., Any], command: str, args: list[str]) -> None:
+    """Parses the options of a command, then calls it; a wrong option is one line."""
     import tyro
 
-    tyro.cli(function, prog=f"ecg-jax {command}", args=args)
+    @functools.wraps(function)
+    def parsed(*values: Any, **options: Any) -> Any:
+        return functools.partial(function, *values, **options)
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            call = tyro.cli(parsed, prog=f"ecg-jax {command}", args=args)
+    except SystemExit as stop:
+        if stop.code in (None, 0):
+            raise
+        why = _line(said.getvalue())
+        _fail(f"ecg-jax {command}: {why}\n  try: ecg-jax {command} --help")
+    call()
+
+
+def _line(box: str) -> str:
+    """The words of a message that tyro draws a box around, without its help texts."""
+    rows = [re.sub("[\u2500-\u257f]", "", row).strip() for row in box.splitlines()]
+    parts = " ".join("\n" if not row else row for row in rows[1:]).split("\n")
+    words = [part.strip() for part in parts if "helptext" not in part]
+    return "; ".join(word for word in words if word)
 
 
 def _say(quiet: bool) -> "Say":

@@ -1,8 +1,9 @@
 """Measuring a factored network on beats: exactness, quality, coverage, purity."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -13,9 +14,47 @@ from ecg_jax.descent import descend
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.kernels import METRICS, blocks
-from ecg_jax.partition import Coverage, Partition, coverage, partition
-from ecg_jax.saved import Network
+from ecg_jax.partition import (
+    Coverage,
+    Partition,
+    coverage,
+    partition,
+    read_parquet,
+    write_parquet,
+)
+from ecg_jax.run_folder import read_json, write_json
+from ecg_jax.saved import ModelCard
 from ecg_jax.tree import Tree
+
+EVALUATION, TABLE = "evaluation.json", "partition.parquet"
+
+
+class Model(Protocol):
+    """What is measured: a `Network`, or a function from elsewhere."""
+
+    @property
+    def margin(self) -> Callable[[Any], Any]:
+        """The pure function of one window `[lead, time]`; `>= 0` means normal."""
+        ...
+
+    @property
+    def card(self) -> ModelCard:
+        """What is known of it."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What sort of network it is, in a word."""
+        ...
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Leads and samples of the windows that it takes."""
+        ...
+
+    def cast(self, dtype: Any) -> "Model":
+        """The same function in another floating dtype."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +67,20 @@ class Evaluation:
       rows: the beats that quality, coverage and purity are measured on.
       certificate: of the complete equation, on every beat.
       residual_f32: largest `|atom - f| / max |f|` in float32, on every beat.
+      contradictions: proven answers that something contradicts, by what does: a bound,
+        evaluated from the gaps of the opened units or as a program of its own, that is
+        on the wrong side of the function; the network's own answer in float32.
       quality: of the network; None where labels are missing or of one class.
       coverage: of both sides, with controls.
       purity: a row for each depth; empty where no templates can be made.
     """
 
-    network: Network
+    network: Model
     part: Partition
     rows: np.ndarray
     certificate: TreeCertificate
     residual_f32: float
+    contradictions: Mapping[str, int]
     quality: quality.Quality | None
     coverage: tuple[Coverage, ...]
     purity: tuple[Mapping[str, Any], ...]
@@ -72,7 +115,8 @@ class Evaluation:
                 "refuters": sum(n.kind == "refuter" for n in tree.nodes),
                 "proven_normal": proven.get("normal"),
                 "proven_not_normal": proven.get("not normal"),
-                "wrongly_proven": self.certificate.wrongly_proven,
+                "wrongly_proven": sum(self.contradictions.values()),
+                "contradicted_by": dict(self.contradictions),
                 "share_frozen": _mean([row.share_frozen for row in self.coverage]),
                 "unseen_patterns": self.certificate.unseen_patterns,
                 "sides": sides,
@@ -88,7 +132,7 @@ class Evaluation:
 
 
 def evaluate(
-    network: Network,
+    network: Model,
     tree: Tree,
     beats: Beats,
     split: str | None = "heldout",
@@ -121,7 +165,7 @@ def evaluate(
         )
     inputs = beats.inputs()
     with jax.enable_x64(True):
-        part = partition(tree, beats)
+        part = partition(tree, beats, blocks(network.margin, inputs))
         certificate = certify_tree(tree, inputs, part.decision)
         covered = tuple(coverage(part, rows))
     return Evaluation(
@@ -129,16 +173,54 @@ def evaluate(
         part=part,
         rows=rows,
         certificate=certificate,
-        residual_f32=_residual(network.margin, inputs),
+        residual_f32=_residual(network.margin, inputs, part.float32),
+        contradictions=part.contradictions(),
         quality=_quality(beats, part.decision.value, rows),
         coverage=covered,
         purity=tuple(_purity(part, rows)) if with_purity and split else (),
     )
 
 
-def _residual(fn: Any, data: np.ndarray) -> float:
+def save_evaluation(found: Evaluation, folder: Path) -> None:
+    """Writes what took long: a table with a row a beat, and the figures, last."""
+    write_parquet(found.part.columns(), folder / TABLE)
+    figures = {
+        "certificate": asdict(found.certificate),
+        "residual_f32": found.residual_f32,
+        "contradictions": found.contradictions,
+        "coverage": [asdict(row) for row in found.coverage],
+        "purity": found.purity,
+    }
+    write_json(folder / EVALUATION, figures)
+
+
+def load_evaluation(
+    folder: Path, network: Model, tree: Tree, beats: Beats, split: str = "heldout"
+) -> Evaluation:
+    """Reads what `save_evaluation` wrote of the same network, tree and beats."""
+    figures = read_json(folder / EVALUATION)
+    part = Partition.from_columns(tree, beats, read_parquet(folder / TABLE))
+    rows = beats.rows(split)
+    return Evaluation(
+        network=network,
+        part=part,
+        rows=rows,
+        certificate=TreeCertificate(**_numbers(figures["certificate"])),
+        residual_f32=figures["residual_f32"],
+        contradictions=figures["contradictions"],
+        quality=_quality(beats, part.decision.value, rows),
+        coverage=tuple(Coverage(**_numbers(row)) for row in figures["coverage"]),
+        purity=tuple(figures["purity"]),
+    )
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows no NaN: null stands for it."""
+    return {k: float("nan") if v is None else v for k, v in values.items()}
+
+
+def _residual(fn: Any, data: np.ndarray, value: np.ndarray) -> float:
     """Largest difference of atom and function, over the largest value."""
-    value = blocks(fn, data)
     difference = np.abs(atoms(descend(fn, data[0]), data) - value)
     return float(difference.max() / np.abs(value).max())
 

@@ -1,6 +1,5 @@
 """Explaining one recording: what answers for each beat, and what is proven."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,32 +8,14 @@ import jax
 import numpy as np
 
 from ecg_jax import report
-from ecg_jax.ecg.beats import BeatConfig, Beats, beats_of
+from ecg_jax.ecg.beats import Beats, beats_of
 from ecg_jax.ecg.records import Recording, read_recording
-from ecg_jax.errors import RunError, RunExistsError
-from ecg_jax.pipeline import write_json
+from ecg_jax.errors import RunExistsError
+from ecg_jax.pipeline import check_windows
 from ecg_jax.present import component_of
-from ecg_jax.saved import Network, from_json, load_network
-from ecg_jax.store import load
-from ecg_jax.tree import Decision, Tree
-
-
-def load_run(folder: Path) -> tuple[Network, Tree, BeatConfig]:
-    """The network, the equation and the beat configuration of a run.
-
-    Raises:
-      RunError: a part of the run is missing.
-    """
-    for part in ("config.json", "model", "equation"):
-        if not (folder / part).exists():
-            raise RunError(
-                f"{folder} holds no finished run: {part} is missing.\n"
-                "  try: ecg-jax run --out DIR, with --resume if it was interrupted"
-            )
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    with jax.enable_x64(True):
-        tree = load(folder / "equation")
-    return load_network(folder / "model"), tree, from_json(BeatConfig, config["beats"])
+from ecg_jax.run_folder import read_json, write_json
+from ecg_jax.saved_run import load_run
+from ecg_jax.tree import Decision
 
 
 def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
@@ -58,13 +39,14 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
             f"{out} holds an explanation already.\n  try: another --out"
         )
     network, tree, config = load_run(folder)
+    parts = read_json(folder / "components.json")
     recording = read_recording(record)
     beats = beats_of(recording, config)
+    check_windows(network, beats)
     with jax.enable_x64(True):
         decision = tree.decide(beats.inputs())
     names = [node.name for node in tree.nodes]
     answer = explanation(recording, beats, decision, names)
-    parts = json.loads((folder / "components.json").read_text("utf-8"))
     out.mkdir(parents=True, exist_ok=True)
     page = report.ExplainData(
         record=recording.name,

@@ -1,20 +1,21 @@
 """Which component answers for each beat: the table of a data set, as Parquet."""
 
-import os
-import tempfile
-from collections.abc import Sequence
+import errno
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from ecg_jax.decide import decide
 from ecg_jax.ecg.beats import Beats
+from ecg_jax.errors import RunError
 from ecg_jax.kernels import blocks, gaps
-from ecg_jax.tree import Decision, Tree, first_level
+from ecg_jax.run_folder import replacing
+from ecg_jax.tree import SIDES, Decision, Tree, first_level
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,17 +25,45 @@ class Partition:
     Attributes:
       tree: the tree that decided.
       beats: the beats.
-      decision: one entry a beat.
+      decision: one entry a beat, in float64.
+      float32: the network's own margin of every beat.
+      evaluated: for each beat the component of its cell of the first level, evaluated
+        as a program of its own, and whether it proves the answer; NaN without one.
     """
 
     tree: Tree
     beats: Beats
     decision: Decision
+    float32: np.ndarray
+    evaluated: np.ndarray
 
     def cells(self, depth: int) -> Int[np.ndarray, " beat"]:
         """The node at a depth that each beat falls to, or its leaf above that."""
         path = self.decision.path[:, :depth]
         return np.where(path > 0, path, 0).max(axis=1)
+
+    def contradictions(self) -> dict[str, int]:
+        """Answers that a component proves and something contradicts; all must be 0."""
+        decision = self.decision
+        sign = np.where(decision.normal, 1, -1)
+        beyond = sign * (self.evaluated - decision.value) > decision.slack
+        claimed = decision.prover == decision.path[:, 0]
+        failed = claimed & (sign * self.evaluated < -decision.slack)
+        other = (self.float32 >= 0) != decision.normal
+        return {
+            "sandwich": decision.wrongly_proven,
+            "component": int(np.sum(beyond | failed)),
+            "float32": int(np.sum(other & (decision.prover >= 0))),
+        }
+
+    def proven_at(self, node: int) -> np.ndarray:
+        """Which beats a component of the first level, or a leaf, proves in its cell."""
+        decision = self.decision
+        leaf = (decision.cell == node) & decision.proven
+        if self.tree.nodes[node].depth > 1:
+            return leaf
+        bound = np.where(decision.normal, 1, -1) * self.evaluated
+        return leaf | ((decision.path[:, 0] == node) & (bound > decision.slack))
 
     def columns(self) -> dict[str, np.ndarray]:
         """The table: one row a beat."""
@@ -50,6 +79,7 @@ class Partition:
             "rr_before_s": beats.rr_before_s,
             "rr_after_s": beats.rr_after_s,
             "margin": decision.value,
+            "margin_float32": self.float32,
             "lower": decision.lower,
             "upper": decision.upper,
             "cell": decision.cell,
@@ -60,39 +90,124 @@ class Partition:
             "proven": decision.prover >= 0,
             "proven_by_cell": decision.proven,
             "prover": decision.prover,
+            "component": self.evaluated,
+            "slack": decision.slack,
         }
 
+    @classmethod
+    def from_columns(
+        cls, tree: Tree, beats: Beats, columns: Mapping[str, np.ndarray]
+    ) -> "Partition":
+        """The inverse of `columns`, for the same tree and beats.
 
-def partition(tree: Tree, beats: Beats) -> Partition:
-    """Decides every beat of a data set."""
-    return Partition(tree, beats, decide(tree, beats.inputs()))
+        Raises:
+          RunError: the table is of other beats.
+        """
+        if not np.array_equal(columns["r_time_s"], beats.r_time_s):
+            raise RunError(
+                f"partition.parquet holds {len(columns['r_time_s']):,} other beats "
+                f"than the {len(beats):,} of this data set: recordings have changed.\n"
+                "  try: the same recordings, or another --out"
+            )
+        path = np.full((len(beats), max(tree.depth, 1)), -1)
+        path[:, 0] = columns["cell_depth1"]
+        for node in tree.nodes[1:]:
+            inside = columns[f"cell_depth{node.depth}"] == node.id
+            path[inside, node.depth - 1] = node.id
+        decision = Decision(
+            value=columns["margin"],
+            path=path,
+            cell=columns["cell"],
+            proven=columns["proven_by_cell"],
+            prover=columns["prover"],
+            lower=columns["lower"],
+            upper=columns["upper"],
+            slack=columns["slack"],
+        )
+        evaluated = columns["component"]
+        return cls(tree, beats, decision, columns["margin_float32"], evaluated)
 
 
-def write_parquet(columns: dict[str, np.ndarray], path: Path) -> None:
-    """Writes columns of equal length to one Parquet file, atomically."""
+def partition(tree: Tree, beats: Beats, float32: np.ndarray) -> Partition:
+    """Decides every beat of a data set.
+
+    Args:
+      tree: the equation.
+      beats: the beats.
+      float32: the network's own margin of every beat.
+    """
+    inputs = beats.inputs()
+    decision = decide(tree, inputs)
+    evaluated = components(tree, inputs, decision)
+    return Partition(tree, beats, decision, float32, evaluated)
+
+
+def components(
+    tree: Tree, data: Any, decision: Decision
+) -> Float[np.ndarray, " sample"]:
+    """The component of each sample's cell of the first level, run as a program.
+
+    Other than the gaps that a tree decides by, this evaluates the witness or refuter
+    itself: the traced function with its gates replaced by tangents.
+    """
+    out = np.full(len(decision.value), np.nan)
+    for sign in SIDES:
+        ids = [n.id for n in tree.nodes if n.depth == 1 and n.sign == sign]
+        rows = np.flatnonzero(np.isin(decision.path[:, 0], ids))
+        if not len(rows):
+            continue
+        nodes = tree.stacked(ids)
+        frozen = [np.asarray(mask) for mask in nodes.frozen]
+
+        def one(sample: Any, nodes: Any, frozen: Any, sign: int = sign) -> Any:
+            x, at = sample
+            pattern = jax.tree_util.tree_map(lambda v: v[at], nodes)
+            bound = tree.eq.witness if sign > 0 else tree.eq.refuter
+            return bound(pattern, [mask[at] for mask in frozen])(x)
+
+        at = np.searchsorted(ids, decision.path[rows, 0]).astype(np.int32)
+        part = jax.tree_util.tree_map(lambda v, rows=rows: v[rows], data)
+        out[rows] = blocks(one, (part, at), nodes.patterns, frozen)
+    return out
+
+
+def write_parquet(columns: Mapping[str, np.ndarray], path: Path) -> None:
+    """Writes columns of equal length to one Parquet file, atomically.
+
+    Raises:
+      DiskFullError: no space is left.
+    """
     import duckdb
 
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".parquet")
-    os.close(handle)
-    try:
-        with duckdb.connect() as connection:
-            connection.register("columns", columns)
-            quoted = name.replace("'", "''")
+    with replacing(path) as temporary, duckdb.connect() as connection:
+        connection.register("columns", dict(columns))
+        quoted = str(temporary).replace("'", "''")
+        try:
             connection.execute(
                 f"COPY (SELECT * FROM columns) TO '{quoted}' (FORMAT parquet)"
             )
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        except duckdb.IOException as error:
+            full = "No space left" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
 
 
 def read_parquet(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a Parquet file."""
+    """The columns of a Parquet file.
+
+    Raises:
+      RunError: it cannot be read.
+    """
     import duckdb
 
-    with duckdb.connect() as connection:
-        found = connection.execute("SELECT * FROM read_parquet(?)", [str(path)])
-        return {k: np.asarray(v) for k, v in found.fetchnumpy().items()}
+    try:
+        with duckdb.connect() as connection:
+            found = connection.execute("SELECT * FROM read_parquet(?)", [str(path)])
+            return {k: np.asarray(v) for k, v in found.fetchnumpy().items()}
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"{path} cannot be read: {reason}\n  try: run again with another --out"
+        ) from error
 
 
 def proves(
@@ -120,6 +235,45 @@ def proves(
         return sign * value - gap > slack(x)
 
     return nodes.ids.tolist(), blocks(one, data)
+
+
+def proven_by_each(
+    part: Partition, rows: Int[np.ndarray, " row"]
+) -> dict[int, tuple[Int[np.ndarray, " inside"], Bool[np.ndarray, " inside"]]]:
+    """For every component: which of some beats reach it, and which of these it proves.
+
+    A beat reaches all components on its way down, not its leaf alone.
+    """
+    tree, decision = part.tree, part.decision
+    gaps_at: dict[tuple[int, int], Any] = {}
+    out = {}
+    for node in tree.nodes[1:]:
+        inside = rows[np.any(decision.path[rows] == node.id, axis=1)]
+        key = (node.depth, node.sign)
+        if key not in gaps_at:
+            gaps_at[key] = _gap_at(tree, *key)
+        room = np.abs(decision.value[inside]) - decision.slack[inside]
+        if len(inside):
+            nodes = tree.stacked([node.id])
+            lost = blocks(
+                gaps_at[key],
+                part.beats.inputs(inside),
+                jax.tree.map(lambda leaf: leaf[0], nodes.patterns),
+                [mask[0] for mask in nodes.frozen],
+            )
+            out[node.id] = inside, lost < room
+        else:
+            out[node.id] = inside, room < 0
+    return out
+
+
+def _gap_at(tree: Tree, depth: int, sign: int) -> Any:
+    """The gap at a depth as a function that is compiled once for all its nodes."""
+
+    def gap(x: Any, pattern: Any, frozen: Any) -> Any:
+        return tree.descent.gap(pattern, x, sign, frozen, depth)[1]
+
+    return gap
 
 
 @dataclass(frozen=True)

@@ -4,27 +4,39 @@ Each stage leaves its result in the run folder and is skipped when the result is
 so a run that was killed goes on with `resume` and ends with the same files.
 """
 
-import json
-import math
+import shlex
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
 import jax
 import numpy as np
 
-from ecg_jax.arrays import write_atomic
 from ecg_jax.cover import CoverConfig
-from ecg_jax.ecg.beats import BeatConfig, Beats, extract_beats
+from ecg_jax.ecg.beats import BeatConfig, Beats, Folder, extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
-from ecg_jax.errors import DataError, RunError, RunExistsError
-from ecg_jax.evaluation import Evaluation, evaluate
+from ecg_jax.errors import DataError, ModelError
+from ecg_jax.evaluation import (
+    EVALUATION,
+    Evaluation,
+    Model,
+    evaluate,
+    load_evaluation,
+    save_evaluation,
+)
 from ecg_jax.grow import grow
 from ecg_jax.models import NetworkConfig
-from ecg_jax.partition import write_parquet
+from ecg_jax.run_folder import (
+    METRICS,
+    begin,
+    check_free,
+    plain,
+    read_json,
+    versions,
+    write_json,
+)
 from ecg_jax.sampling import TrainingConfig
 from ecg_jax.saved import MANIFEST as MODEL_MANIFEST
 from ecg_jax.saved import ModelCard, Network, load_network, save_network
@@ -33,7 +45,7 @@ from ecg_jax.train import train
 from ecg_jax.tree import Tree
 
 FORMAT = "ecg_jax.run/1"
-PACKAGES = ("ecg_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "sleepecg")
+MOST_NAMED = 10
 Say = Callable[[str], None]
 
 
@@ -89,6 +101,25 @@ class RunConfig:
         del values["data_dir"]
         return {"format": FORMAT, **values}
 
+    def command(self, out: str) -> str:
+        """The command line that repeats the run."""
+        words = [f"ecg-jax run --data {shlex.quote(self.data)}", *options(self)]
+        return " ".join([*words, f"--out {shlex.quote(out)}"])
+
+
+class Source(Folder, Protocol):
+    """A data set: recordings, what they are called, and what to cite."""
+
+    @property
+    def title(self) -> str:
+        """What the data set is called."""
+        ...
+
+    @property
+    def citation(self) -> str:
+        """What to cite."""
+        ...
+
 
 class Run:
     """A run folder, and the stages that fill it."""
@@ -98,7 +129,7 @@ class Run:
 
     def beats(self) -> Beats:
         """Stage 1: recordings cut into beats, from the cache where they are there."""
-        folder = open_dataset(self.config.data, self.config.data_dir)
+        folder = source_of(self.config)
         self.say(f"data: {folder.title}")
         found = self._timed(
             "beats",
@@ -110,27 +141,20 @@ class Run:
             f"beats: {len(found):,} of {len(found.records):,} recordings, "
             f"{len(found.excluded)} left out"
         )
+        for name, reason in found.excluded[:MOST_NAMED]:
+            self.say(f"  {name}: {reason.splitlines()[0]}")
+        if len(found.excluded) > MOST_NAMED:
+            self.say("  ...; the report names them all")
         return found
 
-    def network(self, beats: Beats) -> Network:
+    def network(self, beats: Beats) -> Model:
         """Stage 2: a trained network."""
         folder = self.folder / "model"
         if (folder / MODEL_MANIFEST).exists():
             return load_network(folder)
         shape = beats.millivolts.shape
         config = replace(self.config.network, num_leads=shape[1], num_samples=shape[2])
-        rows = {
-            split: beats.rows(split)[beats.is_labelled[beats.rows(split)]]
-            for split in ("train", "validation")
-        }
-        for split, index in rows.items():
-            normal = beats.is_normal[index]
-            if not len(index) or normal.all() or not normal.any():
-                raise DataError(
-                    f"the {split} recordings hold {len(index)} labelled beats, "
-                    f"{int(normal.sum())} of them normal: a network needs both "
-                    "classes.\n  try: more recordings, or another data set"
-                )
+        rows = training_rows(beats)
         variables = self._timed(
             "train",
             lambda: train(
@@ -142,14 +166,15 @@ class Run:
                 beats.inputs(rows["validation"]),
                 beats.is_normal[rows["validation"]].astype(np.float32),
                 beats.record[rows["validation"]],
-                self.folder / "model",
+                folder,
                 self._epoch,
             ),
         )
         sides = beats.records.split
         card = ModelCard(
-            title=f"{config.kind} on {self.config.data}",
-            data=self.config.data,
+            title=f"{config.kind} on {Path(self.config.data).name}",
+            data=Path(self.config.data).name,
+            citation=source_of(self.config).citation,
             split=", ".join(f"{int(np.sum(sides == s))} {s}" for s in np.unique(sides)),
             input=asdict(self.config.beats),
             training=asdict(self.config.training),
@@ -158,13 +183,14 @@ class Run:
         save_network(folder, Network(config, variables, card), replace=True)
         return load_network(folder)
 
-    def tree(self, network: Network, beats: Beats) -> Tree:
+    def tree(self, network: Model, beats: Beats) -> Tree:
         """Stage 3: the equation, grown on all training beats, in float64."""
         folder = self.folder / "equation"
         if folder.exists():
             with jax.enable_x64(True):
                 return load(folder)
-        inputs = beats.inputs(beats.rows("train"))
+        rows = beats.rows("train")
+        inputs = beats.inputs(rows)
         options = self.config.tree
         with jax.enable_x64(True):
             exact = network.cast(np.float64).margin
@@ -184,18 +210,19 @@ class Run:
         self.say(f"equation: {len(tree.nodes) - 1} components")
         return tree
 
-    def evaluation(self, network: Network, tree: Tree, beats: Beats) -> Evaluation:
+    def evaluation(self, network: Model, tree: Tree, beats: Beats) -> Evaluation:
         """Stage 4: exactness on every beat, figures on held-out recordings."""
-        found = self._timed("evaluate", lambda: evaluate(network, tree, beats))
-        write_parquet(found.part.columns(), self.folder / "partition.parquet")
-        return found
+        if not (self.folder / EVALUATION).exists():
+            found = self._timed("evaluate", lambda: evaluate(network, tree, beats))
+            save_evaluation(found, self.folder)
+        return load_evaluation(self.folder, network, tree, beats)
 
     def report(self, found: Evaluation) -> None:
         """Stage 5: metrics, figures, and the page."""
         from ecg_jax import present
         from ecg_jax.report import write_report
 
-        source = open_dataset(self.config.data, self.config.data_dir)
+        source = source_of(self.config)
         shown = self._timed("sketches", lambda: present.components(found))
         self._timed(
             "figures", lambda: present.write_figures(shown, self.folder / "figures")
@@ -214,15 +241,15 @@ class Run:
             self.config.to_json(),
             source.title,
             source.citation,
-            f"ecg-jax run --data {self.config.data} --out {self.folder.name}",
+            self.config.command(self.folder.name),
         )
         write_report(page, self.folder / "report.html")
-        write_json(self.folder / "metrics.json", metrics)
+        write_json(self.folder / METRICS, metrics)
 
     def timing(self) -> dict[str, float]:
         """Seconds of every stage, those of interrupted runs included."""
         path = self.folder / "timing.json"
-        return json.loads(path.read_text("utf-8")) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
 
     def _timed(self, stage: str, work: Callable[[], Any]) -> Any:
         start = time.perf_counter()
@@ -261,100 +288,87 @@ def run(
       RunError: the run to resume has another configuration.
       EcgJaxError: of any stage.
     """
-    begin(config, out, resume)
-    if resume and (out / "metrics.json").exists():
-        say(f"{out} is complete")
-        return json.loads((out / "metrics.json").read_text("utf-8"))
-    job = Run(out, config, say)
+    return complete(Run(out, config, say), resume=resume)
+
+
+def complete(job: Run, *, resume: bool) -> dict[str, Any]:
+    """Runs the stages of a job that are not finished; see `run`."""
+    config, out = job.config, job.folder
+    check_free(config.to_json(), out, resume)
+    source_of(config)  # a wrong name leaves no folder behind
+    begin(config.to_json(), out, resume)
+    if (out / METRICS).exists():
+        job.say(f"{out} is complete")
+        return read_json(out / METRICS)
     beats = job.beats()
     network = job.network(beats)
+    check_windows(network, beats)
     tree = job.tree(network, beats)
     job.report(job.evaluation(network, tree, beats))
-    say(f"report: {out / 'report.html'}")
-    return json.loads((out / "metrics.json").read_text("utf-8"))
+    job.say(f"report: {out / 'report.html'}")
+    return read_json(out / METRICS)
 
 
-def begin(config: RunConfig, out: Path, resume: bool) -> None:
-    """Makes a run folder, or checks that an old one is this run's."""
-    path = out / "config.json"
-    if path.exists() and not resume:
-        raise RunExistsError(
-            f"{out} holds a run already.\n  try: another --out, or --resume to go on"
-        )
-    if out.exists() and not path.exists() and any(out.iterdir()):
-        raise RunExistsError(
-            f"{out} is not empty and holds no run.\n  try: another --out"
-        )
-    if path.exists():
-        before = json.loads(path.read_text("utf-8"))
-        differ = sorted(k for k, v in config.to_json().items() if before.get(k) != v)
-        if differ:
-            raise RunError(
-                f"{out} was started with another configuration of "
-                f"{', '.join(differ)}.\n  try: the options it was started with, or "
-                "another --out"
-            )
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, config.to_json())
+def source_of(config: RunConfig) -> Source:
+    """The data set that a configuration names."""
+    return cast("Source", open_dataset(config.data, config.data_dir))
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide the result, and the hardware."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    device = jax.devices()[0]
-    return {**found, "device": f"{len(jax.devices())} x {device.device_kind}"}
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file atomically."""
-    write_atomic(path, json.dumps(plain(value), indent=2, allow_nan=False).encode())
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it; a number that is not finite becomes null."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return value if isinstance(value, str | int | None) else str(value)
-
-
-def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, Any]:
-    """A saved run on other recordings: all of them count as unseen.
-
-    Args:
-      folder: the run.
-      data: as for `run`.
-      data_dir: where the recordings of a named data set are.
-
-    Returns:
-      The metrics, with the keys of `metrics.json`.
+def training_rows(beats: Beats) -> dict[str, np.ndarray]:
+    """The labelled beats of the training and the validation recordings.
 
     Raises:
-      RunError: the run is not complete.
+      DataError: a side has no beats of one of the classes.
     """
-    from ecg_jax.explain import load_run
+    labelled = beats.is_labelled
+    sides = {s: beats.rows(s) for s in ("train", "validation")}
+    rows = {side: index[labelled[index]] for side, index in sides.items()}
+    for side, index in rows.items():
+        normal = beats.is_normal[index]
+        if not len(index) or normal.all() or not normal.any():
+            raise DataError(
+                f"the {side} recordings hold {len(index)} labelled beats, "
+                f"{int(normal.sum())} of them normal: a network needs both "
+                "classes.\n  try: more recordings, or another data set"
+            )
+    return rows
 
-    start = time.perf_counter()
-    network, tree, config = load_run(folder)
-    source = open_dataset(data, data_dir)
-    sides = dict.fromkeys(source.names, "heldout")
-    beats = extract_beats(
-        source, config, cache_dir=cache_home() / "beats", splits=sides
-    )
-    found = evaluate(network, tree, beats, None, with_purity=False)
-    return {
-        **found.metrics(),
-        "timing": {"evaluate": time.perf_counter() - start},
-        "versions": versions(),
-    }
+
+def check_windows(network: Model, beats: Beats) -> None:
+    """Checks that a network takes the windows that were cut.
+
+    Raises:
+      ModelError: it takes windows of another shape.
+    """
+    takes, are = tuple(network.window), beats.millivolts.shape[1:]
+    if takes != are:
+        raise ModelError(
+            f"the network {network.card.title!r} takes windows of {_window(takes)}, "
+            f"the beats are {_window(are)}.\n  try: beats cut as the network was "
+            "trained (--beats.sample-rate-hz, --beats.before-s, --beats.after-s), or "
+            "recordings with as many leads"
+        )
+
+
+def _window(shape: Sequence[int]) -> str:
+    leads, samples = shape
+    return f"[{leads} lead{'s' * (leads != 1)}, {samples} samples]"
+
+
+def options(config: RunConfig) -> list[str]:
+    """The options by which a configuration differs from the default."""
+    words = []
+    for part in ("beats", "network", "training", "tree", "cover"):
+        mine, usual = getattr(config, part), getattr(RunConfig(), part)
+        for item in fields(mine):
+            value = getattr(mine, item.name)
+            if value == getattr(usual, item.name):
+                continue
+            name = f"{part}.{item.name.replace('_', '-')}"
+            if isinstance(value, bool):
+                words.append(f"--{name}" if value else f"--{part}.no-{name[6:]}")
+            elif isinstance(value, tuple):
+                words.append(" ".join([f"--{name}", *map(str, value)]))
+            else:
+                words.append(f"--{name} {value}")
+    return words

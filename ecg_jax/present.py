@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from ecg_jax import draw, report
@@ -13,6 +14,8 @@ from ecg_jax.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.circuit import to_text
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.evaluation import Evaluation
+from ecg_jax.maxmin import Gate
+from ecg_jax.partition import proven_by_each
 from ecg_jax.quality import disagreements
 from ecg_jax.scores import auc, record_scores
 from ecg_jax.sketch import Sketch, composite, describe
@@ -43,13 +46,22 @@ def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | No
 def components(found: Evaluation) -> list[report.Component]:
     """The root and every component, with the beats they answer for."""
     part, rows = found.part, found.rows
-    answers = part.decision.normal
-    sides = {"normal": rows[answers[rows]], "not normal": rows[~answers[rows]]}
-    return [_component(found, node, sides) for node in part.tree.nodes]
+    answers = part.decision.normal[rows]
+    count = {"normal": int(answers.sum()), "not normal": int((~answers).sum())}
+    with jax.enable_x64(True):
+        proven = proven_by_each(part, rows)
+    return [
+        _component(found, node, count, *proven.get(node.id, (rows, answers)))
+        for node in part.tree.nodes
+    ]
 
 
 def _component(
-    found: Evaluation, node: Node, sides: Mapping[str, np.ndarray]
+    found: Evaluation,
+    node: Node,
+    count: Mapping[str, int],
+    inside: np.ndarray,
+    proven: np.ndarray,
 ) -> report.Component:
     part, beats = found.part, found.part.beats
     margin = part.decision.value
@@ -57,11 +69,6 @@ def _component(
         return report.Component(
             0, None, node.name, None, sketch_of(beats, margin, found.rows)
         )
-    side = sides[node.side]
-    inside = side[np.any(part.decision.path[side] == node.id, axis=1)]
-    proves = part.decision.prover[inside] == node.id
-    leaf = part.decision.cell[inside] == node.id
-    own = part.decision.proven[inside][leaf]
     prototype, record = _prototype(beats, node)
     return report.Component(
         id=node.id,
@@ -69,10 +76,8 @@ def _component(
         name=node.name,
         side=node.side,
         sketch=sketch_of(beats, margin, inside),
-        share_answers=len(inside) / max(len(side), 1),
-        share_proven=float(own.mean() if leaf.any() else proves.mean())
-        if len(inside)
-        else None,
+        share_answers=len(inside) / max(count[node.side], 1),
+        share_proven=float(proven.mean()) if len(inside) else None,
         share_frozen=node.share_frozen,
         prototype=prototype,
         prototype_record=record,
@@ -147,7 +152,7 @@ def network_facts(found: Evaluation) -> list[report.NetworkFacts]:
     labels = sorted({label for label, _ in words})
     facts = report.network_facts(
         found.quality,
-        found.network.config.kind,
+        found.network.kind,
         description=found.network.card.title,
         answers_by_label={
             label or "(none)": {
@@ -247,6 +252,8 @@ def report_data(
                 f"level {level + 1}: "
                 + ", ".join(
                     f"{eqn.role.name} at {eqn.source}"
+                    if isinstance(eqn.role, Gate)
+                    else str(eqn.source)
                     for eqn, at in zip(
                         tree.descent.gates, tree.descent.level, strict=True
                     )

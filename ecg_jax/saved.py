@@ -78,6 +78,16 @@ class Network:
         """The pure function of one window `[lead, time]`; `>= 0` means normal."""
         return margin_of(self.config, self.variables)
 
+    @property
+    def kind(self) -> str:
+        """What sort of network it is, in a word."""
+        return self.config.kind
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Leads and samples of the windows that it takes."""
+        return self.config.num_leads, self.config.num_samples
+
     def margins(
         self, windows: Float[np.ndarray, "beat lead time"]
     ) -> Float[np.ndarray, " beat"]:

@@ -1,0 +1,106 @@
+"""A saved run: loading it, and measuring it on other recordings."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ecg_jax.ecg.beats import BeatConfig, Beats, extract_beats
+from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.errors import RunError
+from ecg_jax.evaluation import Model, evaluate
+from ecg_jax.partition import read_parquet
+from ecg_jax.pipeline import check_windows
+from ecg_jax.run_folder import CONFIG, read_json, versions
+from ecg_jax.saved import from_json, load_network
+from ecg_jax.store import load
+from ecg_jax.tree import Tree
+
+
+def load_run(folder: Path) -> tuple[Model, Tree, BeatConfig]:
+    """The network, the equation and the beat configuration of a run.
+
+    Raises:
+      RunError: a part of the run is missing or cannot be read.
+      ModelError, StoreError, ChecksumError: a part is damaged.
+    """
+    for part in (CONFIG, "model", "equation"):
+        if not (folder / part).exists():
+            raise RunError(
+                f"{folder} holds no finished run: {part} is missing.\n"
+                "  try: ecg-jax run --out DIR, with --resume if it was interrupted"
+            )
+    config = read_json(folder / CONFIG)
+    if not isinstance(config, dict) or "beats" not in config:
+        raise RunError(
+            f"{folder / CONFIG} is no configuration of a run.\n"
+            "  try: the folder that ecg-jax run wrote"
+        )
+    with jax.enable_x64(True):
+        tree = load(folder / "equation")
+    return load_model(folder / "model"), tree, from_json(BeatConfig, config["beats"])
+
+
+def load_model(folder: Path) -> Model:
+    """The model of a run: a trained network, or one that came as an ONNX file."""
+    from ecg_jax import foreign
+
+    if (folder / foreign.ONNX).exists():
+        return foreign.load_onnx(folder)
+    return load_network(folder)
+
+
+def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, Any]:
+    """A saved run on other recordings: all of them count.
+
+    Args:
+      folder: the run.
+      data: as for `run`.
+      data_dir: where the recordings of a named data set are.
+
+    Returns:
+      The metrics, with the keys of `metrics.json`. `data.seen_in_training` counts the
+      recordings that the run was trained on: figures hold for unseen ones if it is 0.
+
+    Raises:
+      RunError: the run is not complete.
+      ModelError: the recordings have another number of leads.
+    """
+    start = time.perf_counter()
+    network, tree, config = load_run(folder)
+    source = open_dataset(data, data_dir)
+    sides = dict.fromkeys(source.names, "heldout")
+    beats = extract_beats(
+        source, config, cache_dir=cache_home() / "beats", splits=sides
+    )
+    check_windows(network, beats)
+    found = evaluate(network, tree, beats, None, with_purity=False)
+    metrics = found.metrics()
+    metrics["data"]["seen_in_training"] = seen_in_training(folder, beats)
+    return {
+        **metrics,
+        "timing": {"evaluate": time.perf_counter() - start},
+        "versions": versions(),
+    }
+
+
+def seen_in_training(folder: Path, beats: Beats) -> int | None:
+    """How many recordings a run was trained on: same name, same R peaks."""
+    path = folder / "partition.parquet"
+    if not path.exists():
+        return None
+    rows = read_parquet(path)
+    fitted = rows["split"] != "heldout"
+    known = _peaks(rows["record"][fitted], rows["r_time_s"][fitted])
+    here = _peaks(beats.records.name[beats.record], beats.r_time_s)
+    return sum(known.get(name) == peaks for name, peaks in here.items())
+
+
+def _peaks(record: np.ndarray, time_s: np.ndarray) -> dict[str, bytes]:
+    """The R peaks of each recording, to a hundredth of a second."""
+    order = np.argsort(record.astype(str), kind="stable")
+    names, starts = np.unique(record[order].astype(str), return_index=True)
+    parts = np.split(np.rint(100 * time_s[order]).astype(np.int64), starts[1:])
+    return {str(n): p.tobytes() for n, p in zip(names, parts, strict=True)}
