@@ -82,6 +82,15 @@ class Pool:
             batch.append(rows)
         return self.tree.unflatten(batch)
 
+    def between(self, x: Any, a: Any, way: np.ndarray) -> Any:
+        """The points that lie the given part of the way from `x` to `a`."""
+
+        def mix(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+            t = way.reshape(-1, *[1] * (u.ndim - 1))
+            return np.where(t == 1, v, u + t * (v - u)).astype(u.dtype)
+
+        return tree_util.tree_map(mix, x, a)
+
     def _add_adversaries(self, eq: MaxMin, num: int, rng: np.random.Generator) -> None:
         chosen, others = rng.integers(self.num_data, size=(2, num))
         base, goal = self.take(chosen), self.take(others)

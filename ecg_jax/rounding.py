@@ -27,6 +27,7 @@ SIAM 2002, sections 3.1, 3.3 and 3.5.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -77,7 +78,7 @@ def rounding_bound(
       precision: how float32 products that ask for no precision are computed:
         "highest", "tf32" or "bf16"; default: as on this backend, see
         `product_precision`.
-      rules: table from primitives to rounding rules.
+      rules: table from primitives, or names of gates, to rounding rules.
 
     Returns:
       A pure function `bound(x, frozen=None)` of one example, to which jit and vmap
@@ -99,10 +100,8 @@ def rounding_bound(
 
     def bound(x: Any, frozen: Sequence[Any] | None = None) -> Array:
         leaves = map(jnp.asarray, program.check_input(x))
-        env = {
-            number: Bounded(leaf, jnp.abs(leaf))
-            for number, leaf in zip(program.inputs, leaves, strict=True)
-        }
+        bounded = [Bounded(leaf, jnp.abs(leaf)) for leaf in leaves]
+        env = dict(zip(program.inputs, bounded, strict=True))
         return walk.bound(program.equations, env, frozen)
 
     return bound
@@ -129,10 +128,8 @@ def tail_bound(
     walk = _Walk(program, tuple(opened), precision, rules)
 
     def bound(values: Sequence[Array], frozen: Sequence[Any] | None = None) -> Array:
-        env = {
-            number: Bounded(value, _size(value))
-            for number, value in zip(numbers, values, strict=True)
-        }
+        bounded = [Bounded(value, _size(value)) for value in values]
+        env = dict(zip(numbers, bounded, strict=True))
         return walk.bound(tail, env, frozen)
 
     return bound
@@ -140,10 +137,9 @@ def tail_bound(
 
 def opened_gates(program: Program) -> tuple[Equation, ...]:
     """The outermost gates; none for an atom."""
-    try:
+    with suppress(NoGateError):
         return outermost(program)
-    except NoGateError:
-        return ()
+    return ()
 
 
 def cut(
@@ -171,7 +167,7 @@ def product_precision() -> str:
     The setting `jax_default_matmul_precision` counts; else a CPU computes in float32,
     a GPU may use TF32, and anything else bfloat16.
     """
-    setting = str(jax.config.jax_default_matmul_precision or "").lower()
+    setting = str(getattr(jax.config, "jax_default_matmul_precision", "")).lower()
     if setting in ("highest", "float32"):
         return "highest"
     backend = jax.default_backend()

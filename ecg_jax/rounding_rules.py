@@ -159,8 +159,7 @@ def division(op: Operation) -> Bounds:
     z, c = op.args
     if c.value is None:
         raise op.refuse("its denominator lies behind an opened gate")
-    low = jnp.abs(c.value) - 2 * c.slack
-    low = jnp.where(low > 0, low, jnp.zeros_like(low))
+    low = jnp.maximum(jnp.abs(c.value) - 2 * c.slack, jnp.zeros_like(c.slack))
     size = z.size / low
     error = (z.slack + size * c.slack) / low + op.gamma(2) * size + op.tiny
     return [size], [error]
@@ -218,7 +217,7 @@ def selection(op: Operation) -> Bounds:
     if made is None or made[0].primitive not in _COMPARISONS or len(cases) != 2:
         raise op.refuse("its condition is no comparison of two values")
     (p, q), (a, b) = made[1], cases
-    if p.value is None or q.value is None or a.value is None or b.value is None:
+    if any(v.value is None for v in (p, q, a, b)):
         raise op.refuse("its condition lies behind an opened gate")
     doubt = jnp.abs(p.value - q.value) * (1 + op.gamma(1))
     doubt = doubt <= 2 * (p.slack + q.slack)
@@ -243,10 +242,6 @@ def _window(op: Operation) -> int:
     return math.prod(op.equation.params["window_dimensions"])
 
 
-def _along(op: Operation) -> int:
-    return np.shape(op.args[0].size)[op.equation.params["axis"]]
-
-
 def _contracted(op: Operation) -> int:
     axes = op.equation.params["dimension_numbers"][0][0]
     return math.prod(np.shape(op.args[0].size)[axis] for axis in axes)
@@ -256,10 +251,6 @@ def _kernel(op: Operation) -> int:
     out = op.equation.params["dimension_numbers"].rhs_spec[0]
     shape = np.shape(op.args[1].size)
     return math.prod(shape) // max(1, shape[out])
-
-
-def _updates(op: Operation) -> int:
-    return max(1, np.size(op.args[2].size))
 
 
 _COMPARISONS = (lax.gt_p, lax.ge_p, lax.lt_p, lax.le_p)
@@ -287,8 +278,8 @@ PIECEWISE_ROUNDING: Mapping[Any, RoundingRule] = MappingProxyType(
         **dict.fromkeys(_SUMS, linear(lambda op: 1)),
         lax.reduce_sum_p: linear(_reduced),
         lax.reduce_window_sum_p: linear(_window),
-        lax.cumsum_p: linear(_along),
-        lax.scatter_add_p: linear(_updates),
+        lax.cumsum_p: linear(lambda op: np.size(op.args[0].size)),
+        lax.scatter_add_p: linear(lambda op: np.size(op.args[2].size)),
         lax.neg_p: same,
         lax.abs_p: same,
         lax.mul_p: bilinear(lambda op: 1),
