@@ -92,8 +92,6 @@ def words(components: list[Component], strength: float | None) -> str:
         side: [c.name for c in first if c.side == side]
         for side in ("normal", "not normal")
     }
-    like = ", less the penalty for being unlike its prototype," if strength else ""
-    above = ", plus that penalty," if strength else ""
     items = [
         "<li><b>f(x)</b> is the margin of the network on a beat <i>x</i>: from 0 "
         "upwards it answers <i>normal</i>, below 0 <i>not normal</i>.</li>"
@@ -102,13 +100,18 @@ def words(components: list[Component], strength: float | None) -> str:
         items.append(
             f"<li>The answer <b class=normal>normal</b> is <b>proven</b> if a beat "
             f"passes {_any(names['normal'])}: a witness never exceeds the network, so "
-            f"where one{like} reaches 0, the network does.</li>"
+            "where one reaches 0, the network does.</li>"
         )
     if names["not normal"]:
         items.append(
             f"<li>The answer <b class=other>not normal</b> is <b>proven</b> if a beat "
             f"fails {_any(names['not normal'])}: a refuter never falls below the "
-            f"network, so where one{above} is under 0, the network is.</li>"
+            "network, so where one is under 0, the network is.</li>"
+        )
+    if strength:
+        items.append(
+            "<li>A penalty for being unlike its prototype decides only <b>which</b> "
+            "component answers for a beat; the proof is the component's own bound.</li>"
         )
     items.append(
         "<li>If none of them decides, the answer stands <b>not proven</b>: the network "
