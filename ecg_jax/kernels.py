@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 from ecg_jax.maxmin import Gate, MaxMin
 
 HIGHEST = jax.lax.Precision.HIGHEST
+ELEMENTWISE = frozenset({"max", "min", "abs", "select", "exp", "log", "softplus"})
 BLOCK = 512  # samples in one product: 32 MiB of float64 for 8,192 components
 
 
@@ -109,11 +110,15 @@ class Side:
         return masks
 
     def _entries(self, i: int, values: Any) -> list[tuple[Any, Any]]:
-        """The real operands of a gate, and which of their entries this side needs."""
+        """The real operands of a gate, and which of their entries this side needs.
+
+        A unit of an elementwise gate needs its own entries; of a pool, any.
+        """
         mask = self.masks[i]
         real = [v for v in values if jnp.issubdtype(v.dtype, jnp.floating)]
         everything = [np.ones(v.shape, bool) for v in real]
-        same = [v.shape == mask.shape for v in real]
+        own = self.eq.gates[i].name in ELEMENTWISE
+        same = [own and v.shape == mask.shape for v in real]
         return [
             (v, mask if s else e)
             for v, s, e in zip(real, same, everything, strict=True)
