@@ -1,6 +1,7 @@
 """Deciding: the leaf that answers for each sample, and whether it proves the answer."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ from jaxtyping import Array
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
 from ecg_jax.kernels import METRICS, blocks, gaps, squared_distances
+from ecg_jax.rounding import rounding_bound
+from ecg_jax.slack import FROZEN_RULES
 from ecg_jax.tree import Decision, Tree, first_level
 
 
@@ -61,6 +64,7 @@ def decide(tree: Tree, data: Any) -> Decision:
     )
 
 
+@lru_cache(maxsize=16)
 def _first_level(tree: Tree) -> Any:
     sides = {"max": first_level(tree, 1), "min": first_level(tree, -1)}
     slack = tree.slack
@@ -99,6 +103,15 @@ def _descend(
     rows = np.flatnonzero(np.isin(cell, [tree.nodes[i].parent for i in ids]))
     if not ids or not len(rows):
         return rows[:0], rows[:0], np.zeros(0)
+    part = tree_util.tree_map(lambda v: v[rows], data)
+    child, lost = blocks(_child(tree, depth), (part, cell[rows], sign[rows]))
+    return rows, np.array(ids)[child], lost
+
+
+@lru_cache(maxsize=64)
+def _child(tree: Tree, depth: int) -> Any:
+    """The child that decides, by number among the nodes of a depth, and its gap."""
+    ids = [node.id for node in tree.nodes if node.depth == depth]
     nodes = tree.stacked(ids)
     families: dict[int, list[int]] = {}
     for k, i in enumerate(ids):
@@ -124,9 +137,7 @@ def _descend(
         child = jnp.argmin(lost + jnp.asarray(nodes.strength)[members] * away[0])
         return members[child], lost[child]
 
-    part = tree_util.tree_map(lambda v: v[rows], data)
-    child, lost = blocks(one, (part, cell[rows], sign[rows]))
-    return rows, nodes.ids[child], lost
+    return one
 
 
 @dataclass(frozen=True)
@@ -191,6 +202,7 @@ def certify_tree(
     decision = tree.decide(data) if decision is None else decision
     value = atoms(tree.descent, data)
     residual = np.abs(value - decision.value)
+    limit = blocks(_atom_bound(tree.descent), data)
     unseen = ~np.isin(pattern_hashes(tree.eq, data), tree.seen)
     normal, proven = decision.normal, decision.prover >= 0
     return TreeCertificate(
@@ -199,7 +211,7 @@ def certify_tree(
         decision_agreement=float(np.mean((value >= 0) == normal)),
         max_residual=float(residual.max()),
         max_relative_residual=float(residual.max() / np.abs(decision.value).max()),
-        max_bound_ratio=float(np.max(residual / decision.slack)),
+        max_bound_ratio=float(np.max(residual / limit)),
         wrongly_proven=decision.wrongly_proven,
         proven_normal=_share(proven[normal]),
         proven_not_normal=_share(proven[~normal]),
@@ -209,7 +221,11 @@ def certify_tree(
 
 def atoms(descent: Descent, data: Any) -> np.ndarray:
     """`<template, x> + offset` of the atom that decides at each sample."""
+    return blocks(_atom_value(descent), data)
 
+
+@lru_cache(maxsize=16)
+def _atom_value(descent: Descent) -> Any:
     def value(x: Any) -> Array:
         template, offset = descent.atom(x)
         leaves = zip(
@@ -219,12 +235,24 @@ def atoms(descent: Descent, data: Any) -> np.ndarray:
         )
         return offset + sum(jnp.sum(jnp.asarray(t) * jnp.asarray(v)) for t, v in leaves)
 
-    return blocks(value, data)
+    return value
+
+
+@lru_cache(maxsize=16)
+def _atom_bound(descent: Descent) -> Any:
+    """Twice the rounding of all levels: once for `f`, once for the atom."""
+    bound = rounding_bound(descent.program, opened=descent.gates, rules=FROZEN_RULES)
+    return lambda x: 2 * bound(x, descent.patterns(x, descent.num_levels))
+
+
+@lru_cache(maxsize=16)
+def _pattern_leaves(eq: Any) -> Any:
+    return lambda x: tree_util.tree_leaves(eq.pattern(x))
 
 
 def pattern_hashes(eq: Any, data: Any) -> np.ndarray:
     """A 64-bit hash of the outermost pattern of every sample."""
-    patterns = blocks(lambda x: tree_util.tree_leaves(eq.pattern(x)), data)
+    patterns = blocks(_pattern_leaves(eq), data)
     rng = np.random.default_rng(0)
     total = np.zeros(len(tree_util.tree_leaves(data)[0]), np.uint64)
     for leaf in patterns:

@@ -263,11 +263,14 @@ def _agreement(mine: Any, others: Any, units: tuple[int, ...]) -> Any:
     leaves = tree_util.tree_leaves(mine)
     if any(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
         return jnp.ones((len(leaves[0]), *units), bool)
-    same = [
-        jnp.mean(a[:, None] == b[None], axis=1) >= AGREEMENT
-        for a, b in zip(leaves, tree_util.tree_leaves(others), strict=True)
-    ]
-    return jnp.all(jnp.stack(same), axis=0)
+    shape = (len(leaves[0]), *units)
+    agreed = jnp.ones(shape, bool)
+    for a, b in zip(leaves, tree_util.tree_leaves(others), strict=True):
+        same = jnp.mean(a[:, None] == b[None], axis=1) >= AGREEMENT
+        if same.ndim > len(shape):  # several entries of a pattern belong to a unit
+            same = jnp.all(same.reshape(*shape, -1), axis=-1)
+        agreed &= jnp.broadcast_to(same, shape)
+    return agreed
 
 
 def _counted(tree: Tree, data: Any) -> Tree:

@@ -25,7 +25,7 @@ from ecg_jax.factor import open_gates
 from ecg_jax.kernels import METRICS, Side, blocks
 from ecg_jax.maxmin import MaxMin
 from ecg_jax.program import Program
-from ecg_jax.rounding import rounding_bound
+from ecg_jax.slack import slack_of
 
 SIDES = {1: "normal", -1: "not normal"}
 
@@ -134,10 +134,8 @@ class Tree:
 
     @cached_property
     def slack(self) -> Callable[[Any], Array]:
-        """Twice the rounding of `f` at a sample: once for `f`, once for a bound."""
-        with jax.ensure_compile_time_eval():
-            bound = rounding_bound(self.program)
-        return lambda x: 2 * bound(x)
+        """What a bound must exceed at a sample to count as proof; see `slack`."""
+        return slack_of(self)
 
     def __call__(self, x: Any) -> Float[Array, ""]:
         """`f(x)`: the largest of the chosen witnesses and the rest, which is `f`."""
@@ -147,22 +145,28 @@ class Tree:
     def bounds(self, x: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The sandwich of the chosen components: `lower <= f(x) <= upper`.
 
-        Sound for every input, seen or not; `-inf`, `inf` where a side has none.
+        Sound for every input, seen or not; `-inf`, `inf` where a side has none. A gap
+        is never negative; where rounding makes it so, it counts as 0.
         """
         value, gap = self.gaps(x)
+        gap = jnp.maximum(gap, 0)
         signs = np.array([node.sign for node in self.nodes])
         lower = jnp.max(jnp.where(signs > 0, value - gap, -jnp.inf))
         return lower, jnp.min(jnp.where(signs < 0, value + gap, jnp.inf))
 
     def values(self, data: Any) -> Float[np.ndarray, "n nodes"]:
         """Every node's function at every sample: `f`, witnesses, refuters."""
+        return blocks(self._values, data)
+
+    @cached_property
+    def _values(self) -> Callable[[Any], Array]:
         signs = np.array([node.sign for node in self.nodes])
 
-        def one(x: Any) -> Array:
+        def values(x: Any) -> Array:
             value, gap = self.gaps(x)
             return value - jnp.asarray(signs, gap.dtype) * gap
 
-        return blocks(one, data)
+        return values
 
     def decide(self, data: Any) -> Decision:
         """The deciding leaf of every sample, and the proof of its answer."""
@@ -243,16 +247,20 @@ class Tree:
         """`f(x)`, and what every node takes from it (adds to it, for a refuter)."""
         value = self.program.evaluate(x)
         gap = jnp.zeros((len(self.nodes),), value.dtype)
-        for depth in range(1, self.depth + 1):
-            for sign in SIDES:
-                ids = [n.id for n in self.nodes if (n.depth, n.sign) == (depth, sign)]
-                if not ids:
-                    continue
-                nodes = self.stacked(ids)
-                lost_to = partial(self._gap, x, sign, depth)
-                lost = jax.vmap(lost_to)(nodes.patterns, nodes.frozen)
-                gap = gap.at[np.array(ids)].set(lost)
+        for ids in self.families():
+            nodes, first = self.stacked(ids), self.nodes[ids[0]]
+            lost_to = partial(self._gap, x, first.sign, first.depth)
+            lost = jax.vmap(lost_to)(nodes.patterns, nodes.frozen)
+            gap = gap.at[np.array(ids)].set(lost)
         return value, gap
+
+    def families(self) -> list[list[int]]:
+        """Ids of the components, those of one depth and side together."""
+        kinds = [(n.depth, n.sign) for n in self.nodes if n.sign]
+        return [
+            [n.id for n in self.nodes if (n.depth, n.sign) == kind]
+            for kind in dict.fromkeys(kinds)
+        ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,119 @@
+"""Deciding: leaf, path and proof agree with the values of the nodes."""
+
+import jax
+import numpy as np
+import pytest
+from small_trees import bare, function, grown, quarters
+
+from ecg_jax.decide import TreeCertificate, atoms, pattern_hashes
+from ecg_jax.errors import CertificateError
+
+UNSEEN = quarters(78, 700)  # more than a block
+
+
+@pytest.mark.parametrize("name", ["mlp", "pool", "margin"])
+def test_the_decision_is_that_of_the_values(name):
+    tree, f = grown(name), np.asarray(jax.vmap(function(name))(UNSEEN))
+    decision, values = tree.decide(UNSEEN), tree.values(UNSEEN)
+    assert np.array_equal(decision.value, f)
+    assert np.array_equal(decision.normal, f >= 0)
+    gap = np.abs(values - f[:, None])
+    anchors = np.stack([np.zeros(6), *(n.anchor for n in tree.nodes[1:])])
+    away = ((UNSEEN[:, None] - anchors[None]) ** 2).sum(-1)
+    strength = np.array([n.strength for n in tree.nodes])
+    cost, rows = gap + strength * away, np.arange(len(f))
+    for sign, first in ((1, 1), (-1, 5)):
+        own = np.flatnonzero(sign * (f + 1e-9) > 0)
+        level1 = first + np.argmin(cost[own, first : first + 2], axis=1)
+        assert np.array_equal(decision.path[own, 0], level1)
+        split = level1 == first
+        level2 = first + 2 + np.argmin(cost[own, first + 2 : first + 4], axis=1)
+        expected = np.where(split, level2, -1)
+        assert np.array_equal(decision.path[own, 1], expected)
+        assert np.array_equal(decision.cell[own], np.where(split, level2, level1))
+    room = np.abs(f) - decision.slack
+    assert np.array_equal(decision.proven, gap[rows, decision.cell] < room)
+    assert np.array_equal(decision.lower, values[:, 1:3].max(axis=1))
+    assert np.array_equal(decision.upper, values[:, 5:7].min(axis=1))
+
+
+def test_who_proves():
+    tree = grown("mlp")
+    decision, values = tree.decide(UNSEEN), tree.values(UNSEEN)
+    signs = np.array([n.sign for n in tree.nodes])
+    prover, rows = decision.prover, np.flatnonzero(decision.prover >= 0)
+    by = signs[prover[rows]] * values[rows, prover[rows]]
+    assert np.all(by > decision.slack[rows])
+    assert np.array_equal(signs[prover[rows]] > 0, decision.normal[rows])
+    assert np.all(decision.prover[decision.proven] == decision.cell[decision.proven])
+    first_level = [1, 2, 5, 6]
+    none = np.all((signs * values)[:, first_level] <= decision.slack[:, None], axis=1)
+    assert np.array_equal((prover < 0)[~decision.proven], none[~decision.proven]), (
+        "a component of the first level proves, nobody says so"
+    )
+    assert decision.wrongly_proven == 0
+    assert 0.2 < np.mean(prover >= 0) < 1
+
+
+def test_a_root_decides_alone():
+    tree = bare(function("mlp"), quarters(1, 20))
+    decision = tree.decide(UNSEEN[:9])
+    assert np.all(decision.cell == 0) and np.all(decision.prover == -1)
+    assert not decision.proven.any() and decision.wrongly_proven == 0
+    assert np.all(decision.lower == -np.inf) and np.all(decision.upper == np.inf)
+
+
+def test_a_false_bound_is_counted():
+    from dataclasses import replace
+
+    decision = grown("mlp").decide(UNSEEN[:9])
+    assert replace(decision, lower=decision.value + 1).wrongly_proven == 9
+    assert replace(decision, upper=decision.value - 1).wrongly_proven == 9
+    assert replace(decision, lower=decision.value).wrongly_proven == 0
+
+
+def test_the_certificate_of_exact_numbers():
+    tree = grown("mlp")
+    found = tree.certificate(UNSEEN)
+    decision = tree.decide(UNSEEN)
+    proven = decision.prover >= 0
+    assert found == TreeCertificate(
+        num_inputs=700,
+        dtype="float64",
+        decision_agreement=1.0,
+        max_residual=0.0,
+        max_relative_residual=0.0,
+        max_bound_ratio=0.0,
+        wrongly_proven=0,
+        proven_normal=float(proven[decision.normal].mean()),
+        proven_not_normal=float(proven[~decision.normal].mean()),
+        unseen_patterns=found.unseen_patterns,
+    )
+    assert np.array_equal(atoms(tree.descent, UNSEEN), decision.value)
+    assert 0 < found.unseen_patterns < 1
+    assert tree.certificate(quarters(1, 20)).unseen_patterns == 0
+    found.raise_if_violated()
+
+
+def test_a_violated_certificate_says_what():
+    found = TreeCertificate(5, "float32", 1.0, 0.5, 0.1, 20.0, 2, 1.0, 1.0, 0.0)
+    assert not found.holds
+    with pytest.raises(CertificateError) as error:
+        found.raise_if_violated()
+    assert str(error.value) == (
+        "on 5 samples the complete equation differs from the function by up to 0.5, "
+        "20 times the rounding bound; 2 answers are contradicted by a bound.\n"
+        "  try: ecg_jax.factor(fn, x).certificate(data) finds the level; a rule of "
+        "your own may be wrong"
+    )
+
+
+def test_hashes_tell_patterns_apart():
+    tree = grown("mlp")
+    eq, x = tree.eq, UNSEEN[:200]
+    hashes = pattern_hashes(eq, x)
+    mu, tau = jax.vmap(eq.pattern)(x)
+    bits = np.concatenate([np.asarray(p).reshape(200, -1) for p in (*mu, *tau)], 1)
+    same = (bits[:, None] == bits[None]).all(-1)
+    assert np.array_equal(same, hashes[:, None] == hashes[None])
+    assert same.sum() > 200

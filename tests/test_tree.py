@@ -1,0 +1,123 @@
+"""A tree is its function; its components bound it, on every input."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_trees import MAKERS, bare, function, grown, node, quarters, with_nodes
+
+from ecg_jax.slack import FACTOR
+from ecg_jax.tree import Tree
+
+UNSEEN = quarters(77, 400)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_tree_is_its_function_between_its_bounds(name):
+    tree, fn = grown(name), function(name)
+    f = np.asarray(jax.vmap(fn)(UNSEEN))
+
+    @jax.jit
+    def both(x):
+        return tree(x), *tree.bounds(x)
+
+    value, lower, upper = map(np.asarray, jax.vmap(both)(UNSEEN))
+    assert np.array_equal(value, f)
+    assert np.all(lower <= f) and np.all(f <= upper)
+    values = tree.values(UNSEEN)
+    signs = np.array([n.sign for n in tree.nodes])
+    assert np.array_equal(values[:, 0], f)
+    assert np.array_equal(values[:, signs > 0].max(axis=1), lower)
+    assert np.array_equal(values[:, signs < 0].min(axis=1), upper)
+
+
+def test_every_node_is_exact_at_its_prototype():
+    for name in ("mlp", "residual"):
+        tree = grown(name)
+        anchors = np.stack([n.anchor for n in tree.nodes[1:]])
+        values = tree.values(anchors)
+        own = values[np.arange(len(anchors)), np.arange(1, len(tree.nodes))]
+        assert np.array_equal(own, values[:, 0])
+
+
+def test_the_shape_of_a_tree():
+    tree = grown("mlp")
+    assert [n.name for n in tree.nodes[:5]] == ["f", "P1", "P2", "P1.1", "P1.2"]
+    assert tree.children(0) == [1, 2, 5, 6]
+    assert tree.children(1) == [3, 4] and tree.children(2) == []
+    assert tree.leaves() == [2, 3, 4, 6, 7, 8]
+    assert tree.depth == 2
+    assert tree.families() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+    assert [n.sign for n in tree.nodes] == [0, 1, 1, 1, 1, -1, -1, -1, -1]
+
+
+def test_a_root_alone_bounds_nothing():
+    tree = bare(function("pool"), quarters(1, 10))
+    lower, upper = tree.bounds(UNSEEN[0])
+    assert (lower, upper) == (-np.inf, np.inf)
+    assert tree(UNSEEN[0]) == function("pool")(UNSEEN[0])
+    assert tree.leaves() == [] and tree.depth == 0
+
+
+def float32_tree():
+    """A network that does round, with components on both sides."""
+    rng = np.random.default_rng(0)
+    one, two = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((9, 6), (9,)))
+
+    def fn(x):
+        return two @ jax.nn.relu(one @ x) - jnp.float32(0.3)
+
+    data = rng.normal(size=(30, 6)).astype(np.float32)
+    tree = bare(fn, data)
+    for k, sign in enumerate((1, 1, -1, -1)):
+        tree = with_nodes(tree, node(tree, sign, 1, data[k], name=f"n{k}"))
+    return tree, fn
+
+
+def test_float32_changes_no_bit_of_f():
+    tree, _ = float32_tree()
+    x = np.random.default_rng(1).normal(size=(2000, 6)).astype(np.float32)
+
+    @jax.jit
+    def both(a):
+        return tree(a), tree.program.evaluate(a), *tree.bounds(a)
+
+    value, f, lower, upper = jax.vmap(both)(x)
+    assert value.dtype == jnp.float32
+    assert np.array_equal(value, f)
+    assert np.all(lower <= f) and np.all(f <= upper)
+
+
+def test_the_slack_is_above_what_rounding_does():
+    """Bounds in float32 against themselves in float64."""
+    tree, _ = float32_tree()
+    x = np.random.default_rng(1).normal(size=(500, 6)).astype(np.float32)
+    wider = [replace(n, anchor=np.float64(n.anchor)) for n in tree.nodes[1:]]
+    nodes = (tree.nodes[0], *wider)
+    wide = Tree(tree.program.widen(), nodes, tree.example, tree.seen)
+    away = np.abs(tree.values(x) - wide.values(x.astype(np.float64))).max(axis=1)
+    slack = np.asarray(jax.vmap(tree.slack)(x))
+    assert np.all(away < slack)
+    assert slack.max() < FACTOR * 1e-4, "a bound that says nothing proves nothing"
+
+
+def test_opened_gates_may_feed_one_another():
+    """Leaky ReLU on a pool, both opened: the slack is finite, and small."""
+    tree = grown("pool")
+    assert tree.depth == 2
+    slack = np.asarray(jax.vmap(tree.slack)(UNSEEN[:20]))
+    assert np.all(slack < 1e-11)
+
+
+def test_the_slack_of_smooth_gates_knows_the_anchors():
+    def fn(x):
+        return jnp.sum(jax.nn.softplus(x[::-1] - jnp.exp(x))) - jnp.float32(2)
+
+    data = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    tree = bare(fn, data)
+    alone = np.asarray(jax.vmap(tree.slack)(data))
+    tree = with_nodes(tree, node(tree, 1, 1, 8 * data[0], name="P1"))
+    slack = np.asarray(jax.vmap(tree.slack)(data))
+    assert np.all(np.isfinite(slack)) and np.all(slack > alone)
