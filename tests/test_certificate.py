@@ -478,3 +478,24 @@ def test_data_that_do_not_fit():
     bad[7, 2] = np.nan
     with pytest.raises(NonFiniteError, match=r"data\[7\] holds NaN"):
         certify(eq, bad, num_adversarial=0, num_pairs=8)
+
+
+def test_a_deep_program_is_checked_behind_its_gates():
+    """In float32 the bound of the whole overflows; that of the tail does not."""
+    layers = [weights(40 + i, DIM, DIM).astype(np.float32) for i in range(14)]
+
+    def fn(x):
+        for w in layers:
+            z = w @ x
+            x = jax.nn.relu(1000 * z - 999 * z)
+        return x[:6].sum() - x[6:].sum()
+
+    def check_deep(rules):
+        eq = factor(fn, data()[0], rules)
+        return certify(eq, data(), num_pairs=64, batch=64, num_adversarial=0)
+
+    certificate = check_deep(RULES)
+    certificate.raise_if_violated()
+    assert certificate.unchecked and "f(x) = fn(x)" in certificate.unchecked
+    assert "no finite bound" in str(certificate)
+    assert not check_deep({**RULES, **changed(lax.max_p, flip)}).holds
