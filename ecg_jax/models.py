@@ -25,14 +25,15 @@ Margin = Callable[[Float[Array, "lead time"]], Float[Array, ""]]
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Shape of a network.
+    """Shape of a network; the defaults were chosen in experiments/networks.
 
     Attributes:
         kind: `mlp` (dense layers with ReLU), `authors` (the encoder and decoder of
             Snyder and Vishwanath, 2020) or `resnet` (a residual 1-D CNN).
         num_leads: leads of the input.
         num_samples: samples of the input window, a lead.
-        widths: hidden layers of the `mlp`; those of the head of the `resnet`.
+        widths: hidden layers of the `mlp`; those of the head of the `resnet` (one of
+            16 is enough there).
         bottleneck: units between encoder and decoder of `authors`.
         decoder: hidden layers of the decoder of `authors`.
         channels: channels of each stage of the `resnet`; a stage halves the time axis.
@@ -45,14 +46,14 @@ class NetworkConfig:
     kind: Kind = "mlp"
     num_leads: int = 1
     num_samples: int = 65
-    widths: tuple[int, ...] = (64, 32, 16)
+    widths: tuple[int, ...] = (256, 64, 16)
     bottleneck: int = 5
     decoder: tuple[int, ...] = (5, 5, 10)
     channels: tuple[int, ...] = (16, 32, 32, 64)
     blocks: int = 1
     kernel: int = 7
     stride: int = 1
-    dropout: float = 0.0
+    dropout: float = 0.3
 
     def __post_init__(self) -> None:
         """Refuse a shape that no network has."""

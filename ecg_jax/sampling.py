@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a network is trained.
+    """How a network is trained; the defaults were chosen in experiments/networks.
 
     Attributes:
         seed: seed of weights, order, dropout and augmentation.
@@ -41,7 +41,7 @@ class TrainingConfig:
     """
 
     seed: int = 0
-    num_epochs: int = 40
+    num_epochs: int = 18
     patience: int = 40
     batch_size: int = 512
     learning_rate: float = 2e-3
@@ -53,10 +53,10 @@ class TrainingConfig:
     weighting: Literal["record", "beat"] = "record"
     beats_per_record: int = 0
     monitor: Literal["beat", "record", "both"] = "both"
-    noise: float = 0.0
-    wander: float = 0.0
-    scale: float = 0.0
-    shift: int = 0
+    noise: float = 0.1
+    wander: float = 0.1
+    scale: float = 0.1
+    shift: int = 1
     flip: float = 0.0
 
 

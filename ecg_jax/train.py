@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,14 @@ def train(
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = _digest(network, training, train_x, train_y, train_record, valid_x)
     num_steps = len(epoch_rows(train_record, training, 0))
-    optimizer = _optimizer(training, num_steps * training.num_epochs)
-    state = _initial_state(network, training, optimizer)
+    state = _initial_state(network, training)
     history: list[dict[str, float]] = []
     if path.exists():
         state, history = _resume(path, digest, state)
     if progress is not None:
         for figures in history:
             progress(int(figures["step"]), figures)
-    run_epoch = _make_epoch(network, training, optimizer)
+    run_epoch = _make_epoch(network, training, num_steps * training.num_epochs)
     x = jnp.asarray(train_x, jnp.float32)
     y = jnp.asarray(train_y, jnp.float32)
     weight = jnp.asarray(beat_weights(train_record, training))
@@ -176,12 +176,9 @@ def _optimizer(
     )
 
 
-def _initial_state(
-    network: NetworkConfig,
-    training: TrainingConfig,
-    optimizer: optax.GradientTransformation,
-) -> dict[str, Any]:
+def _initial_state(network: NetworkConfig, training: TrainingConfig) -> dict[str, Any]:
     variables = init_variables(network, jax.random.key(training.seed))
+    optimizer = _optimizer(training, 1)
     live = {
         "variables": variables,
         "average": variables,
@@ -190,13 +187,13 @@ def _initial_state(
     return {"live": live, "best": variables}
 
 
+@cache
 def _make_epoch(
-    network: NetworkConfig,
-    training: TrainingConfig,
-    optimizer: optax.GradientTransformation,
+    network: NetworkConfig, training: TrainingConfig, num_steps: int
 ) -> Callable[..., tuple[dict[str, Any], Array]]:
     """One epoch, jitted: `(live, x, y, weight, rows, first_step) -> (live, loss)`."""
     module = build(network)
+    optimizer = _optimizer(training, num_steps)
     base = jax.random.fold_in(jax.random.key(training.seed), 1)
     smooth = training.label_smoothing
 

@@ -20,8 +20,8 @@ from ecg_jax.models import (
 from ecg_jax.saved import ModelCard, Network, load_network, save_network
 
 SMALL = {
-    "mlp": NetworkConfig(num_samples=20, widths=(8, 4)),
-    "authors": NetworkConfig(kind="authors", num_samples=33, bottleneck=4),
+    "mlp": NetworkConfig(num_samples=20, widths=(8, 4), dropout=0.0),
+    "authors": NetworkConfig(kind="authors", num_samples=33, bottleneck=4, dropout=0.0),
     "resnet": NetworkConfig(
         kind="resnet", num_leads=2, num_samples=41, channels=(4, 6), widths=(5,)
     ),
