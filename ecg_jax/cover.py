@@ -244,7 +244,7 @@ def _thaw(
     at_once = max(1, -(-steps // 8))
 
     def shortfall(lack: Float[Array, "... m"]) -> Float[Array, "..."]:
-        return jnp.mean(jnp.where(lack >= 0, 1.0, 0.0), -1) + jnp.mean(
+        return jnp.mean(lack >= 0, -1, dtype=lack.dtype) + jnp.mean(
             jnp.clip(lack / (jnp.mean(room) + 1e-30), -1, 0), -1
         ) / len(room)
 

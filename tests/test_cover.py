@@ -1,0 +1,158 @@
+"""Choosing components: localization, thawing, and what a cover promises."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_trees import function, quarters
+
+from ecg_jax.cover import (
+    CoverConfig,
+    _thaw,
+    choose,
+    coefficients,
+    frozen_share,
+    localize,
+)
+from ecg_jax.errors import CoverError
+from ecg_jax.factor import factor
+from ecg_jax.kernels import Side, squared_distances
+
+SMALL = CoverConfig(candidates=8, members=16, rounds=2)
+
+
+def side_and_data(name="mlp", sign=1, count=80):
+    """One side of a small function, and all that `choose` wants of its samples."""
+    fn, x = function(name), quarters(21, count)
+    f = np.asarray(jax.vmap(fn)(x))
+    x, g = x[sign * f > 0], sign * f[sign * f > 0]
+    eq = factor(fn, x[0])
+    side = Side(eq, sign)
+
+    @jax.jit
+    def seen(a):
+        return (
+            eq.operands(a),
+            eq.pattern(a)[0 if sign > 0 else 1],
+            side.features(a)[1],
+        )
+
+    return side, x, g, *jax.tree.map(np.asarray, jax.vmap(seen)(x))
+
+
+def chosen(side, x, g, operands, patterns, features, num, config=SMALL):
+    slack = np.full(len(x), 1e-9)
+    return choose(side, x, g, slack, operands, patterns, features, num, config)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_cover_proves_what_it_says(sign):
+    side, x, g, operands, patterns, features = side_and_data(sign=sign)
+    cover = chosen(side, x, g, operands, patterns, features, 3)
+    assert cover.anchors.shape == (3,) and set(cover.anchors) <= set(range(len(x)))
+    assert cover.frozen.shape == (3, side.num_units)
+    assert np.all(cover.frozen.mean(1) >= SMALL.least_frozen)
+    rows = coefficients(side, patterns, cover.anchors, cover.frozen)
+    table = features @ rows.T
+    assert np.all(table >= 0)
+    cost = table + cover.strength * np.asarray(squared_distances(x, x[cover.anchors]))
+    own = np.take_along_axis(table, cover.cells[:, None], 1)[:, 0]
+    assert np.all(
+        np.take_along_axis(cost, cover.cells[:, None], 1)[:, 0] == cost.min(1)
+    )
+    assert cover.proven == np.mean(own < g - 1e-9)
+    assert cover.proven > 0.5
+    for k, anchor in enumerate(cover.anchors):
+        assert table[anchor, k] == 0, "a component loses nothing at its prototype"
+    assert frozen_share(cover.frozen) == cover.frozen.mean()
+
+
+def test_one_component_and_as_many_as_samples():
+    everything = side_and_data(count=12)
+    one = chosen(*everything, 1)
+    assert np.all(one.cells == 0)
+    every = chosen(*everything, len(everything[1]))
+    assert every.proven >= one.proven
+
+
+def test_too_few_samples():
+    everything = side_and_data(count=12)
+    count = len(everything[1])
+    with pytest.raises(CoverError) as error:
+        chosen(*everything, count + 1)
+    assert str(error.value) == (
+        f"{count + 1} components asked for, {count} samples on this side.\n"
+        "  try: a smaller budget, or more data"
+    )
+    with pytest.raises(CoverError, match="0 components asked for"):
+        chosen(*everything, 0)
+
+
+def test_localizing_costs_what_it_may():
+    rng = np.random.default_rng(0)
+    table, distance = rng.random((300, 5)), 10 * rng.random((300, 5))
+    room = np.full(300, 0.3)
+
+    def proven(strength):
+        cells = np.argmin(table + strength * distance, axis=1)
+        return np.mean(np.take_along_axis(table, cells[:, None], 1)[:, 0] < room)
+
+    strengths = []
+    for loss in (0.0, 0.03, 0.2, 1.0):
+        strength, cells = localize(table, distance, room, loss)
+        assert np.array_equal(cells, np.argmin(table + strength * distance, axis=1))
+        assert proven(strength) >= proven(0.0) - loss
+        strengths.append(strength)
+    assert strengths == sorted(strengths) and strengths[0] < strengths[-1]
+    _, cells = localize(table, distance, room, 1.0)
+    assert np.mean(cells == np.argmin(distance, axis=1)) > 0.9
+    alone = localize(table[:, :1], distance[:, :1], room, 0.0)[1]
+    assert np.all(alone == 0)
+
+
+def test_localizing_with_prototypes_that_coincide():
+    strength, cells = localize(np.zeros((4, 2)), np.zeros((4, 2)), np.ones(4), 0.03)
+    assert np.isfinite(strength) and cells.tolist() == [0, 0, 0, 0]
+
+
+def test_thawing_is_greedy():
+    """One unit at a time, each the one that gains most proofs."""
+    rng = np.random.default_rng(0)
+    gap = rng.random((6, 40, 7)) ** 4
+    room = np.full(40, 0.6)
+    for steps in (0, 1, 2):
+        frozen, score = map(
+            np.asarray, _thaw(jnp.asarray(gap), jnp.asarray(room), steps)
+        )
+        assert np.all((~frozen).sum(1) == steps)
+        for c in range(6):
+            mask = np.ones(7, bool)
+            for _ in range(steps):
+                left = [mask & (np.arange(7) != u) for u in range(7)]
+                proofs = [np.sum(gap[c][:, m].sum(1) <= room) for m in left]
+                most = max(p for p, m in zip(proofs, mask, strict=True) if m)
+                picked = [
+                    u for u in range(7) if mask[u] & ~frozen[c, u] & (proofs[u] == most)
+                ]
+                assert picked, "another unit gains more"
+                mask[picked[0]] = False
+            kept = (gap[c] * frozen[c]).sum(1) <= room
+            assert abs(score[c] - kept.mean()) <= 1 / 40
+
+
+def test_a_share_of_nothing_is_whole():
+    assert frozen_share([]) == 1.0
+
+
+def test_the_same_seed_gives_the_same_cover():
+    everything = side_and_data()
+    one, two = (chosen(*everything, 3) for _ in range(2))
+    assert np.array_equal(one.anchors, two.anchors)
+    assert np.array_equal(one.frozen, two.frozen) and one.strength == two.strength
+
+
+def test_duplicates_do_no_harm():
+    side, *parts = side_and_data(count=12)
+    twice = jax.tree.map(lambda v: np.repeat(v[:3], 5, axis=0), parts)
+    cover = chosen(side, *twice, 6)
+    assert cover.anchors.shape == (6,) and cover.proven > 0

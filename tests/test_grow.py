@@ -1,0 +1,214 @@
+"""Growing: the tree is its function and sound, whatever the data look like."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_trees import function, quarters
+
+import ecg_jax as ej
+from ecg_jax.cover import CoverConfig
+from ecg_jax.errors import CoverError
+from ecg_jax.grow import _agreement, grow
+
+COVER = CoverConfig(candidates=8, members=16, rounds=1)
+
+
+def small(fn, data, **options):
+    return grow(fn, data, **{"min_count": 2, "cover": COVER, "budget": 2, **options})
+
+
+def check(tree, fn, data, *, unseen=None):
+    """What holds of every tree, on dyadic numbers without any rounding."""
+    decision = tree.decide(data)
+    f = np.asarray(jax.jit(jax.vmap(fn))(data))
+    assert np.array_equal(decision.value, f)
+    assert decision.wrongly_proven == 0
+    assert np.all(decision.lower <= f) and np.all(decision.upper >= f)
+    ids, counts = np.unique(decision.path[decision.path > 0], return_counts=True)
+    assert {n.id: n.count for n in tree.nodes[1:]} == dict(
+        zip(ids.tolist(), counts.tolist(), strict=True)
+    )
+    for i, node in enumerate(tree.nodes):
+        assert node.id == i and node.parent < i
+        assert 0 <= node.share_frozen <= 1
+        below = [tree.nodes[k] for k in tree.children(i)]
+        assert not i or not below or sum(n.count for n in below) == node.count
+        assert all(
+            n.depth == node.depth + 1 and n.sign == node.sign for n in below if i
+        )
+    for sign, answers in ((1, f >= 0), (-1, f < 0)):
+        leaves = [k for k in tree.leaves() if tree.nodes[k].sign == sign]
+        assert not leaves or np.isin(decision.cell[answers], leaves).all()
+    if unseen is not None:
+        bounds = jax.jit(jax.vmap(lambda x: (tree(x), *tree.bounds(x))))(unseen)
+        value, lower, upper = map(np.asarray, bounds)
+        f = np.asarray(jax.jit(jax.vmap(fn))(unseen))
+        assert np.array_equal(value, f)
+        assert np.all(lower <= f) and np.all(f <= upper)
+    return decision
+
+
+def test_a_tree_of_two_levels():
+    fn, data = function("mlp"), quarters(31, 150)
+    tree = small(fn, data, depth=9, budget=5, min_count=5)
+    decision = check(tree, fn, data, unseen=quarters(32, 300))
+    assert tree.depth == tree.descent.num_levels == 2
+    names = {n.name for n in tree.nodes}
+    assert {"f", "P1", "Q1"} <= names and any("." in name for name in names)
+    for sign in (1, -1):
+        leaves = [k for k in tree.leaves() if tree.nodes[k].sign == sign]
+        assert 1 <= len(leaves) <= 5
+        first = [n for n in tree.nodes if n.depth == 1 and n.sign == sign]
+        assert all(n.share_frozen >= COVER.least_frozen for n in first)
+        assert all(n.count >= 5 for n in tree.nodes if n.depth == 2)
+    assert (decision.prover >= 0).mean() > 0.5
+    found = tree.certificate(data)
+    assert found.holds and found.max_residual == 0 and found.unseen_patterns == 0
+    rows = {tuple(row) for row in data}
+    assert all(tuple(n.anchor) in rows for n in tree.nodes[1:])
+
+
+def test_prototypes_prove_their_own_answer():
+    fn, data = function("pool"), quarters(33, 60)
+    tree = small(fn, data, depth=1, budget=3)
+    check(tree, fn, data)
+    anchors = np.stack([n.anchor for n in tree.nodes[1:]])
+    values = tree.values(anchors)
+    signs = np.array([n.sign for n in tree.nodes])
+    own = values[np.arange(len(anchors)), np.arange(1, len(tree.nodes))]
+    assert np.array_equal(own, values[:, 0]) and np.all(own * signs[1:] >= 0)
+
+
+def test_one_component_a_side():
+    fn, data = function("mlp"), quarters(34, 40)
+    tree = small(fn, data, depth=1, budget=1)
+    assert [n.name for n in tree.nodes] == ["f", "P1", "Q1"]
+    assert tree.nodes[0].count == 40
+    check(tree, fn, data)
+
+
+def relu_sum(x):
+    return jnp.sum(jax.nn.relu(x)) - 2
+
+
+def test_a_side_without_units():
+    """All units are on the max side: no refuter, but answers all the same."""
+    data = quarters(35, 50)
+    tree = small(relu_sum, data, depth=1)
+    decision = check(tree, relu_sum, data, unseen=quarters(36, 50))
+    assert {n.kind for n in tree.nodes} == {"root", "witness"}
+    assert np.all(decision.upper == np.inf)
+    assert np.all(decision.prover[~decision.normal] == -1)
+    assert np.all(decision.cell[~decision.normal] == 0)
+
+
+@pytest.mark.parametrize("shift", [-100.0, 100.0])
+def test_all_answers_alike(shift):
+    def fn(x):
+        return shift - jnp.sum(jax.nn.relu(x)) + jnp.sum(jax.nn.relu(-x))
+
+    data = quarters(37, 30)
+    tree = small(fn, data, depth=1)
+    decision = check(tree, fn, data)
+    assert {n.side for n in tree.nodes[1:]} == {"normal" if shift > 0 else "not normal"}
+    assert decision.proven.all()
+    found = tree.certificate(data)
+    assert found.holds
+    assert np.isnan(found.proven_not_normal if shift > 0 else found.proven_normal)
+
+
+def test_fewer_samples_than_budget():
+    data = quarters(38, 6)
+    tree = small(function("mlp"), data, depth=1, budget=50, min_count=1)
+    check(tree, function("mlp"), data)
+    assert len(tree.nodes) - 1 <= len(data)
+    one = small(function("mlp"), data[:1], depth=1, budget=50)
+    assert len(one.nodes) == 2 and check(one, function("mlp"), data[:1]).proven.all()
+
+
+def test_duplicates_in_the_data():
+    data = np.repeat(quarters(39, 8), 6, axis=0)
+    tree = small(function("mlp"), data, depth=2, budget=6)
+    check(tree, function("mlp"), data)
+
+
+def test_inputs_of_several_arrays():
+    def fn(x):
+        h = jax.nn.relu(x["beat"] - x["rr"][0])
+        return jnp.sum(h[:3]) - jnp.sum(h[3:]) + x["rr"][1]
+
+    rng = np.random.default_rng(0)
+    data = {"beat": quarters(40, 40), "rr": (rng.integers(-4, 5, (2, 40)) / 4)}
+    data["rr"] = tuple(data["rr"])
+    tree = small(fn, data, depth=1)
+    check(tree, fn, data, unseen=jax.tree.map(lambda v: v[::-1] + 0.25, data))
+    assert set(tree.nodes[1].anchor) == {"beat", "rr"}
+
+
+def test_float32_and_the_metric_of_shapes():
+    rng = np.random.default_rng(0)
+    one, two = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((5, 6), (5,)))
+
+    def fn(x):
+        return two @ jax.nn.relu(one @ x)
+
+    data = rng.normal(size=(80, 6)).astype(np.float32)
+    tree = small(fn, data, depth=1, metric="shape")
+    assert tree.metric == "shape"
+    found = tree.certificate(data)
+    assert found.holds and found.dtype == "float32" and found.wrongly_proven == 0
+    unseen = rng.normal(size=(300, 6)).astype(np.float32)
+    decision = tree.decide(unseen)
+    exact = np.asarray(two, np.float64) @ np.maximum(
+        np.asarray(one, np.float64) @ unseen.T.astype(np.float64), 0
+    )
+    proven = decision.prover >= 0
+    assert proven.mean() > 0.5 and np.all(
+        decision.normal[proven] == (exact[proven] >= 0)
+    )
+    assert np.all(decision.lower <= exact + decision.slack)
+
+
+def test_smooth_gates():
+    def fn(x):
+        return jnp.sum(jax.nn.softplus(x[:3])) - jnp.sum(jax.nn.softplus(x[3:]))
+
+    data = np.random.default_rng(0).normal(size=(40, 6))
+    tree = small(fn, data, depth=1)
+    found = tree.certificate(data)
+    assert found.holds and found.wrongly_proven == 0
+    assert found.proven_normal > 0.3
+
+
+def test_the_same_data_give_the_same_tree():
+    fn, data = function("mlp"), quarters(41, 40)
+    one, two = (small(fn, data, depth=1) for _ in range(2))
+    for a, b in zip(one.nodes, two.nodes, strict=True):
+        assert (a.name, a.count, a.strength) == (b.name, b.count, b.strength)
+        assert np.array_equal(a.anchor, b.anchor) if a.id else b.anchor is None
+        assert all(map(np.array_equal, a.frozen, b.frozen))
+
+
+def test_bad_data():
+    for data in (np.zeros((0, 6)), {}):
+        with pytest.raises(CoverError) as error:
+            grow(function("mlp"), data)
+        assert str(error.value) == (
+            "no data to grow on.\n  try: examples with a leading axis"
+        )
+    with pytest.raises(ej.NoGateError):
+        grow(lambda x: jnp.sum(x), quarters(1, 5))
+    with pytest.raises(ej.UnsupportedPrimitiveError, match="cannot factor `round`"):
+        grow(lambda x: jnp.round(x).sum(), quarters(1, 5))
+
+
+def test_units_on_which_most_agree():
+    mine = np.array([[True, False, True], [False, False, False]])
+    others = np.array([[True, False, False]] * 9 + [[False, False, False]])
+    agreed = _agreement(mine, others, (3,))
+    assert agreed.tolist() == [[True, True, False], [False, True, True]]
+    wide = np.repeat(mine[..., None], 2, axis=-1)
+    several = _agreement(wide, np.repeat(others[..., None], 2, axis=-1), (3,))
+    assert np.array_equal(several, agreed)
+    assert _agreement(np.zeros((2, 3)), np.zeros((4, 3)), (3,)).all()
