@@ -67,9 +67,8 @@ class TreeConfig:
 
 
 # Chosen on validation recordings of CinC 2017: see experiments/networks.
-BEATS = BeatConfig(before_s=0.75, after_s=0.75)
-NETWORK = NetworkConfig(widths=(512, 128, 16), dropout=0.4)
-TRAINING = TrainingConfig(num_epochs=22, noise=0.1, wander=0.1, scale=0.1, shift=1)
+BEATS = BeatConfig(before_s=0.5, after_s=0.75)
+NETWORK, TRAINING = NetworkConfig(), TrainingConfig()
 TREE, COVER = TreeConfig(), CoverConfig()
 
 
