@@ -22,7 +22,7 @@ from ecg_jax.program import (
     Rules,
     Same,
 )
-from ecg_jax.rules.forms import interval, is_nonnegative, is_nonpositive
+from ecg_jax.rules.intervals import interval, is_nonnegative, is_nonpositive
 
 _JUMP = "is discontinuous in the input"
 

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from ecg_jax.maxmin import Gate
 from ecg_jax.program import Affine, Application, Refused, Rewrite, Role, Rule, Rules
-from ecg_jax.rules.forms import interval
+from ecg_jax.rules.intervals import interval
 
 _SIGN = (
     "the sign of the operand is not proven, so the operation is neither convex nor "
@@ -112,6 +112,8 @@ def on_positive(curvature: int, below: int = 0, smooth_at_0: bool = True) -> Rul
     Args:
       curvature: for `z >= 0`, +1 convex or -1 concave.
       below: for `z <= 0`; 0 where the function is not defined there.
+      smooth_at_0: `phi(0) = 0` with a finite slope there; then, without a proven
+        sign, `phi(z) = phi(max(z, 0)) + phi(min(z, 0))`.
     """
 
     def rule(application: Application) -> Role:
