@@ -1,0 +1,208 @@
+"""Bounds on values while a program grows: they prove a sign.
+
+A logarithm is concave, and a reciprocal convex, only where the operand is known to be
+positive; a comparison with a bound that holds for every input is no condition at all.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jax import lax
+
+from ecg_jax import _jax
+from ecg_jax.maxmin import Gate
+from ecg_jax.program import Application, Equation
+
+Interval = tuple[float, float]
+
+ANYTHING: Interval = (-np.inf, np.inf)
+NONNEGATIVE: Interval = (0.0, np.inf)
+_MAX_DEPTH = 32
+
+
+def interval(
+    application: Application, number: int, depth: int = _MAX_DEPTH
+) -> Interval:
+    """Bounds on all entries of a value, for every input."""
+    key = (interval, number)
+    if key not in application.notes:
+        application.notes[key] = _interval(application, number, depth)
+    return application.notes[key]
+
+
+def _interval(application: Application, number: int, depth: int) -> Interval:
+    if (value := application.constant_of(number)) is not None:
+        return _range(value)
+    eqn = application.definition(number)
+    if eqn is None or depth == 0:
+        return ANYTHING
+    if isinstance(eqn.role, Gate) and eqn.role.name in _NAMED:
+        return _NAMED[eqn.role.name]
+    if eqn.primitive not in _INTERVALS:
+        return ANYTHING
+    live = [n for n in eqn.inputs if application.constant_of(n) is None]
+    known = {n: interval(application, n, depth - 1) for n in live}
+    if eqn.primitive in _UNBOUNDED and ANYTHING in known.values():
+        if eqn.primitive is not lax.mul_p or len(set(eqn.inputs)) > 1:
+            return ANYTHING
+    of = [known.get(n) or interval(application, n, depth - 1) for n in eqn.inputs]
+    low, high = _INTERVALS[eqn.primitive](of, eqn)
+    return (low, high) if low <= high else ANYTHING
+
+
+def _range(value: Any) -> Interval:
+    if not _jax.is_concrete(value) or not np.size(value):
+        return ANYTHING
+    array = np.asarray(value)
+    low, high = float(array.min()), float(array.max())
+    return (low, high) if low <= high else ANYTHING
+
+
+def is_nonnegative(application: Application, number: int) -> bool:
+    """Whether a value is proven `>= 0` for every input."""
+    return interval(application, number)[0] >= 0
+
+
+def is_nonpositive(application: Application, number: int) -> bool:
+    """Whether a value is proven `<= 0` for every input."""
+    return interval(application, number)[1] <= 0
+
+
+_Bounds = Callable[[list[Interval], Equation], Interval]
+
+
+def _hull(of: list[Interval], eqn: Equation) -> Interval:
+    return min(low for low, _ in of), max(high for _, high in of)
+
+
+def _first(of: list[Interval], eqn: Equation) -> Interval:
+    return of[0]
+
+
+def _cases(of: list[Interval], eqn: Equation) -> Interval:
+    return _hull(of[1:], eqn)
+
+
+def _times(a: float, b: float) -> float:
+    return 0.0 if 0.0 in (a, b) else a * b
+
+
+def _product(of: list[Interval], eqn: Equation) -> Interval:
+    if eqn.inputs[0] == eqn.inputs[1]:
+        return _square(of, eqn)
+    corners = [_times(a, b) for a in of[0] for b in of[1]]
+    return min(corners), max(corners)
+
+
+def _quotient(of: list[Interval], eqn: Equation) -> Interval:
+    if of[1][0] <= 0 <= of[1][1]:
+        return ANYTHING
+    inverse = (1 / of[1][1], 1 / of[1][0])
+    corners = [_times(a, b) for a in of[0] for b in inverse]
+    return min(corners), max(corners)
+
+
+def _square(of: list[Interval], eqn: Equation) -> Interval:
+    low, high = of[0]
+    inner = 0.0 if low <= 0 <= high else min(low * low, high * high)
+    return inner, max(low * low, high * high)
+
+
+def _power(of: list[Interval], eqn: Equation) -> Interval:
+    exponent = eqn.params["y"]
+    if exponent % 2 == 0 or of[0][0] >= 0:
+        return NONNEGATIVE
+    return (-np.inf, 0.0) if of[0][1] <= 0 else ANYTHING
+
+
+def _total(of: list[Interval], eqn: Equation) -> Interval:
+    """A sum of up to `n` entries; zeros may stand in the padding."""
+    low, high = of[0]
+    return (0.0 if low >= 0 else -np.inf), (0.0 if high <= 0 else np.inf)
+
+
+def _contraction(of: list[Interval], eqn: Equation) -> Interval:
+    signs = [1 if low >= 0 else -1 if high <= 0 else 0 for low, high in of[:2]]
+    sign = signs[0] * signs[1]
+    return (0.0, np.inf) if sign > 0 else (-np.inf, 0.0) if sign < 0 else ANYTHING
+
+
+def _monotone(fn: Callable[[float], Any]) -> _Bounds:
+    def bounds(of: list[Interval], eqn: Equation) -> Interval:
+        with np.errstate(all="ignore"):
+            low, high = (float(fn(v)) for v in of[0])
+        return (
+            -np.inf if np.isnan(low) else low,
+            np.inf if np.isnan(high) else high,
+        )
+
+    return bounds
+
+
+def _within(low: float, high: float) -> _Bounds:
+    return lambda of, eqn: (low, high)
+
+
+_INTERVALS: Mapping[Any, _Bounds] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (
+                lax.reshape_p,
+                lax.squeeze_p,
+                lax.transpose_p,
+                lax.broadcast_in_dim_p,
+                lax.slice_p,
+                lax.dynamic_slice_p,
+                lax.rev_p,
+                lax.reduce_max_p,
+                lax.reduce_min_p,
+                lax.reduce_window_max_p,
+                lax.reduce_window_min_p,
+                lax.cummax_p,
+                lax.cummin_p,
+                lax.split_p,
+                lax.sort_p,
+            ),
+            _first,
+        ),
+        **dict.fromkeys((lax.concatenate_p, lax.pad_p), _hull),
+        lax.select_n_p: _cases,
+        lax.neg_p: lambda of, eqn: (-of[0][1], -of[0][0]),
+        lax.add_p: lambda of, eqn: (of[0][0] + of[1][0], of[0][1] + of[1][1]),
+        lax.sub_p: lambda of, eqn: (of[0][0] - of[1][1], of[0][1] - of[1][0]),
+        lax.mul_p: _product,
+        lax.div_p: _quotient,
+        lax.max_p: lambda of, eqn: (max(of[0][0], of[1][0]), max(of[0][1], of[1][1])),
+        lax.min_p: lambda of, eqn: (min(of[0][0], of[1][0]), min(of[0][1], of[1][1])),
+        lax.abs_p: _within(*NONNEGATIVE),
+        lax.square_p: _square,
+        lax.integer_pow_p: _power,
+        lax.reduce_sum_p: _total,
+        lax.reduce_window_sum_p: _total,
+        lax.cumsum_p: _total,
+        _jax.primitives.dot_general_p: _contraction,
+        lax.conv_general_dilated_p: _contraction,
+        lax.exp_p: _monotone(np.exp),
+        lax.exp2_p: _monotone(np.exp2),
+        lax.expm1_p: _monotone(np.expm1),
+        lax.log_p: _monotone(np.log),
+        lax.log1p_p: _monotone(np.log1p),
+        lax.sqrt_p: _monotone(np.sqrt),
+        lax.rsqrt_p: _within(*NONNEGATIVE),
+    }
+)
+_UNBOUNDED = frozenset(
+    {
+        lax.add_p,
+        lax.sub_p,
+        lax.mul_p,
+        lax.div_p,
+        lax.conv_general_dilated_p,
+        _jax.primitives.dot_general_p,
+    }
+)
+_NAMED: Mapping[str, Interval] = MappingProxyType(
+    dict.fromkeys(("softplus", "squareplus", "sparse_plus", "norm"), NONNEGATIVE)
+)
