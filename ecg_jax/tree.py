@@ -231,11 +231,17 @@ class Tree:
         anchors = tree_util.tree_map(
             lambda *leaves: jnp.asarray(np.stack(leaves)), *(n.anchor for n in nodes)
         )
-        vectors = jax.vmap(METRICS[self.metric])(anchors)
+
+        @jax.jit
+        @jax.vmap
+        def of(anchor: Any) -> tuple[Array, list[Any]]:
+            return METRICS[self.metric](anchor), self.descent.patterns(anchor, depth)
+
+        vectors, patterns = of(anchors)
         return Stack(
             ids=np.array(ids),
             vectors=vectors,
-            patterns=jax.vmap(lambda a: self.descent.patterns(a, depth))(anchors),
+            patterns=patterns,
             frozen=[np.stack(m) for m in zip(*(n.frozen for n in nodes), strict=True)],
             strength=jnp.asarray([n.strength for n in nodes], vectors.dtype),
         )
@@ -280,4 +286,5 @@ def first_level(tree: Tree, sign: int) -> tuple[Side, Stack, Array] | None:
     if not ids:
         return None
     side, nodes = Side(tree.eq, sign), tree.stacked(ids)
-    return side, nodes, jax.vmap(side.coefficients)(nodes.patterns, nodes.frozen)
+    coefficients = jax.jit(jax.vmap(side.coefficients))
+    return side, nodes, coefficients(nodes.patterns, nodes.frozen)
