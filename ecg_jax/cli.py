@@ -4,7 +4,6 @@ import contextlib
 import errno
 import functools
 import io
-import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -265,8 +264,13 @@ def _cli(function: Callable[..., Any], command: str, args: list[str]) -> None:
 
 def _line(box: str) -> str:
     """The words of a message that tyro draws a box around, without its help texts."""
-    rows = [re.sub("[\u2500-\u257f]", "", row).strip() for row in box.splitlines()]
-    parts = " ".join("\n" if not row else row for row in rows[1:]).split("\n")
+    rows = [row.strip("\u2502 ") for row in box.splitlines()]
+    inner = [row for row in rows if not row.startswith(("\u256d", "\u2570"))]
+    rules = [set(row) <= {"-", "\u2500"} for row in inner]
+    lines = ["\n" if rule else row for row, rule in zip(inner, rules, strict=True)]
+    parts = " ".join(lines).split("\n")
+    if len(inner) == len(rows):  # no corners: the title is a part of its own
+        del parts[0]
     words = [part.strip() for part in parts if "helptext" not in part]
     return "; ".join(word for word in words if word)
 

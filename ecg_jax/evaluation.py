@@ -18,6 +18,7 @@ from ecg_jax.partition import (
     Coverage,
     Partition,
     coverage,
+    inputs_of,
     partition,
     read_parquet,
     write_parquet,
@@ -99,6 +100,8 @@ class Evaluation:
                 for name in ("beat_accuracy", "beat_auc", "record_auc")
             }
             model["records"] = asdict(self.quality.records)
+        else:
+            model["beat_accuracy"] = self._accuracy()
         sides = {row.side: asdict(row) for row in self.coverage}
         proven = {name: row["proven_any"] for name, row in sides.items()}
         return {
@@ -129,6 +132,13 @@ class Evaluation:
                 "excluded": len(beats.excluded),
             },
         }
+
+    def _accuracy(self) -> float | None:
+        """Of one class only there is an accuracy, of none not even that."""
+        beats = self.part.beats
+        rows = self.rows[beats.is_labelled[self.rows]]
+        right = self.part.decision.normal[rows] == beats.is_normal[rows]
+        return float(right.mean()) if len(rows) else None
 
 
 def evaluate(
@@ -166,7 +176,7 @@ def evaluate(
     inputs = beats.inputs()
     with jax.enable_x64(True):
         part = partition(tree, beats, blocks(network.margin, inputs))
-        certificate = certify_tree(tree, inputs, part.decision)
+        certificate = certify_tree(tree, inputs_of(tree, beats), part.decision)
         covered = tuple(coverage(part, rows))
     return Evaluation(
         network=network,

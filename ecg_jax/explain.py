@@ -11,6 +11,7 @@ from ecg_jax import report
 from ecg_jax.ecg.beats import Beats, beats_of
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import RunExistsError
+from ecg_jax.partition import inputs_of
 from ecg_jax.pipeline import check_windows
 from ecg_jax.present import component_of
 from ecg_jax.run_folder import read_json, write_json
@@ -44,7 +45,7 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     beats = beats_of(recording, config)
     check_windows(network, beats)
     with jax.enable_x64(True):
-        decision = tree.decide(beats.inputs())
+        decision = tree.decide(inputs_of(tree, beats))
     names = [node.name for node in tree.nodes]
     answer = explanation(recording, beats, decision, names)
     out.mkdir(parents=True, exist_ok=True)

@@ -56,15 +56,6 @@ class Partition:
             "float32": int(np.sum(other & (decision.prover >= 0))),
         }
 
-    def proven_at(self, node: int) -> np.ndarray:
-        """Which beats a component of the first level, or a leaf, proves in its cell."""
-        decision = self.decision
-        leaf = (decision.cell == node) & decision.proven
-        if self.tree.nodes[node].depth > 1:
-            return leaf
-        bound = np.where(decision.normal, 1, -1) * self.evaluated
-        return leaf | ((decision.path[:, 0] == node) & (bound > decision.slack))
-
     def columns(self) -> dict[str, np.ndarray]:
         """The table: one row a beat."""
         beats, decision = self.beats, self.decision
@@ -136,10 +127,17 @@ def partition(tree: Tree, beats: Beats, float32: np.ndarray) -> Partition:
       beats: the beats.
       float32: the network's own margin of every beat.
     """
-    inputs = beats.inputs()
+    inputs = inputs_of(tree, beats)
     decision = decide(tree, inputs)
     evaluated = components(tree, inputs, decision)
     return Partition(tree, beats, decision, float32, evaluated)
+
+
+def inputs_of(
+    tree: Tree, beats: Beats, rows: np.ndarray | slice = slice(None)
+) -> Float[np.ndarray, "beat lead time"]:
+    """What the network sees of some beats, in the dtype of its equation."""
+    return beats.inputs(rows).astype(tree.example.dtype)
 
 
 def components(
@@ -202,12 +200,19 @@ def read_parquet(path: Path) -> dict[str, np.ndarray]:
     try:
         with duckdb.connect() as connection:
             found = connection.execute("SELECT * FROM read_parquet(?)", [str(path)])
-            return {k: np.asarray(v) for k, v in found.fetchnumpy().items()}
+            return {k: _filled(v) for k, v in found.fetchnumpy().items()}
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         raise RunError(
             f"{path} cannot be read: {reason}\n  try: run again with another --out"
         ) from error
+
+
+def _filled(column: np.ndarray) -> np.ndarray:
+    """A column as it was written: NaN is stored as null."""
+    if np.issubdtype(column.dtype, np.floating):
+        return np.ma.filled(column, np.nan)
+    return np.asarray(column)
 
 
 def proves(
@@ -257,7 +262,7 @@ def proven_by_each(
             nodes = tree.stacked([node.id])
             lost = blocks(
                 gaps_at[key],
-                part.beats.inputs(inside),
+                inputs_of(tree, part.beats, inside),
                 jax.tree.map(lambda leaf: leaf[0], nodes.patterns),
                 [mask[0] for mask in nodes.frozen],
             )
@@ -308,7 +313,7 @@ class Coverage:
 def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage]:
     """Coverage of both sides on some beats, with controls."""
     tree, decision = part.tree, part.decision
-    inputs = part.beats.inputs(np.asarray(rows))
+    inputs = inputs_of(tree, part.beats, np.asarray(rows))
     normal = decision.normal[rows]
     out = []
     for sign, side in ((1, "normal"), (-1, "not normal")):

@@ -1,0 +1,97 @@
+"""A tiny data set and a finished run, made once for all tests that need them."""
+
+import atexit
+import io
+import shutil
+import tempfile
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ecg_files import write_mat
+
+from ecg_jax import cli
+from ecg_jax.cover import CoverConfig
+from ecg_jax.ecg.beats import BeatConfig
+from ecg_jax.ecg.synth import SyntheticFolder
+from ecg_jax.models import NetworkConfig
+from ecg_jax.pipeline import RunConfig, TreeConfig, run
+from ecg_jax.sampling import TrainingConfig
+
+MIXTURE = ("normal",) * 4 + ("pvc", "lbbb", "inverted_t", "af")
+
+
+def config(data: Path) -> RunConfig:
+    """The configuration of the shared run: nothing of it is left to a default."""
+    return RunConfig(
+        data=str(data),
+        beats=BeatConfig(second_opinion=False),
+        network=NetworkConfig(widths=(16, 8)),
+        training=TrainingConfig(num_epochs=3, batch_size=64, learning_rate=0.02),
+        tree=TreeConfig(depth=2, budget=2, min_count=20),
+        cover=CoverConfig(candidates=16, members=32),
+    )
+
+
+def write_recordings(
+    root: Path, num: int = 30, *, seed: int = 0, labels: str | None = None
+) -> Path:
+    """Synthetic recordings of 10 s as a folder in the layout of CinC 2017.
+
+    Args:
+      root: the folder to make.
+      num: how many.
+      seed: of the recordings.
+      labels: for all of them instead of their own; "" writes no labels.
+    """
+    source = SyntheticFolder(
+        seed=seed, num_recordings=num, duration_s=10.0, mixture=MIXTURE
+    )
+    rows = []
+    for name in source.names:
+        recording = source.read(name)
+        write_mat(root / "training", name, recording.signal[0])
+        rows.append(f"{name},{recording.label if labels is None else labels}\n")
+    names = "".join(f"{name}\n" for name in source.names)
+    (root / "training" / "RECORDS").write_text(names)
+    if labels != "":
+        (root / "REFERENCE-v3.csv").write_text("".join(rows))
+    return root
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A finished run and its recordings."""
+
+    data: Path
+    run: Path
+
+
+@cache
+def tiny() -> Tiny:
+    """The run that the tests share; they must not change it."""
+    root = Path(tempfile.mkdtemp(prefix="ecg_jax-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    data = write_recordings(root / "data")
+    spoiled = data / "training" / "S00003.mat"
+    spoiled.write_bytes(spoiled.read_bytes()[:500])
+    run(config(data), root / "run", say=lambda line: None)
+    return Tiny(data, root / "run")
+
+
+def copy_of_run(to: Path) -> Path:
+    """A copy of the shared run that a test may change."""
+    return Path(shutil.copytree(tiny().run, to))
+
+
+def command(*words: object) -> tuple[int, str, str]:
+    """Runs a command line: exit status, stdout, stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            cli.main([str(word) for word in words])
+        status = 0
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 1
+    return status, out.getvalue(), err.getvalue()

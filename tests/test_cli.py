@@ -1,0 +1,129 @@
+"""The command line: one clear line for whatever goes wrong, and no traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from run_files import command, copy_of_run, tiny
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["nonsense"],
+            "ecg-jax: no command 'nonsense'\n"
+            "  try: one of run, factor, evaluate, explain, fetch, cite\n",
+        ),
+        (
+            ["run", "--nonsense"],
+            "ecg-jax run: Unrecognized options: --nonsense\n"
+            "  try: ecg-jax run --help\n",
+        ),
+        (
+            ["run", "--network.kind", "transformer"],
+            "ecg-jax run: invalid choice 'transformer' for argument '--network.kind'. "
+            "Expected one of ('mlp', 'authors', 'resnet').\n"
+            "  try: ecg-jax run --help\n",
+        ),
+        (
+            ["run", "--tree.depth", "deep"],
+            "ecg-jax run: Error parsing --tree.depth: invalid literal for int() with "
+            "base 10: 'deep'\n  try: ecg-jax run --help\n",
+        ),
+        (
+            ["run", "--data", "/nowhere"],
+            "ecg-jax run: MissingFileError: /nowhere is not a folder. Try: the folder "
+            "that holds RECORDS, or `ecg-jax fetch challenge-2017 --out DIR`.\n",
+        ),
+        (
+            ["evaluate", "/nowhere", "--data", "synthetic"],
+            "ecg-jax evaluate: RunError: /nowhere holds no finished run: config.json "
+            "is missing.\n  try: ecg-jax run --out DIR, with --resume if it was "
+            "interrupted\n",
+        ),
+        (
+            ["factor", "/nowhere", "--data", "synthetic", "--out", "/nowhere/out"],
+            "ecg-jax factor: ModelError: /nowhere is not there.\n  try: a folder with "
+            "a saved network, a run folder, or a file model.onnx\n",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(words, message):
+    status, out, err = command(*words)
+    assert (status, out, err) == (2, "", message)
+
+
+def test_missing_options_are_named():
+    status, out, err = command("evaluate")
+    assert (status, out) == (2, "")
+    assert err.startswith("ecg-jax evaluate: ") and "--data" in err
+    assert err.endswith("\n  try: ecg-jax evaluate --help\n")
+
+
+def test_help_and_version():
+    assert command()[:2] == command("--help")[:2]
+    status, out, _ = command("--version")
+    assert status == 0 and out.startswith("ecg_jax ")
+    status, out, _ = command("run", "--help")
+    assert status == 0 and "--tree.depth" in out
+    assert "arXiv:2006.15189" in command("cite")[1]
+
+
+def test_help_is_quick():
+    start = time.process_time()
+    code = (
+        "import sys; from ecg_jax.cli import main; main(['--help']); "
+        "heavy = {'jax', 'numpy', 'tyro', 'scipy'} & set(sys.modules); assert not heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert time.process_time() - start < 5
+
+
+def test_errors_of_the_system_are_lines(monkeypatch, tmp_path):
+    import ecg_jax.pipeline as pipeline
+
+    def fails(*args, **options):
+        raise PermissionError(13, "Permission denied", "/somewhere/file")
+
+    monkeypatch.setattr(pipeline, "run", fails)
+    status, _, err = command("run", "--out", tmp_path / "run")
+    assert (status, err) == (
+        2,
+        "ecg-jax run: PermissionError: /somewhere/file: Permission denied\n",
+    )
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device", "/somewhere/file")
+
+    monkeypatch.setattr(pipeline, "run", full)
+    status, _, err = command("run", "--out", tmp_path / "run")
+    assert (status, err) == (
+        2,
+        "ecg-jax run: DiskFullError: /somewhere/file: no space is left: free some, "
+        "then --resume\n",
+    )
+
+
+def test_interrupting(monkeypatch, tmp_path):
+    import ecg_jax.pipeline as pipeline
+
+    def interrupted(*args, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(pipeline, "run", interrupted)
+    status, _, err = command("run", "--out", tmp_path / "run")
+    assert (status, err) == (130, "\necg-jax run: interrupted; --resume goes on\n")
+
+
+def test_a_part_that_is_missing(tmp_path):
+    folder = copy_of_run(tmp_path / "run")
+    (folder / "equation").rename(tmp_path / "elsewhere")
+    words = ("evaluate", folder, "--data", tiny().data)
+    assert command(*words)[2] == (
+        f"ecg-jax evaluate: RunError: {folder} holds no finished run: equation is "
+        "missing.\n  try: ecg-jax run --out DIR, with --resume if it was interrupted\n"
+    )

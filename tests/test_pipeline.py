@@ -1,0 +1,268 @@
+"""The main job: run folders, resuming, what stops it, and what does not."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from run_files import command, config, copy_of_run, tiny, write_recordings
+
+from ecg_jax import pipeline
+from ecg_jax.arrays import write_atomic
+from ecg_jax.errors import DataError, DiskFullError, RunError, RunExistsError
+from ecg_jax.partition import write_parquet
+from ecg_jax.pipeline import RunConfig, TreeConfig, run
+from ecg_jax.run_folder import begin, differences, plain, read_json, write_json
+
+AFTER = {
+    "model": ["equation", "evaluation.json", "partition.parquet"],
+    "equation": ["evaluation.json", "partition.parquet"],
+    "evaluation": [],
+}
+REPORT = ["components.json", "figures", "report.html", "metrics.json"]
+
+
+def silent(line):
+    del line
+
+
+def metrics(folder):
+    found = json.loads((folder / "metrics.json").read_text())
+    del found["timing"]
+    return found
+
+
+def delete(folder, names):
+    for name in names:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def test_a_run_holds_what_is_promised():
+    files = {path.name for path in tiny().run.iterdir()}
+    promised = "config.json metrics.json model equation partition.parquet figures"
+    assert files >= {*promised.split(), "report.html", "components.json"}
+    found = metrics(tiny().run)
+    assert found["exactness"]["decision_agreement"] == 1
+    assert found["exactness"]["max_relative_residual_f64"] <= 1e-12
+    assert found["exactness"]["max_relative_residual_f32"] <= 1e-5
+    assert found["coverage"]["wrongly_proven"] == 0
+    assert set(found["coverage"]["contradicted_by"].values()) == {0}
+    assert found["data"]["recordings"] == 29
+
+
+def test_a_bad_recording_is_left_out_and_named():
+    assert metrics(tiny().run)["data"]["excluded"] == 1
+    page = (tiny().run / "report.html").read_text()
+    assert "1 recordings were left out" in page and "S00003" in page
+
+
+def test_nothing_is_left_half_written():
+    assert not [p for p in tiny().run.rglob(".*")]
+
+
+def test_a_run_is_never_overwritten():
+    before = (tiny().run / "metrics.json").stat().st_mtime_ns
+    with pytest.raises(RunExistsError) as caught:
+        run(config(tiny().data), tiny().run, say=silent)
+    assert str(caught.value) == (
+        f"{tiny().run} holds a run already.\n  try: another --out, or --resume to go on"
+    )
+    assert (tiny().run / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for resume in (False, True):
+        with pytest.raises(RunExistsError) as caught:
+            run(config(tiny().data), tmp_path, resume=resume, say=silent)
+        assert str(caught.value) == (
+            f"{tmp_path} is not empty and holds no run.\n  try: another --out"
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    path = tmp_path / "out"
+    path.write_text("")
+    with pytest.raises(RunExistsError) as caught:
+        run(config(tiny().data), path, say=silent)
+    assert str(caught.value) == (
+        f"{path} is a file, not a folder.\n  try: another --out"
+    )
+
+
+def test_another_configuration_is_not_resumed():
+    other = replace(config(tiny().data), tree=TreeConfig(budget=3, min_count=20))
+    with pytest.raises(RunError) as caught:
+        run(other, tiny().run, resume=True, say=silent)
+    assert str(caught.value) == (
+        f"{tiny().run} was started with another configuration:\n"
+        "  tree.budget: 2 there, 3 here\n"
+        "  try: the options it was started with, or another --out"
+    )
+
+
+def test_differences_name_every_value():
+    old = {"a": {"b": 1, "c": [1, 2]}, "d": "x"}
+    assert differences(old, {"a": {"b": 1, "c": [1, 3]}, "e": 2}) == [
+        "a.c: [1, 2] there, [1, 3] here",
+        'd: "x" there, nothing here',
+        "e: nothing there, 2 here",
+    ]
+    assert differences(old, old) == []
+
+
+def test_a_damaged_configuration(tmp_path):
+    (tmp_path / "config.json").write_text('{"data": ')
+    with pytest.raises(RunError, match=r"config\.json cannot be read: Expecting value"):
+        run(config(tiny().data), tmp_path, resume=True, say=silent)
+
+
+def test_a_wrong_data_set_leaves_no_folder(tmp_path):
+    for data, message in {
+        str(tmp_path / "nowhere"): "is not a folder",
+        "challenge2017": "is not a folder",
+    }.items():
+        with pytest.raises(OSError, match=message):
+            run(RunConfig(data=data), tmp_path / "run", say=silent)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OSError, match="RECORDS"):
+        run(RunConfig(data=str(tmp_path / "empty")), tmp_path / "run", say=silent)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_complete_run_is_not_done_again(monkeypatch):
+    monkeypatch.setattr(pipeline, "extract_beats", None)
+    lines = []
+    found = run(config(tiny().data), tiny().run, resume=True, say=lines.append)
+    assert lines == [f"{tiny().run} is complete"]
+    assert found == json.loads((tiny().run / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("stage", ["evaluation", "model"])
+def test_a_killed_run_loses_no_finished_stage(stage, tmp_path, monkeypatch):
+    folder = copy_of_run(tmp_path / "run")
+    delete(folder, [*REPORT, *AFTER[stage]])
+    (folder / ".evaluation.json.1.tmp").write_text("half")
+    (folder / ".equation.1.tmp").mkdir()
+    finished = {"model": ["train"], "evaluation": ["train", "grow", "evaluate"]}
+    for name in finished[stage]:
+        monkeypatch.setattr(pipeline, name, None)
+    run(config(tiny().data), folder, resume=True, say=silent)
+    assert metrics(folder) == metrics(tiny().run)
+    assert {p.name for p in folder.iterdir()} == {p.name for p in tiny().run.iterdir()}
+
+
+def test_changed_recordings_are_noticed(tmp_path):
+    folder = copy_of_run(tmp_path / "run")
+    data = shutil.copytree(tiny().data, tmp_path / "data")
+    (data / "training" / "S00001.mat").unlink()
+    delete(folder, REPORT)
+    settings = read_json(folder / "config.json") | {"data": str(data)}
+    write_json(folder / "config.json", settings)
+    with pytest.raises(RunError, match=r"other beats than the .* recordings have chan"):
+        run(config(data), folder, resume=True, say=silent)
+
+
+def test_one_class_only(tmp_path):
+    data = write_recordings(tmp_path / "data", 6, labels="N")
+    with pytest.raises(DataError) as caught:
+        run(config(data), tmp_path / "run", say=silent)
+    beats = int(str(caught.value).split("hold ")[1].split()[0])
+    assert str(caught.value) == (
+        f"the train recordings hold {beats} labelled beats, {beats} of them normal: a "
+        "network needs both classes.\n  try: more recordings, or another data set"
+    )
+
+
+def test_a_full_disk_is_one_clear_message(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError) as caught:
+        run(config(tiny().data), tmp_path / "run", say=silent)
+    path = tmp_path / "run" / "config.json"
+    assert str(caught.value).startswith(f"no space is left for {path} (")
+    with pytest.raises(DiskFullError) as caught:
+        write_parquet({"a": np.arange(3)}, tmp_path / "a.parquet")
+    assert str(caught.value) == (
+        f"no space is left for {tmp_path / 'a.parquet'}: free some, then continue "
+        "with --resume"
+    )
+    with pytest.raises(DiskFullError):
+        write_atomic(tmp_path / "b", b"1")
+    assert [p.name for p in tmp_path.rglob("*")] == ["run"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError) as caught:
+        begin({}, tmp_path / "file" / "run", False)
+    assert str(caught.value) == (
+        f"{tmp_path / 'file' / 'run'} cannot be written to: Not a directory.\n"
+        "  try: another --out"
+    )
+
+
+def test_the_command_repeats_the_run(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(
+        pipeline, "run", lambda config, out, **more: parsed.append((config, str(out)))
+    )
+    for mine in (config(tiny().data), RunConfig()):
+        words = mine.command("runs/first").split()
+        assert command(*words[1:]) == (0, "", "")
+        assert parsed.pop() == (mine, "runs/first")
+    assert RunConfig().command("run") == "ecg-jax run --data synthetic --out run"
+    assert "ecg-jax run --data" in (tiny().run / "report.html").read_text()
+
+
+def test_numbers_that_json_does_not_know_are_null():
+    assert plain({"a": float("nan"), "b": np.float32(1), "c": (np.inf, 2)}) == {
+        "a": None,
+        "b": 1.0,
+        "c": [None, 2],
+    }
+
+
+@pytest.mark.slow
+def test_sigkill_after_every_stage(tmp_path):
+    """A process killed when each file appears; the last one ends as if undisturbed."""
+    code = "import sys; from ecg_jax.cli import main; main(sys.argv[1:])"
+    words = config(tiny().data).command(str(tmp_path / "run")).split()[1:]
+    start = [sys.executable, "-c", code, *words]
+    files = [
+        "config.json",
+        "model/checkpoint.safetensors",
+        "model/manifest.json",
+        "equation/manifest.json",
+        "partition.parquet",
+        "evaluation.json",
+        "figures",
+        "report.html",
+    ]
+    stamps = {}
+    for number, name in enumerate(files):
+        job = subprocess.Popen([*start, *(["--resume"] if number else [])])
+        while not (tmp_path / "run" / name).exists() and job.poll() is None:
+            time.sleep(0.002)
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        for done in files[2:number]:  # what was finished before is not made again
+            stat = (tmp_path / "run" / done).stat()
+            assert stamps.setdefault(done, stat.st_mtime_ns) == stat.st_mtime_ns or (
+                done in ("figures", "report.html")
+            )
+    subprocess.run([*start, "--resume"], check=True)
+    subprocess.run([*start, "--out", str(tmp_path / "again")], check=True)
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "again")
+    assert not [p for p in (tmp_path / "run").rglob(".*")]
