@@ -136,8 +136,7 @@ def to_text(
     Example: see the README.
     """
     phrases = phrases or {}
-    lines = [f"f(x) = {_bound(tree, 1, 'max')}"]
-    lines += [f"     = {_bound(tree, -1, 'min')}", ""]
+    lines = [_bound("f(x) = max(", tree, 1), _bound("     = min(", tree, -1), ""]
     for sign, side in ((1, "normal"), (-1, "not normal")):
         names = [_with_phrase(n.name, phrases) for n in _first(tree, sign)]
         if names:
@@ -147,9 +146,9 @@ def to_text(
     return "\n".join([*lines, *(line for block in told for line in block)]).strip()
 
 
-def _bound(tree: Tree, sign: int, kind: str) -> str:
+def _bound(start: str, tree: Tree, sign: int) -> str:
     names = [node.name for node in _first(tree, sign)]
-    return _filled(f"{kind}({', '.join([*names, 'rest'])})", "         ")
+    return _filled(f"{start}{', '.join([*names, 'rest'])})", " " * len(start))
 
 
 def _with_phrase(name: str, phrases: Phrases) -> str:
