@@ -241,8 +241,10 @@ def record_scores(
     value = probability(value) - 0.5 if mean == "probability" else value
     weight = np.ones(len(value)) if weight is None else np.asarray(weight, float)
     ids, inverse = np.unique(record, return_inverse=True)
-    total = np.bincount(inverse, weight * value, len(ids))
-    return ids, total / np.bincount(inverse, weight, len(ids))
+    # Around one of the values, so that recordings of equal beats tie exactly.
+    middle = value[0] if len(value) else 0.0
+    total = np.bincount(inverse, weight * (value - middle), len(ids))
+    return ids, middle + total / np.bincount(inverse, weight, len(ids))
 
 
 def _share(part: float, whole: float) -> float:

@@ -103,6 +103,12 @@ def test_record_scores_average_beats():
     np.testing.assert_allclose(score, [-4.0, 1.75])
 
 
+def test_recordings_of_equal_beats_tie():
+    record = np.repeat(np.arange(50), np.arange(1, 51))
+    _, score = record_scores(np.full(len(record), 0.24173), record)
+    assert (score == 0.24173).all()
+
+
 def cohort(num_records=200):
     record = np.repeat(np.arange(num_records), RNG.integers(2, 20, num_records))
     normal = (np.arange(num_records) % 3 > 0)[record]
