@@ -110,6 +110,10 @@ class ModelError(EcgJaxError, ValueError):
     """A model file is missing a part, or its shapes disagree with its config."""
 
 
+class MissingExtraError(EcgJaxError, ImportError):
+    """A feature needs an optional dependency that is not installed."""
+
+
 class StoreError(EcgJaxError, ValueError):
     """A saved equation cannot be written or read back."""
 
