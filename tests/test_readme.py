@@ -64,8 +64,8 @@ def make_onnx(path: Path) -> None:
     graph = helper.make_graph(
         nodes,
         "network",
-        [value("x", TensorProto.FLOAT, [65])],
-        [value("logits", TensorProto.FLOAT, [2])],
+        [value("x", TensorProto.FLOAT, ["batch", 65])],
+        [value("logits", TensorProto.FLOAT, ["batch", 2])],
         weights,
     )
     opset = [helper.make_opsetid("", 17)]
