@@ -106,7 +106,9 @@ def data(dtype=np.float32, num=40):
     return np.random.default_rng(5).normal(size=(num, DIM)).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64]
+)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_right_equations_hold_at_every_level(name, dtype):
     x = data(dtype)
