@@ -18,7 +18,7 @@ _HOMES = {
     "UnsupportedPrimitiveError": "errors",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> object:
