@@ -89,7 +89,9 @@ class Evaluation:
     def metrics(self) -> dict[str, Any]:
         """The figures, with the keys of `metrics.json`."""
         beats, tree = self.part.beats, self.part.tree
-        model = {"beat_accuracy": None, "beat_auc": None, "record_auc": None}
+        model: dict[str, Any] = dict.fromkeys(
+            ("beat_accuracy", "beat_auc", "record_auc")
+        )
         if self.quality is not None:
             model = {name: getattr(self.quality, name).value for name in model}
             model["intervals"] = {

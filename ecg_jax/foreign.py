@@ -9,13 +9,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ecg_jax.arrays import write_atomic
 from ecg_jax.ecg.beats import BeatConfig, Beats
 from ecg_jax.errors import ChecksumError, EcgJaxError, ModelError
 from ecg_jax.evaluation import Model
 from ecg_jax.factor import margin
-from ecg_jax.pipeline import Run, RunConfig, Say, TreeConfig, complete, options
+from ecg_jax.onnx import from_onnx
+from ecg_jax.pipeline import (
+    Run,
+    RunConfig,
+    Say,
+    TreeConfig,
+    complete,
+    options,
+    window_text,
+)
+from ecg_jax.program import Program, trace
+from ecg_jax.rules import RULES
 from ecg_jax.run_folder import read_json, versions, write_json
 from ecg_jax.saved import (
     MANIFEST,
@@ -34,16 +46,21 @@ class OnnxModel:
     """An ONNX file as a function of one window.
 
     Attributes:
-      data: the file's bytes.
+      path: the file.
       window: leads and samples of the windows that it takes.
       normal_class: which logit stands for "normal", where there are several.
       card: what is known of it.
     """
 
-    data: bytes
+    path: Path
     window: tuple[int, int]
     normal_class: int
     card: ModelCard
+
+    @property
+    def data(self) -> bytes:
+        """The file's content."""
+        return self.path.read_bytes()
 
     @property
     def kind(self) -> str:
@@ -57,10 +74,40 @@ class OnnxModel:
 
     @cached_property
     def _margin(self) -> Callable[[Any], Any]:
-        return to_margin(_function(self.data), self.window, self.normal_class)
+        return to_margin(from_onnx(self.path), self.window, self.normal_class)
 
-    def cast(self, dtype: Any) -> "OnnxModel":
-        """The same: the constants take the dtype of the window."""
+    def cast(self, dtype: Any) -> "Model":
+        """The same function in float64, its weights as they are in the file."""
+        if np.dtype(dtype) != np.float64:
+            return self
+        return Widened(self.margin, self.window, self.card)
+
+
+@dataclass(frozen=True, eq=False)
+class Widened:
+    """A function of float32 windows, traced and run in float64."""
+
+    narrow: Callable[[Any], Any]
+    window: tuple[int, int]
+    card: ModelCard
+
+    @property
+    def kind(self) -> str:
+        """The format."""
+        return "onnx"
+
+    @cached_property
+    def _program(self) -> Program:
+        window = jnp.zeros(self.window, jnp.float32)
+        return trace(self.narrow, window, RULES).widen()
+
+    @property
+    def margin(self) -> Callable[[Any], Any]:
+        """`[lead, time] -> scalar` in float64."""
+        return self._program.evaluate
+
+    def cast(self, dtype: Any) -> "Model":
+        """The same."""
         del dtype
         return self
 
@@ -207,9 +254,8 @@ def find_model(path: Path, normal_class: int = 0) -> Found:
             f"{path} is no model: files end in .onnx.\n  try: a folder with a saved "
             "network, a run folder, or a file model.onnx"
         )
-    data = path.read_bytes()
-    card = ModelCard(title=path.name)
-    return Found(OnnxModel(data, (0, 0), normal_class, card), path.name, _sha256(data))
+    onnx = OnnxModel(path, (0, 0), normal_class, ModelCard(title=path.name))
+    return Found(onnx, path.name, _sha256(onnx.data))
 
 
 def beat_config(card: ModelCard) -> BeatConfig:
@@ -234,9 +280,10 @@ def to_margin(
     """A network's function as a margin of one window.
 
     Args:
-      fn: takes the window in one of the shapes `[lead, time]`, `[1, lead, time]`,
-        `[1, lead * time]`, `[lead * time]`, `[1, time, lead]`; the first that it takes
-        is used. Gives one value, the margin itself, or several logits.
+      fn: takes the window in the shape of `fn.example`, if it has that; else in the
+        first of the shapes `[lead, time]`, `[1, lead, time]`, `[1, lead * time]`,
+        `[lead * time]`, `[1, time, lead]` that it takes. Gives one value, the margin
+        itself, or several logits.
       window: leads and samples.
       normal_class: which of several logits stands for "normal".
 
@@ -254,11 +301,15 @@ def to_margin(
         (leads * samples,),
         (1, samples, leads),
     ]
+    example = getattr(fn, "example", None)
+    if example is not None:
+        _check_size(example.shape, window)
+        shapes = [example.shape]
     refused = []
     for shape in dict.fromkeys(shapes):
 
         def logits(x: Any, shape: tuple[int, ...] = shape) -> Any:
-            turned = x.T if shape == (1, samples, leads) and leads > 1 else x
+            turned = x.T if shape[-2:] == (samples, leads) and leads > 1 else x
             return jnp.ravel(_only(fn(jnp.reshape(turned, shape))))
 
         try:
@@ -285,6 +336,15 @@ def to_margin(
     )
 
 
+def _check_size(takes: tuple[int, ...], window: tuple[int, int]) -> None:
+    if np.prod(takes) != np.prod(window):
+        raise ModelError(
+            f"the model takes an input of shape {list(takes)}, the beats are "
+            f"{window_text(window)}.\n  try: beats cut as the model was trained "
+            "(--beats.sample-rate-hz, --beats.before-s, --beats.after-s)"
+        )
+
+
 def save_onnx(folder: Path, model: OnnxModel) -> None:
     """Writes an ONNX model to a folder; what is known of it comes last."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -306,28 +366,17 @@ def load_onnx(folder: Path) -> OnnxModel:
       ChecksumError: the file is not the one that was saved.
     """
     known = read_json(folder / CARD)
-    data = (folder / ONNX).read_bytes()
-    if _sha256(data) != known["sha256"]:
+    found = _sha256((folder / ONNX).read_bytes())
+    if found != known["sha256"]:
         raise ChecksumError(
             f"{folder / ONNX} is damaged or was exchanged:\n"
-            f"  SHA-256 found:    {_sha256(data)}\n"
+            f"  SHA-256 found:    {found}\n"
             f"  SHA-256 expected: {known['sha256']}\n"
             "  try: factor the model again, into another folder"
         )
     leads, samples = known["window"]
     card = from_json(ModelCard, known["card"])
-    return OnnxModel(data, (leads, samples), known["normal_class"], card)
-
-
-def _function(data: bytes) -> Callable[[Any], Any]:
-    try:
-        from ecg_jax.onnx import from_onnx  # pyright: ignore
-    except ImportError as error:
-        raise ModelError(
-            f"an ONNX file cannot be read here: {error}.\n"
-            "  try: pip install 'ecg_jax[onnx]'"
-        ) from error
-    return from_onnx(data)
+    return OnnxModel(folder / ONNX, (leads, samples), known["normal_class"], card)
 
 
 def _only(value: Any) -> Any:

@@ -208,7 +208,7 @@ def read_parquet(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _filled(column: np.ndarray) -> np.ndarray:
+def _filled(column: Any) -> np.ndarray:
     """A column as it was written: NaN is stored as null."""
     if np.issubdtype(column.dtype, np.floating):
         return np.ma.filled(column, np.nan)

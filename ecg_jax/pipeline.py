@@ -342,14 +342,16 @@ def check_windows(network: Model, beats: Beats) -> None:
     takes, are = tuple(network.window), beats.millivolts.shape[1:]
     if takes != are:
         raise ModelError(
-            f"the network {network.card.title!r} takes windows of {_window(takes)}, "
-            f"the beats are {_window(are)}.\n  try: beats cut as the network was "
+            f"the network {network.card.title!r} takes windows of "
+            f"{window_text(takes)}, the beats are {window_text(are)}.\n"
+            "  try: beats cut as the network was "
             "trained (--beats.sample-rate-hz, --beats.before-s, --beats.after-s), or "
             "recordings with as many leads"
         )
 
 
-def _window(shape: Sequence[int]) -> str:
+def window_text(shape: Sequence[int]) -> str:
+    """The shape of a window in words."""
     leads, samples = shape
     return f"[{leads} lead{'s' * (leads != 1)}, {samples} samples]"
 

@@ -50,8 +50,10 @@ def components(found: Evaluation) -> list[report.Component]:
     count = {"normal": int(answers.sum()), "not normal": int((~answers).sum())}
     with jax.enable_x64(True):
         proven = proven_by_each(part, rows)
+    train = part.beats.rows("train")
+    fitted = part.beats.inputs(train).reshape(len(train), -1)
     return [
-        _component(found, node, count, *proven.get(node.id, (rows, answers)))
+        _component(found, node, count, *proven.get(node.id, (rows, answers)), fitted)
         for node in part.tree.nodes
     ]
 
@@ -62,6 +64,7 @@ def _component(
     count: Mapping[str, int],
     inside: np.ndarray,
     proven: np.ndarray,
+    fitted: np.ndarray,
 ) -> report.Component:
     part, beats = found.part, found.part.beats
     margin = part.decision.value
@@ -69,7 +72,7 @@ def _component(
         return report.Component(
             0, None, node.name, None, sketch_of(beats, margin, found.rows)
         )
-    prototype, record = _prototype(beats, node)
+    prototype, record = _prototype(beats, node, fitted)
     return report.Component(
         id=node.id,
         parent=node.parent,
@@ -86,14 +89,14 @@ def _component(
     )
 
 
-def _prototype(beats: Beats, node: Node) -> tuple[np.ndarray | None, str | None]:
-    """The prototype in mV, upright, and its recording, if it is among the beats."""
-    rows = beats.rows("train")
-    inputs = beats.inputs(rows).reshape(len(rows), -1) if len(rows) else None
-    if inputs is None:
+def _prototype(
+    beats: Beats, node: Node, fitted: np.ndarray
+) -> tuple[np.ndarray | None, str | None]:
+    """The prototype in mV, upright, and its recording, if it is a training beat."""
+    if not len(fitted):
         return None, None
-    away = np.abs(inputs - np.ravel(node.anchor).astype(np.float32)).max(axis=1)
-    row = rows[np.argmin(away)]
+    away = np.abs(fitted - np.ravel(node.anchor).astype(np.float32)).max(axis=1)
+    row = beats.rows("train")[np.argmin(away)]
     if away.min() > 1e-6:
         return None, None
     record = beats.record[row]

@@ -160,8 +160,26 @@ def test_a_function_that_takes_no_such_window():
     )
 
 
+def test_a_function_may_say_what_it_takes():
+    def fn(x):
+        return jnp.sum(x)
+
+    fn.__dict__["example"] = jnp.zeros((10, 1))
+    x = jnp.ones((2, 5))
+    assert to_margin(fn, (2, 5), 0)(x) == 10
+    with pytest.raises(ModelError) as caught:
+        to_margin(fn, (1, 65), 0)
+    assert str(caught.value) == (
+        "the model takes an input of shape [10, 1], the beats are [1 lead, 65 samples]."
+        "\n  try: beats cut as the model was trained (--beats.sample-rate-hz, "
+        "--beats.before-s, --beats.after-s)"
+    )
+
+
 def test_an_onnx_file_is_kept_with_its_sum(tmp_path):
-    model = OnnxModel(b"bytes", (1, 150), 1, ModelCard(title="model.onnx"))
+    (tmp_path / "net.onnx").write_bytes(b"bytes")
+    card = ModelCard(title="net.onnx")
+    model = OnnxModel(tmp_path / "net.onnx", (1, 150), 1, card)
     save_onnx(tmp_path, model)
     again = load_onnx(tmp_path)
     assert (again.data, again.window, again.normal_class) == (b"bytes", (1, 150), 1)
@@ -171,10 +189,17 @@ def test_an_onnx_file_is_kept_with_its_sum(tmp_path):
         load_onnx(tmp_path)
 
 
-def test_an_onnx_file(tmp_path):
+@pytest.fixture
+def usual_promotion():
+    """The runtime for ONNX files promotes ranks and dtypes."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def test_an_onnx_file(tmp_path, usual_promotion):
     onnx = pytest.importorskip("onnx")
-    pytest.importorskip("ecg_jax.onnx")
-    from onnx import TensorProto, helper, numpy_helper
+    pytest.importorskip("jaxonnxruntime")
+    TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
 
     rng = np.random.default_rng(0)
     arrays = {

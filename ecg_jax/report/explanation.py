@@ -117,15 +117,23 @@ def _by_component(data: ExplainData) -> str:
         part = share(count / len(data.beats))
         cards.append(
             f'<article class="card {kind}"><h4>{esc(name)} <span>proves “{esc(side)}” '
-            f'for {number(count)} beats ({part})</span></h4><div class="cardbody">'
+            f'for {_beats_of(count)} ({part})</span></h4><div class="cardbody">'
             f"{_overlay(data, own, name, side)}<div><p>{esc(sentence)}</p>"
-            f"<p>Margins {number(round(min(margins), 2))} to "
-            f"{number(round(max(margins), 2))}.</p></div></div></article>"
+            f"<p>{_range(margins)}</p></div></div></article>"
         )
     return (
         "<p>Left the beats of this recording, right (dashed) the prototype of the "
         f'component that proves them.</p><div class="cards">{"".join(cards)}</div>'
     )
+
+
+def _beats_of(count: int) -> str:
+    return f"{number(count)} beat{'s' * (count != 1)}"
+
+
+def _range(margins: list[float]) -> str:
+    low, high = number(round(min(margins), 2)), number(round(max(margins), 2))
+    return f"Margins {low} to {high}." if low != high else f"Margin {low}."
 
 
 def _overlay(data: ExplainData, own: list[ExplainedBeat], name: str, side: str) -> str:
