@@ -17,14 +17,15 @@ from jaxtyping import Array, Float
 from ecg_jax.errors import MissingExtraError, MissingFileError, ModelError
 
 
-def from_onnx(path: str | Path) -> Callable[[Any], Float[Array, "..."]]:
+def from_onnx(path: str | Path | bytes) -> Callable[[Any], Float[Array, "..."]]:
     """The network in an ONNX file, as a pure function of one example.
 
     A first axis of the file's input that is free, or 1, is taken for the batch: the
     function takes one example without it, and its result has none either.
 
     Args:
-      path: an ONNX file with one input and one output; its weights inside it.
+      path: an ONNX file with one input and one output, its weights inside it; or the
+        bytes of one.
 
     Returns:
       A pure function of one example of the file's shape and dtype; make it a margin
@@ -38,18 +39,19 @@ def from_onnx(path: str | Path) -> Callable[[Any], Float[Array, "..."]]:
 
     Source: jaxonnxruntime, Google, 2023; ONNX, onnx.ai.
     """
-    path = Path(path)
     onnx, call_onnx = _extra()
-    if not path.is_file():
+    place = "the ONNX bytes given" if isinstance(path, bytes) else str(path)
+    if not isinstance(path, bytes) and not Path(path).is_file():
         raise MissingFileError(
             f"{path}: no such file.\n  try: the path of a .onnx file"
         )
     try:
-        model = onnx.load(path)
+        is_bytes = isinstance(path, bytes)
+        model = onnx.load_model_from_string(path) if is_bytes else onnx.load(path)
     except Exception as error:
-        raise ModelError(f"{path} is no ONNX model: {error}") from error
+        raise ModelError(f"{place} is no ONNX model: {error}") from error
     to_numpy = import_module("onnx.helper").tensor_dtype_to_np_dtype
-    shape, dtype, batched = _input(path, model, to_numpy)
+    shape, dtype, batched = _input(place, model, to_numpy)
     example = jnp.zeros(shape[1:] if batched else shape, dtype)
     name, output = _free_inputs(model.graph)[0].name, model.graph.output[0].name
 
@@ -67,7 +69,7 @@ def from_onnx(path: str | Path) -> Callable[[Any], Float[Array, "..."]]:
         jax.eval_shape(fn, example)
     except Exception as error:
         raise ModelError(
-            f"{path}: its graph cannot be run, output {output!r}: {error}\n"
+            f"{place}: its graph cannot be run, output {output!r}: {error}\n"
             "  try: export with another opset, or without operations of your own"
         ) from error
     fn.__dict__["example"] = example
@@ -93,7 +95,7 @@ def _free_inputs(graph: Any) -> list[Any]:
 
 
 def _input(
-    path: Path, model: Any, to_numpy: Callable[[int], Any]
+    path: str, model: Any, to_numpy: Callable[[int], Any]
 ) -> tuple[tuple[int, ...], Any, bool]:
     """Shape and dtype of the one input, and whether its first axis is the batch."""
     free, outputs = _free_inputs(model.graph), model.graph.output

@@ -64,6 +64,12 @@ def test_a_fixed_first_axis_is_part_of_the_example(onnx, tmp_path):
     assert np.array_equal(fn(x), by_hand(x))
 
 
+def test_the_bytes_of_a_file_will_do(onnx, tmp_path):
+    by_hand = write(onnx, tmp_path / "network.onnx")
+    fn = ej.from_onnx((tmp_path / "network.onnx").read_bytes())
+    assert np.array_equal(fn(fn.example), by_hand(fn.example))
+
+
 def test_no_file(onnx, tmp_path):
     with pytest.raises(MissingFileError) as caught:
         ej.from_onnx(tmp_path / "absent.onnx")

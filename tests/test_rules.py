@@ -410,6 +410,11 @@ WRITTEN_OUT = {
     "gelu, tanh form": jax.nn.gelu,
     "silu as a product": lambda x: x * jax.nn.sigmoid(x),
     "swish with a rate": lambda x: jax.nn.sigmoid(1.702 * x) * (0.5 * x),
+    "gelu of a sum, tanh form": lambda x: jax.nn.gelu(x + C),
+    "gelu of a sum, erf form": lambda x: (
+        (0.5 * (x + C)) * (1 + lax.erf((x + C) / np.sqrt(2)))
+    ),
+    "silu of a sum": lambda x: 2 * (x + C) * jax.nn.sigmoid(x + C),
     "variance": lambda x: jnp.var(x, axis=0),
     "standard deviation": lambda x: jnp.std(x + C, axis=0),
     "log softmax": lambda x: jax.nn.log_softmax(x, axis=0),

@@ -84,7 +84,7 @@ def test_components_of_random_programs_factor_exactly(fn, seed):
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, **QUIET)
+@settings(max_examples=1500, **QUIET)
 @given(programs(), st.integers(0, 2**32 - 1))
 def test_thousands_of_random_programs_factor_exactly(fn, seed):
     check_program(fn, seed)

@@ -5,7 +5,7 @@ convex, so each is frozen to its tangents and every unit stands on both sides. T
 convex part is a named function, which a component's own trace finds again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -112,18 +112,29 @@ def gated_product(application: Application) -> Role:
     if not isinstance(role, Refused) or role.why != PRODUCT[0]:
         return role
     for factor in (0, 1):
-        found = _Gated(application).match(factor)
-        if found is not None:
-            return Rewrite(_rewritten(*found, factor))
+        for base in _bases(application, application.inputs[factor]):
+            found = _Gated(application, base).match(factor)
+            if found is not None:
+                return Rewrite(_rewritten(*found, factor))
     return role
 
 
-class _Gated:
-    """Reads a product as `a z * (b g(form of z) + d)`, numbers `a`, `b`, `d`."""
+def _bases(application: Application, number: int) -> Iterator[int]:
+    """A value, and what it is a multiple of."""
+    yield number
+    eqn = application.definition(number)
+    if eqn is not None and eqn.primitive in (lax.mul_p, lax.div_p, lax.neg_p):
+        live = [n for n in eqn.inputs if application.constant_of(n) is None]
+        if len(live) == 1:
+            yield from _bases(application, live[0])
 
-    def __init__(self, application: Application):
+
+class _Gated:
+    """Reads a product as `a z * (b g(s z) + d)`, numbers `a`, `b`, `d`, `s`."""
+
+    def __init__(self, application: Application, base: int):
         self.application = application
-        self.forms = Forms(application)
+        self.forms = Forms(application, [base])
         self.tolerance = 8 * float(jnp.finfo(application.avals[0].dtype).eps)
 
     def match(self, factor: int) -> tuple[str, float, float] | None:

@@ -4,7 +4,7 @@ They tell whether two cases of a selection meet where their condition changes, a
 whether a product is `z g(z)` of one value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,16 @@ _MAX_DEPTH = 32
 
 
 class Forms:
-    """Values as `sum_i c_i * base_i + c`; the constant's key is None."""
+    """Values as `sum_i c_i * base_i + c`; the constant's key is None.
 
-    def __init__(self, application: Application):
+    Args:
+      application: gives constants and definitions.
+      bases: values that are taken as they are, not as sums of others.
+    """
+
+    def __init__(self, application: Application, bases: Iterable[int] = ()):
         self.application = application
-        self._known: dict[int, Form] = {}
+        self._known: dict[int, Form] = {n: {n: np.float64(1.0)} for n in bases}
 
     def difference(self, one: int, other: int) -> Form:
         """The form of `one - other`."""
