@@ -63,7 +63,8 @@ def _summary(data: ExplainData) -> str:
         items.append((data.label, LABEL_NAMES.get(data.label, "label"), note))
     items.append((number(total), "beats", f"{normal:,} answered normal"))
     if total:
-        note = f"{total - proven:,} beats are not"
+        rest = total - proven
+        note = f"{rest:,} {'is' if rest == 1 else 'are'} not"
         items.append((share(proven / total), "of the beats proven", note))
     if data.bsqi is not None:
         note = "agreement of two R peak detectors"
@@ -159,7 +160,8 @@ def _unproven(data: ExplainData) -> str:
     if len(rest) > MOST_PICTURES:
         more = f"<p>The {MOST_PICTURES} closest to the boundary are shown.</p>"
     return (
-        f"<p>{number(len(rest))} answers are given by the network itself; the chosen "
+        f"<p>Unproven: {number(len(rest))} of {number(len(data.beats))}. The network "
+        "itself gives the answer; the chosen "
         "components only say between which two numbers the margin lies.</p>"
         f'{more}<div class="differs">{"".join(items)}</div>'
     )
