@@ -160,8 +160,8 @@ def _unproven(data: ExplainData) -> str:
     if len(rest) > MOST_PICTURES:
         more = f"<p>The {MOST_PICTURES} closest to the boundary are shown.</p>"
     return (
-        f"<p>Unproven: {number(len(rest))} of {number(len(data.beats))}. The network "
-        "itself gives the answer; the chosen "
+        f"<p>{number(len(rest))} {'answer is' if len(rest) == 1 else 'answers are'} "
+        "given by the network itself; the chosen "
         "components only say between which two numbers the margin lies.</p>"
         f'{more}<div class="differs">{"".join(items)}</div>'
     )
