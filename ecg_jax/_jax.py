@@ -61,7 +61,7 @@ def open_jaxpr(jaxpr: Any) -> Any:
     return getattr(jaxpr, "jaxpr", jaxpr)
 
 
-def call_body(eqn: JaxprEqn) -> tuple[Any, tuple[Any, ...]] | None:
+def call_body(eqn: Any) -> tuple[Any, tuple[Any, ...]] | None:
     """The sub-program that an equation calls once on its inputs, and its constants.
 
     Returns None for an equation that is no plain call (`scan`, `while`, `add`).
@@ -74,7 +74,7 @@ def call_body(eqn: JaxprEqn) -> tuple[Any, tuple[Any, ...]] | None:
     return None
 
 
-def call_name(eqn: JaxprEqn) -> str:
+def call_name(eqn: Any) -> str:
     """The name of the function that a call equation calls."""
     if "name" in eqn.params:
         return str(eqn.params["name"])

@@ -114,10 +114,10 @@ def choose(
         picked = [judge.pick(centre, cells == k) for k, centre in enumerate(centres)]
         anchors = np.array([anchor for anchor, _ in picked])
         frozen = np.stack([flags for _, flags in picked])
-        table = np.asarray(
-            gaps(features, coefficients(side, patterns, anchors, frozen))
-        )
-        distance = np.asarray(squared_distances(x, x[anchors]))
+        rows = jnp.asarray(coefficients(side, patterns, anchors, frozen))
+        table = np.asarray(gaps(jnp.asarray(features), rows))
+        prototypes = jnp.asarray(x[anchors])
+        distance = np.asarray(squared_distances(jnp.asarray(x), prototypes))
         strength, cells = localize(table, distance, g - slack, config.loss)
         own = np.take_along_axis(table, cells[:, None], 1)[:, 0]
         proven = float(np.mean(g - own > slack))

@@ -173,7 +173,7 @@ def _gap(
         if isinstance(eqn.role, Gate):
             if (i := index.get(id(eqn))) is None:
                 continue
-            w = outs[0]
+            w = jnp.asarray(outs[0])
             gate, z = eqn.role, eqn.role.live(args)
             signed = jnp.asarray(sign, w.dtype) * w
             side = signed * jnp.asarray(gate.curvature, w.dtype) > 0
