@@ -84,6 +84,7 @@ def test_components_of_random_programs_factor_exactly(fn, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @settings(max_examples=1500, **QUIET)
 @given(programs(), st.integers(0, 2**32 - 1))
 def test_thousands_of_random_programs_factor_exactly(fn, seed):
