@@ -239,6 +239,14 @@ def same_value(a: Any, b: Any) -> bool:
     return type(a) is type(b) and (callable(a) or bool(a == b))
 
 
+def scan_split(params: dict[str, Any]) -> tuple[int, int]:
+    """How many operands of a `scan` are constants, and how many are carried."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()  # from JAX 0.11
+    return len(list(consts)), len(list(carry))
+
+
 def as_function(body: Any) -> Callable[..., Any]:
     """A closed jaxpr as a function of its inputs."""
     if not hasattr(body, "consts"):

@@ -9,6 +9,7 @@ from ecg_jax.maxmin import Gate
 from ecg_jax.program import Affine, Refused, named_rule, trace
 
 X = jnp.asarray([1.0, -2.0, 3.0])
+W3 = jnp.asarray([1.0, 0.5, 2.0])
 
 
 def primitives_of(fn, x=X):
@@ -159,3 +160,19 @@ def test_effects_of_constants_are_evaluated_once():
     f = lambda x: jnp.sum(jnp.arange(3.0) * jax.nn.relu(x))  # noqa: E731
     eq = ej.factor(f, X)
     assert eq.weights[0].tolist() == [0, 1, 2]
+
+
+def test_scan_with_constants_and_a_nested_carry():
+    def f(x):
+        def step(carry, a):
+            (low, high), count = carry
+            new = (jnp.minimum(low, a + x[0]), jnp.maximum(high, a * W3[1])), count + a
+            return new, (low - a, high)
+
+        carry = (x[0], x[1]), x[2]
+        ((low, high), count), (lows, highs) = lax.scan(step, carry, x)
+        return low + high * count.size + jnp.sum(lows) - jnp.max(highs)
+
+    assert trace(f, X, ej.RULES).evaluate(X) == f(X)
+    eq = ej.factor(f, X)
+    assert eq.component(*eq.pattern(X))(X) == f(X)

@@ -93,7 +93,7 @@ def unroll(application: Application) -> Role:
     """`scan` of static length: its body, written out step by step."""
     params = application.params
     body = _jax.as_function(params["jaxpr"])
-    num_consts, num_carry = params["num_consts"], params["num_carry"]
+    num_consts, num_carry = _jax.scan_split(params)
     order = range(params["length"])
 
     def unrolled(*args: jnp.ndarray) -> tuple:
