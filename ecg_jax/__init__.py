@@ -12,7 +12,7 @@ _HOMES = {
     "Gate": "maxmin",
     "grow": "grow",
     "Tree": "tree",
-    "load": "store",
+    "load": "storage.store",
     "from_onnx": "onnx",
     "NoGateError": "errors",
     "UnsupportedPrimitiveError": "errors",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 if TYPE_CHECKING:
-    from ecg_jax.pipeline import Say
+    from ecg_jax.runs.pipeline import Say
 
 USAGE = """usage: ecg-jax COMMAND [options]
 
@@ -35,8 +35,8 @@ def run(args: list[str]) -> None:
     """Train a network, factor it, and write the report."""
     import tyro
 
-    from ecg_jax.pipeline import RunConfig
-    from ecg_jax.pipeline import run as run_pipeline
+    from ecg_jax.runs.pipeline import RunConfig
+    from ecg_jax.runs.pipeline import run as run_pipeline
 
     def main(
         config: Annotated[RunConfig, tyro.conf.arg(name="")],
@@ -62,8 +62,8 @@ def factor(args: list[str]) -> None:
     import tyro
 
     from ecg_jax.ecg.cut import BeatConfig
-    from ecg_jax.foreign import beats_of_first, factor_model
-    from ecg_jax.pipeline import TreeConfig
+    from ecg_jax.runs.foreign import beats_of_first, factor_model
+    from ecg_jax.runs.pipeline import TreeConfig
 
     def main(
         model: tyro.conf.Positional[Path],
@@ -117,8 +117,8 @@ def evaluate(args: list[str]) -> None:
         """
         import json
 
-        from ecg_jax.run_folder import plain, write_json
-        from ecg_jax.saved_run import evaluate_run
+        from ecg_jax.runs.saved_run import evaluate_run
+        from ecg_jax.storage.files import plain, write_json
 
         with redirect_stdout(sys.stderr):  # nothing but the object on stdout
             metrics = evaluate_run(run, data, data_dir)
@@ -147,7 +147,7 @@ def explain(args: list[str]) -> None:
           record: path of the recording, with or without suffix.
           out: where the explanation goes.
         """
-        from ecg_jax.explain import explain as explain_record
+        from ecg_jax.runs.explain import explain as explain_record
 
         answer = explain_record(run, record, out)
         print(

@@ -13,8 +13,8 @@ from jaxtyping import Array
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
 from ecg_jax.kernels import METRICS, blocks, gaps, squared_distances
-from ecg_jax.rounding import rounding_bound
-from ecg_jax.slack import FROZEN_RULES
+from ecg_jax.proof.rounding import rounding_bound
+from ecg_jax.proof.slack import FROZEN_RULES
 from ecg_jax.tree import Decision, Tree, first_level
 
 

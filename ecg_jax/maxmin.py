@@ -192,8 +192,8 @@ class MaxMin:
         return self._bound(self._anchor(tau, 1), frozen, -1)
 
     def certificate(self, data: Any, **options: Any) -> Any:
-        """Checks the equation on data; see `ecg_jax.certificate.certify`."""
-        from ecg_jax.certificate import certify
+        """Checks the equation on data; see `ecg_jax.proof.certificate.certify`."""
+        from ecg_jax.proof.certificate import certify
 
         return certify(self, data, **options)
 
@@ -211,7 +211,7 @@ class MaxMin:
 
     def save(self, path: Any) -> None:
         """Writes the equation to a folder; `ecg_jax.load` reads it back."""
-        from ecg_jax.store import save
+        from ecg_jax.storage.store import save
 
         save(self, path)
 

@@ -14,7 +14,7 @@ from ecg_jax.decide import decide
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import RunError
 from ecg_jax.kernels import blocks, gaps
-from ecg_jax.run_folder import replacing
+from ecg_jax.storage.files import replacing
 from ecg_jax.tree import SIDES, Decision, Tree, first_level
 
 

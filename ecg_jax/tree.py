@@ -25,7 +25,7 @@ from ecg_jax.factor import open_gates
 from ecg_jax.kernels import METRICS, Side, blocks
 from ecg_jax.maxmin import MaxMin
 from ecg_jax.program import Program
-from ecg_jax.slack import slack_of
+from ecg_jax.proof.slack import slack_of
 
 SIDES = {1: "normal", -1: "not normal"}
 
@@ -220,7 +220,7 @@ class Tree:
 
     def save(self, path: Any) -> None:
         """Writes the tree to a folder; `ecg_jax.load` reads it back."""
-        from ecg_jax.store import save
+        from ecg_jax.storage.store import save
 
         save(self, path)
 

@@ -32,10 +32,10 @@ import ecg_jax as ej
 from ecg_jax import draw
 from ecg_jax.ecg.beats import BeatConfig, extract_beats
 from ecg_jax.ecg.synth import SyntheticFolder
-from ecg_jax.models import NetworkConfig, margin_of
-from ecg_jax.sampling import TrainingConfig
+from ecg_jax.networks.models import NetworkConfig, margin_of
+from ecg_jax.networks.sampling import TrainingConfig
+from ecg_jax.networks.train import train
 from ecg_jax.sketch import composite
-from ecg_jax.train import train
 
 # %% [markdown]
 # ## Recordings and beats

@@ -15,9 +15,9 @@ from ecg_jax import cli
 from ecg_jax.cover import CoverConfig
 from ecg_jax.ecg.beats import BeatConfig
 from ecg_jax.ecg.synth import SyntheticFolder
-from ecg_jax.models import NetworkConfig
-from ecg_jax.pipeline import RunConfig, TreeConfig, run
-from ecg_jax.sampling import TrainingConfig
+from ecg_jax.networks.models import NetworkConfig
+from ecg_jax.networks.sampling import TrainingConfig
+from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
 
 MIXTURE = ("normal",) * 4 + ("pvc", "lbbb", "inverted_t", "af")
 

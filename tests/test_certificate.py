@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ecg_jax.certificate import certify
 from ecg_jax.errors import (
     CertificateError,
     DataError,
@@ -20,6 +19,7 @@ from ecg_jax.errors import (
 from ecg_jax.factor import factor, margin
 from ecg_jax.maxmin import Gate
 from ecg_jax.program import Affine, Rewrite, Same
+from ecg_jax.proof.certificate import certify
 from ecg_jax.rules import RULES
 from ecg_jax.rules.smooth import tangent_gate
 

@@ -84,7 +84,7 @@ def test_help_is_quick():
 
 
 def test_errors_of_the_system_are_lines(monkeypatch, tmp_path):
-    import ecg_jax.pipeline as pipeline
+    import ecg_jax.runs.pipeline as pipeline
 
     def fails(*args, **options):
         raise PermissionError(13, "Permission denied", "/somewhere/file")
@@ -109,7 +109,7 @@ def test_errors_of_the_system_are_lines(monkeypatch, tmp_path):
 
 
 def test_interrupting(monkeypatch, tmp_path):
-    import ecg_jax.pipeline as pipeline
+    import ecg_jax.runs.pipeline as pipeline
 
     def interrupted(*args, **options):
         os.kill(os.getpid(), signal.SIGINT)

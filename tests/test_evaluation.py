@@ -8,9 +8,9 @@ import pytest
 from run_files import command, copy_of_run, tiny, write_recordings
 
 from ecg_jax.errors import DataError, ModelError
-from ecg_jax.evaluation import evaluate, load_evaluation
-from ecg_jax.pipeline import check_windows
-from ecg_jax.saved_run import evaluate_run, load_run
+from ecg_jax.runs.evaluation import evaluate, load_evaluation
+from ecg_jax.runs.pipeline import check_windows
+from ecg_jax.runs.saved_run import evaluate_run, load_run
 
 
 def keys(value, name=""):
@@ -90,7 +90,7 @@ def test_a_folder_without_recordings(tmp_path):
 def test_a_saved_evaluation_comes_back(others):
     from ecg_jax.ecg.beats import extract_beats
     from ecg_jax.ecg.datasets import cache_home, open_dataset
-    from ecg_jax.evaluation import save_evaluation
+    from ecg_jax.runs.evaluation import save_evaluation
 
     del others
     network, tree, beats_config = load_run(tiny().run)

@@ -6,7 +6,7 @@ import pytest
 from run_files import command, copy_of_run, tiny
 
 from ecg_jax.errors import MissingFileError, RunError, RunExistsError
-from ecg_jax.explain import explain
+from ecg_jax.runs.explain import explain
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ AUTO = jax.sharding.AxisType.Auto
 
 
 def test_the_function_is_not_hidden_by_its_module():
-    importlib.import_module("ecg_jax.certificate")
+    importlib.import_module("ecg_jax.proof.certificate")
     importlib.import_module("ecg_jax.factor")
     assert callable(ej.factor) and ej.factor.__name__ == "factor"
 

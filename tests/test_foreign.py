@@ -10,7 +10,7 @@ from run_files import command, tiny
 
 from ecg_jax.ecg.beats import BeatConfig
 from ecg_jax.errors import ModelError
-from ecg_jax.foreign import (
+from ecg_jax.runs.foreign import (
     ModelCard,
     OnnxModel,
     beats_of_first,
@@ -20,8 +20,8 @@ from ecg_jax.foreign import (
     save_onnx,
     to_margin,
 )
-from ecg_jax.pipeline import RunConfig, TreeConfig
-from ecg_jax.saved_run import load_run
+from ecg_jax.runs.pipeline import RunConfig, TreeConfig
+from ecg_jax.runs.saved_run import load_run
 
 SMALL = TreeConfig(depth=1, budget=1, min_count=20)
 

@@ -66,7 +66,7 @@ def test_a_wrong_name():
 def test_a_module_does_not_hide_the_verb_of_its_name(name):
     """`ecg_jax.factor` is the function, whoever imported the module first."""
     out = python(f"""
-import ecg_jax.evaluation, ecg_jax
+import ecg_jax.runs.evaluation, ecg_jax
 print(callable(ecg_jax.{name}))
 """)
     assert out == "True\n"

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from ecg_jax.errors import ChecksumError, ModelError, RunExistsError
-from ecg_jax.models import (
+from ecg_jax.networks.models import (
     NetworkConfig,
     build,
     cast,
     init_variables,
     margins,
 )
-from ecg_jax.saved import ModelCard, Network, load_network, save_network
+from ecg_jax.networks.saved import ModelCard, Network, load_network, save_network
 
 SMALL = {
     "mlp": NetworkConfig(num_samples=20, widths=(8, 4), dropout=0.0),
@@ -102,7 +102,7 @@ def test_training_mode_pools_the_same_maximum(kind):
     x = windows(net.config, 64)
     module = build(net.config)
     if kind == "resnet":  # batch statistics differ from running averages: compare pools
-        from ecg_jax.models import _max_pool
+        from ecg_jax.networks.models import _max_pool
 
         for length in (1, 2, 7):
             z = jnp.asarray(x[:, 0, :length, None])

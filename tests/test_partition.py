@@ -18,7 +18,7 @@ from ecg_jax.partition import (
     read_parquet,
     write_parquet,
 )
-from ecg_jax.saved_run import load_run
+from ecg_jax.runs.saved_run import load_run
 
 
 @pytest.fixture(scope="module")

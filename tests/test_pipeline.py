@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from run_files import command, config, copy_of_run, tiny, write_recordings
 
-from ecg_jax import pipeline
-from ecg_jax.arrays import write_atomic
 from ecg_jax.errors import DataError, DiskFullError, RunError, RunExistsError
 from ecg_jax.partition import write_parquet
-from ecg_jax.pipeline import RunConfig, TreeConfig, run
-from ecg_jax.run_folder import begin, differences, plain, read_json, write_json
+from ecg_jax.runs import pipeline
+from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
+from ecg_jax.runs.run_folder import begin, differences, read_json
+from ecg_jax.storage.files import plain, write_atomic, write_json
 
 AFTER = {
     "model": ["equation", "evaluation.json", "partition.parquet"],

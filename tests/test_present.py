@@ -8,8 +8,8 @@ from run_files import tiny
 
 from ecg_jax.ecg.beats import extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
-from ecg_jax.evaluation import load_evaluation
-from ecg_jax.present import (
+from ecg_jax.runs.evaluation import load_evaluation
+from ecg_jax.runs.present import (
     component_json,
     component_of,
     components,
@@ -17,7 +17,7 @@ from ecg_jax.present import (
     network_facts,
     sketch_of,
 )
-from ecg_jax.saved_run import load_run
+from ecg_jax.runs.saved_run import load_run
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from ecg_jax import purity
 from ecg_jax.errors import DataError
+from ecg_jax.statistics import purity
 
 
 def clusters(

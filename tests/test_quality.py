@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from ecg_jax.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.errors import DataError
-from ecg_jax.quality import disagreements, measure
-from ecg_jax.scores import (
+from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
+from ecg_jax.statistics.quality import disagreements, measure
+from ecg_jax.statistics.scores import (
     Confusion,
     auc,
     calibration,

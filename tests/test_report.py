@@ -15,10 +15,11 @@ from report_demo import (
     sketch,
 )
 
-from ecg_jax import quality, report
+from ecg_jax import report
 from ecg_jax.report.components import card, points_each
 from ecg_jax.report.html import esc, flatten, number, slug
 from ecg_jax.report.page import PROOF, RESEARCH
+from ecg_jax.statistics import quality
 
 VOID = {"meta", "br", "path", "use", "rect", "link", "mspace", "img", "input"}
 

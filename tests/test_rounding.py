@@ -11,7 +11,7 @@ from ecg_jax import rules
 from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
 from ecg_jax.factor import factor, margin
 from ecg_jax.program import trace
-from ecg_jax.rounding import (
+from ecg_jax.proof.rounding import (
     cut,
     opened_gates,
     product_precision,

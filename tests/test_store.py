@@ -13,11 +13,11 @@ from safetensors.numpy import load_file
 
 import ecg_jax as ej
 from ecg_jax.decide import pattern_hashes
-from ecg_jax.encoding import ArrayStore, decode, encode
 from ecg_jax.errors import ChecksumError, StoreError
 from ecg_jax.factor import factor
 from ecg_jax.program import Affine, trace
-from ecg_jax.store import load, save
+from ecg_jax.storage.encoding import ArrayStore, decode, encode
+from ecg_jax.storage.store import load, save
 from ecg_jax.tree import Node, Tree
 
 
@@ -367,7 +367,7 @@ def test_a_failed_write_leaves_what_was_there(mlp, tmp_path, monkeypatch):
     tree, x = mlp
     path = save(tree, tmp_path / "equation")
     monkeypatch.setattr(
-        "ecg_jax.sealed.write_atomic",
+        "ecg_jax.storage.sealed.write_atomic",
         lambda *_: (_ for _ in ()).throw(OSError(5, "io")),
     )
     with pytest.raises(OSError, match="io"):
@@ -391,8 +391,8 @@ def test_a_flipped_byte_is_noticed(mlp, tmp_path):
 
 def edited(tree, path, change, name="program.json"):
     """A saved tree whose JSON was changed, with the right checksum."""
-    from ecg_jax.sealed import seal, unseal
-    from ecg_jax.store import FORMAT
+    from ecg_jax.storage.sealed import seal, unseal
+    from ecg_jax.storage.store import FORMAT
 
     kind, files = unseal(save(tree, path), FORMAT)
     document = json.loads(files[name])

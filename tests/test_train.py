@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecg_jax.arrays import flatten
 from ecg_jax.errors import DataError, ModelError, NonFiniteError, RunError
-from ecg_jax.models import NetworkConfig, margins
-from ecg_jax.sampling import TrainingConfig, augment, beat_weights, epoch_rows
-from ecg_jax.scores import auc
-from ecg_jax.train import CHECKPOINT, read_history, train
+from ecg_jax.networks.models import NetworkConfig, margins
+from ecg_jax.networks.sampling import TrainingConfig, augment, beat_weights, epoch_rows
+from ecg_jax.networks.train import CHECKPOINT, read_history, train
+from ecg_jax.statistics.scores import auc
+from ecg_jax.storage.arrays import flatten
 
 NETWORK = NetworkConfig(num_samples=12, widths=(8, 4), dropout=0.1)
 PLAIN = TrainingConfig(noise=0, wander=0, scale=0, shift=0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_trees import MAKERS, bare, function, grown, node, quarters, with_nodes
 
-from ecg_jax.slack import FACTOR
+from ecg_jax.proof.slack import FACTOR
 from ecg_jax.tree import Tree
 
 UNSEEN = quarters(77, 400)

@@ -1,4 +1,4 @@
-"""From the figures of `ecg_jax.quality` to what the page shows."""
+"""From the figures of `ecg_jax.statistics.quality` to what the page shows."""
 
 import math
 from dataclasses import replace
@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ecg_jax.quality import Quality
 from ecg_jax.report.data import Figure, NetworkFacts
-from ecg_jax.scores import Confusion
+from ecg_jax.statistics.quality import Quality
+from ecg_jax.statistics.scores import Confusion
 
 
 def network_facts(

@@ -21,14 +21,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ecg_jax.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.ecg.beats import BeatConfig, Beats, extract_beats
 from ecg_jax.ecg.datasets import open_dataset
-from ecg_jax.models import NetworkConfig, margins
-from ecg_jax.quality import measure
-from ecg_jax.sampling import TrainingConfig
-from ecg_jax.saved import from_json
-from ecg_jax.train import CHECKPOINT, read_history, train
+from ecg_jax.networks.models import NetworkConfig, margins
+from ecg_jax.networks.sampling import TrainingConfig
+from ecg_jax.networks.saved import from_json
+from ecg_jax.networks.train import CHECKPOINT, read_history, train
+from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
+from ecg_jax.statistics.quality import measure
 
 HERE = Path(__file__).parent
 WIDE = BeatConfig(before_s=2.5, after_s=2.5)

@@ -20,7 +20,7 @@ import numpy as np
 
 import ecg_jax as ej
 from ecg_jax.program import trace
-from ecg_jax.rounding import rounding_bound
+from ecg_jax.proof.rounding import rounding_bound
 
 HERE = Path(__file__).parent
 BLOCK = 2048

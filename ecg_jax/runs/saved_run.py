@@ -10,12 +10,12 @@ import numpy as np
 from ecg_jax.ecg.beats import BeatConfig, Beats, extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.errors import RunError
-from ecg_jax.evaluation import Model, evaluate
+from ecg_jax.networks.saved import from_json, load_network
 from ecg_jax.partition import read_parquet
-from ecg_jax.pipeline import check_windows
-from ecg_jax.run_folder import CONFIG, read_json, versions
-from ecg_jax.saved import from_json, load_network
-from ecg_jax.store import load
+from ecg_jax.runs.evaluation import Model, evaluate
+from ecg_jax.runs.pipeline import check_windows
+from ecg_jax.runs.run_folder import CONFIG, read_json, versions
+from ecg_jax.storage.store import load
 from ecg_jax.tree import Tree
 
 
@@ -45,7 +45,7 @@ def load_run(folder: Path) -> tuple[Model, Tree, BeatConfig]:
 
 def load_model(folder: Path) -> Model:
     """The model of a run: a trained network, or one that came as an ONNX file."""
-    from ecg_jax import foreign
+    from ecg_jax.runs import foreign
 
     if (folder / foreign.ONNX).exists():
         return foreign.load_onnx(folder)

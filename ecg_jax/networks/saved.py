@@ -13,9 +13,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from ecg_jax.arrays import flatten, read_arrays, unflatten, write_arrays, write_atomic
 from ecg_jax.errors import ChecksumError, ModelError, RunExistsError
-from ecg_jax.models import (
+from ecg_jax.networks.models import (
     Margin,
     NetworkConfig,
     Variables,
@@ -23,7 +22,14 @@ from ecg_jax.models import (
     margin_of,
     margins,
 )
-from ecg_jax.models import cast as cast_variables
+from ecg_jax.networks.models import cast as cast_variables
+from ecg_jax.storage.arrays import (
+    flatten,
+    read_arrays,
+    unflatten,
+    write_arrays,
+)
+from ecg_jax.storage.files import write_atomic
 
 FORMAT = "ecg_jax.network/1"
 VARIABLES = "variables.safetensors"
@@ -228,7 +234,7 @@ def card_text(network: Network) -> str:
         "## Use",
         "",
         "```python",
-        "from ecg_jax.saved import load_network",
+        "from ecg_jax.networks.saved import load_network",
         'margin = load_network("this folder").margin   # [lead, time] -> scalar',
         "```",
         "",

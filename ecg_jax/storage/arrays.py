@@ -1,7 +1,5 @@
 """Pytrees of arrays as safetensors files, written atomically."""
 
-import errno
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecg_jax.errors import DiskFullError, ModelError
+from ecg_jax.errors import ModelError
+from ecg_jax.storage.files import write_atomic
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -107,33 +106,6 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             f"{path} is no readable safetensors file ({error}): delete it and make it "
             "again"
         ) from error
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name in its folder, then move it into place.
-
-    Args:
-        path: the file.
-        data: its content.
-
-    Raises:
-        DiskFullError: no space is left.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"no space is left for {path} ({len(data):,} bytes): free some, then "
-                "continue with --resume"
-            ) from error
-        raise
 
 
 def _name(path: tuple[Any, ...]) -> str:

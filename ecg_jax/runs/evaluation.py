@@ -8,12 +8,12 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from ecg_jax import purity, quality
 from ecg_jax.decide import TreeCertificate, atoms, certify_tree
 from ecg_jax.descent import descend
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.kernels import METRICS, blocks
+from ecg_jax.networks.saved import ModelCard
 from ecg_jax.partition import (
     Coverage,
     Partition,
@@ -23,8 +23,9 @@ from ecg_jax.partition import (
     read_parquet,
     write_parquet,
 )
-from ecg_jax.run_folder import read_json, write_json
-from ecg_jax.saved import ModelCard
+from ecg_jax.runs.run_folder import read_json
+from ecg_jax.statistics import purity, quality
+from ecg_jax.storage.files import write_json
 from ecg_jax.tree import Tree
 
 EVALUATION, TABLE = "evaluation.json", "partition.parquet"

@@ -42,13 +42,13 @@ from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
 from ecg_jax.linearity import outermost
 from ecg_jax.maxmin import Gate
 from ecg_jax.program import Equation, Program, run
-from ecg_jax.rounding_rules import (
+from ecg_jax.proof.rounding_rules import (
     PIECEWISE_ROUNDING,
     Bounded,
     Operation,
     RoundingRule,
 )
-from ecg_jax.rounding_smooth import SMOOTH_ROUNDING, of_gate, tangent
+from ecg_jax.proof.rounding_smooth import SMOOTH_ROUNDING, of_gate, tangent
 
 ROUNDING_RULES: Mapping[Any, RoundingRule] = MappingProxyType(
     {**PIECEWISE_ROUNDING, **SMOOTH_ROUNDING}

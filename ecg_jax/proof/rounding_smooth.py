@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax, tree_util
 
 from ecg_jax.maxmin import Gate
-from ecg_jax.rounding_rules import Bounded, Bounds, Operation, RoundingRule
+from ecg_jax.proof.rounding_rules import Bounded, Bounds, Operation, RoundingRule
 
 ULPS = 8
 """Units in the last place that elementary functions may be off (XLA on a CPU: 3.5)."""

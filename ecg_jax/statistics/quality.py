@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ecg_jax.errors import DataError
-from ecg_jax.scores import (
+from ecg_jax.statistics.scores import (
     Auc,
     Calibration,
     Confusion,

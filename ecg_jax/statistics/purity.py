@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from ecg_jax.cluster import kmeans, nearest
-from ecg_jax.nulls import (
+from ecg_jax.statistics.nulls import (
     adjusted_mutual_information,
     cell_sizes,
     deal,
@@ -34,7 +34,7 @@ from ecg_jax.nulls import (
     random_hyperplanes,
     random_records,
 )
-from ecg_jax.templates import (
+from ecg_jax.statistics.templates import (
     BeatSums,
     Match,
     few_per_record,

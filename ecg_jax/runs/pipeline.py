@@ -18,7 +18,13 @@ from ecg_jax.cover import CoverConfig
 from ecg_jax.ecg.beats import BeatConfig, Beats, Folder, extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.errors import DataError, ModelError
-from ecg_jax.evaluation import (
+from ecg_jax.grow import grow
+from ecg_jax.networks.models import NetworkConfig
+from ecg_jax.networks.sampling import TrainingConfig
+from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
+from ecg_jax.networks.saved import ModelCard, Network, load_network, save_network
+from ecg_jax.networks.train import train
+from ecg_jax.runs.evaluation import (
     EVALUATION,
     Evaluation,
     Model,
@@ -26,22 +32,15 @@ from ecg_jax.evaluation import (
     load_evaluation,
     save_evaluation,
 )
-from ecg_jax.grow import grow
-from ecg_jax.models import NetworkConfig
-from ecg_jax.run_folder import (
+from ecg_jax.runs.run_folder import (
     METRICS,
     begin,
     check_free,
-    plain,
     read_json,
     versions,
-    write_json,
 )
-from ecg_jax.sampling import TrainingConfig
-from ecg_jax.saved import MANIFEST as MODEL_MANIFEST
-from ecg_jax.saved import ModelCard, Network, load_network, save_network
-from ecg_jax.store import load
-from ecg_jax.train import train
+from ecg_jax.storage.files import plain, write_json
+from ecg_jax.storage.store import load
 from ecg_jax.tree import Tree
 
 FORMAT = "ecg_jax.run/1"
@@ -218,8 +217,8 @@ class Run:
 
     def report(self, found: Evaluation) -> None:
         """Stage 5: metrics, figures, and the page."""
-        from ecg_jax import present
         from ecg_jax.report import write_report
+        from ecg_jax.runs import present
 
         source = source_of(self.config)
         shown = self._timed("sketches", lambda: present.components(found))

@@ -10,15 +10,15 @@ import jax
 import numpy as np
 
 from ecg_jax import draw, report
-from ecg_jax.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.circuit import to_text
 from ecg_jax.ecg.beats import Beats
-from ecg_jax.evaluation import Evaluation
 from ecg_jax.maxmin import Gate
 from ecg_jax.partition import proven_by_each
-from ecg_jax.quality import disagreements
-from ecg_jax.scores import auc, record_scores
+from ecg_jax.runs.evaluation import Evaluation
 from ecg_jax.sketch import Sketch, composite, describe
+from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
+from ecg_jax.statistics.quality import disagreements
+from ecg_jax.statistics.scores import auc, record_scores
 from ecg_jax.tree import Node
 
 NUM_DISAGREEMENTS = 6

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from ecg_jax.adversary import Pool
-from ecg_jax.claims import EQUALITY, SANDWICH, Bench
 from ecg_jax.errors import CertificateError
 from ecg_jax.maxmin import MaxMin
-from ecg_jax.rounding import product_precision
+from ecg_jax.proof.adversary import Pool
+from ecg_jax.proof.claims import EQUALITY, SANDWICH, Bench
+from ecg_jax.proof.rounding import product_precision
 
 _WAYS = (1.0, 1.0, 1.0, 0.1, 0.01, 0.001)
 """How far from the input the anchors of pairs are: a wrong slope shows nearby."""

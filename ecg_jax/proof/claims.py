@@ -19,7 +19,7 @@ from ecg_jax.factor import open_gates
 from ecg_jax.linearity import outermost
 from ecg_jax.maxmin import Hook, MaxMin
 from ecg_jax.program import Equation, Program, run
-from ecg_jax.rounding import cut, rounding_bound, tail_bound
+from ecg_jax.proof.rounding import cut, rounding_bound, tail_bound
 
 EQUALITY = ("N[x](x) = ", "W[x](x) = ", "R[x](x) = ")
 SANDWICH = ("W[a](x) <= ", "R[a](x) >= ")

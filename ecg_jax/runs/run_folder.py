@@ -1,22 +1,17 @@
-"""A run folder: begun once, continued on request, never overwritten; its JSON files."""
+"""A run folder: begun once, continued on request, never overwritten."""
 
-import errno
 import json
-import math
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
-from ecg_jax.arrays import write_atomic
 from ecg_jax.errors import DiskFullError, RunError, RunExistsError
+from ecg_jax.storage.files import plain, write_json
 
 CONFIG, METRICS = "config.json", "metrics.json"
 PACKAGES = ("ecg_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "sleepecg")
@@ -122,47 +117,6 @@ def read_json(path: Path) -> Any:
         raise RunError(
             f"{path} cannot be read: {error}.\n  try: run again with another --out"
         ) from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file atomically."""
-    write_atomic(path, json.dumps(plain(value), indent=2, allow_nan=False).encode())
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it; a number that is not finite becomes null."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return value if isinstance(value, str | int | None) else str(value)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside a file; what is written there takes its place.
-
-    Raises:
-      DiskFullError: no space is left.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"no space is left for {path}: free some, then continue with --resume"
-            ) from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _left_over(path: Path) -> bool:

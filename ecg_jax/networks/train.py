@@ -21,11 +21,17 @@ import optax
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ecg_jax.arrays import flatten, read_arrays, unflatten, write_arrays
 from ecg_jax.errors import DataError, NonFiniteError, RunError
-from ecg_jax.models import NetworkConfig, Variables, build, init_variables, margins
-from ecg_jax.sampling import TrainingConfig, augment, beat_weights, epoch_rows
-from ecg_jax.scores import auc, record_scores
+from ecg_jax.networks.models import (
+    NetworkConfig,
+    Variables,
+    build,
+    init_variables,
+    margins,
+)
+from ecg_jax.networks.sampling import TrainingConfig, augment, beat_weights, epoch_rows
+from ecg_jax.statistics.scores import auc, record_scores
+from ecg_jax.storage.arrays import flatten, read_arrays, unflatten, write_arrays
 
 Callback = Callable[[int, dict[str, float]], None]
 CHECKPOINT = "checkpoint.safetensors"

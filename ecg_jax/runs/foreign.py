@@ -11,13 +11,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecg_jax.arrays import write_atomic
 from ecg_jax.ecg.beats import BeatConfig, Beats
 from ecg_jax.errors import ChecksumError, EcgJaxError, ModelError
-from ecg_jax.evaluation import Model
 from ecg_jax.factor import margin
+from ecg_jax.networks.saved import (
+    MANIFEST,
+    ModelCard,
+    Network,
+    from_json,
+    load_network,
+    save_network,
+)
 from ecg_jax.onnx import from_onnx
-from ecg_jax.pipeline import (
+from ecg_jax.program import Program, trace
+from ecg_jax.rules import RULES
+from ecg_jax.runs.evaluation import Model
+from ecg_jax.runs.pipeline import (
     Run,
     RunConfig,
     Say,
@@ -26,17 +35,8 @@ from ecg_jax.pipeline import (
     options,
     window_text,
 )
-from ecg_jax.program import Program, trace
-from ecg_jax.rules import RULES
-from ecg_jax.run_folder import read_json, versions, write_json
-from ecg_jax.saved import (
-    MANIFEST,
-    ModelCard,
-    Network,
-    from_json,
-    load_network,
-    save_network,
-)
+from ecg_jax.runs.run_folder import read_json, versions
+from ecg_jax.storage.files import write_atomic, write_json
 
 ONNX, CARD = "model.onnx", "onnx.json"
 

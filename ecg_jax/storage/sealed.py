@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from ecg_jax.arrays import write_atomic
 from ecg_jax.errors import ChecksumError, StoreError
+from ecg_jax.storage.files import write_atomic
 
 MANIFEST = "manifest.json"
 

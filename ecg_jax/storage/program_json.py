@@ -17,10 +17,10 @@ import numpy as np
 from jax import lax, tree_util
 
 from ecg_jax import _jax
-from ecg_jax.encoding import ArrayStore, decode, dtype_named, encode
 from ecg_jax.errors import StoreError
 from ecg_jax.maxmin import Gate
 from ecg_jax.program import Equation, Program, Rules, run, trace
+from ecg_jax.storage.encoding import ArrayStore, decode, dtype_named, encode
 
 SCATTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {

@@ -12,10 +12,11 @@ from ecg_jax.ecg.beats import Beats, beats_of
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import RunExistsError
 from ecg_jax.partition import inputs_of
-from ecg_jax.pipeline import check_windows
-from ecg_jax.present import component_of
-from ecg_jax.run_folder import read_json, write_json
-from ecg_jax.saved_run import load_run
+from ecg_jax.runs.pipeline import check_windows
+from ecg_jax.runs.present import component_of
+from ecg_jax.runs.run_folder import read_json
+from ecg_jax.runs.saved_run import load_run
+from ecg_jax.storage.files import write_json
 from ecg_jax.tree import Decision
 
 

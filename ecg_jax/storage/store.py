@@ -18,15 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
-from ecg_jax.encoding import ArrayStore
 from ecg_jax.errors import EcgJaxError, StoreError
 from ecg_jax.factor import open_gates
 from ecg_jax.kernels import METRICS
 from ecg_jax.maxmin import MaxMin
 from ecg_jax.program import Program, Rules
-from ecg_jax.program_json import read_program, write_program
 from ecg_jax.rules import RULES
-from ecg_jax.sealed import check_free, seal, unseal
+from ecg_jax.storage.encoding import ArrayStore
+from ecg_jax.storage.program_json import read_program, write_program
+from ecg_jax.storage.sealed import check_free, seal, unseal
 from ecg_jax.tree import Node, Tree
 
 FORMAT = "ecg_jax.equation/1"

@@ -20,8 +20,8 @@ from jaxtyping import Array
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.maxmin import Gate
 from ecg_jax.program import run
-from ecg_jax.rounding import ROUNDING_RULES, cut, tail_bound
-from ecg_jax.rounding_rules import Bounds, Operation, selection
+from ecg_jax.proof.rounding import ROUNDING_RULES, cut, tail_bound
+from ecg_jax.proof.rounding_rules import Bounds, Operation, selection
 
 FACTOR = 9
 

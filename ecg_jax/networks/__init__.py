@@ -1,0 +1,1 @@
+"""Networks: shapes, training, and what is kept of a trained one."""

@@ -1,0 +1,1 @@
+"""What counts as proven: rounding bounds, certificates, and their adversaries."""

@@ -1,0 +1,1 @@
+"""Figures on arrays: quality of a margin, purity of a partition."""

@@ -1,0 +1,1 @@
+"""Files: atomic writes, arrays, programs and equations; no pickle."""
