@@ -1,4 +1,4 @@
-"""What can be measured on one beat: QRS, R, ST, T, and what cannot.
+"""What can be measured on one beat: QRS, R, ST, T, its parts, and what cannot.
 
 The rule is a stated one, on purpose simple, so that a number can be checked by eye.
 Measured on the median beats of the 22 MIT-BIH DS1 recordings (MLII, 0.5-40 Hz,
@@ -24,6 +24,12 @@ FLAT_T_MV = 0.05
 SHIFTED_ST_MV = 0.1
 NARROW_MS = 100.0
 WIDE_MS = 130.0
+
+P_S = 0.200
+T_HALF_S = 0.100
+LEAST_ST_S = 0.040
+FIXED_QRS_S = (-0.050, 0.050)
+FIXED_T_S = (0.160, 0.400)
 
 MEASUREMENT_RULE = (
     "Measured on the median beat, interpolated to 1 ms. QRS: from the steepest slopes "
@@ -53,6 +59,7 @@ class Morphology:
         onset_s: Start of the QRS, in seconds from R.
         offset_s: End of the QRS (J point), in seconds from R.
         zero_mv: The level that amplitudes are counted from, in mV.
+        t_s: Turning point of the T wave, in seconds from R.
     """
 
     qrs_ms: float | None = None
@@ -64,6 +71,73 @@ class Morphology:
     onset_s: float | None = None
     offset_s: float | None = None
     zero_mv: float | None = None
+    t_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the window.
+
+    Attributes:
+        name: "before P", "P-PR", "QRS", "ST", "T" or "after T".
+        start_s: Where it starts, in seconds from R.
+        stop_s: Where the next starts.
+        measured: Whether its ends come from the beat; else they are fixed.
+    """
+
+    name: str
+    start_s: float
+    stop_s: float
+    measured: bool
+
+    def holds(self, time_s: Float[np.ndarray, " time"]) -> Bool[np.ndarray, " time"]:
+        """Which samples lie in it: each sample in one segment."""
+        return (time_s >= self.start_s - 1e-6) & (time_s < self.stop_s - 1e-6)
+
+
+def segments(
+    shape: Morphology, time_s: Float[np.ndarray, " time"]
+) -> tuple[Segment, ...]:
+    """Divide a window into the parts of its central beat, in order, without gaps.
+
+    "P-PR" is the 200 ms before the QRS; "ST" reaches from the end of the QRS to the T,
+    at least 40 ms; "T" is 100 ms to either side of its turning point. Whatever lies
+    outside, neighbouring beats among it, is "before P" or "after T". Where nothing was
+    measured, the QRS is R - 50 to R + 50 ms, the T R + 160 to R + 400 ms.
+
+    Args:
+        shape: Measured on the beat.
+        time_s: Times of the window's samples, in seconds from R.
+
+    Returns:
+        The parts that hold at least one sample.
+
+    Example:
+        >>> parts = segments(Morphology(), np.arange(-25, 40) / 100)
+        >>> [(part.name, round(1000 * part.start_s)) for part in parts]
+        [('P-PR', -250), ('QRS', -50), ('ST', 50), ('T', 160)]
+    """
+    step = float(time_s[1] - time_s[0]) if len(time_s) > 1 else 0.0
+    found = shape.onset_s is not None and shape.offset_s is not None
+    onset, offset = FIXED_QRS_S
+    if shape.onset_s is not None and shape.offset_s is not None:
+        onset, offset = shape.onset_s, shape.offset_s
+    low, high = FIXED_T_S
+    if shape.t_s is not None:
+        low, high = shape.t_s - T_HALF_S, shape.t_s + T_HALF_S
+    low = max(low, offset + LEAST_ST_S)
+    high = max(high, low)
+    borders = [time_s[0], onset - P_S, onset, offset, low, high, time_s[-1] + step]
+    borders = np.maximum.accumulate(np.clip(borders, time_s[0], time_s[-1] + step))
+    names = ("before P", "P-PR", "QRS", "ST", "T", "after T")
+    is_measured = (found, found, found, found, shape.t_s is not None, found)
+    parts = [
+        Segment(name, float(start), float(stop), own)
+        for name, start, stop, own in zip(
+            names, borders[:-1], borders[1:], is_measured, strict=True
+        )
+    ]
+    return tuple(part for part in parts if part.holds(time_s).any())
 
 
 def measure(
@@ -119,7 +193,8 @@ def _amplitudes(
     r_mv = float(inside[np.argmax(np.abs(inside))])
     st = time[last] + ST_DELAY_S
     st_mv = float(spline(st)) - zero if st <= time[-1] else None
-    t_mv = _turning_point(value - zero, time, time[last] + 0.08, time[last] + 0.42)
+    turn = _turning_point(value - zero, time, time[last] + 0.08, time[last] + 0.42)
+    t_s, t_mv = turn or (None, None)
     before = (time >= time[first] - 0.2) & (time <= time[first] - 0.04)
     p_mv = None
     if np.count_nonzero(before) * step >= 0.06:
@@ -135,11 +210,12 @@ def _amplitudes(
         onset_s=float(time[first]),
         offset_s=float(time[last]),
         zero_mv=zero,
+        t_s=t_s,
     )
 
 
 def shape_words(shape: Morphology) -> list[str]:
-    """Say in a few words what was measured: QRS, R, a shifted ST level, T."""
+    """Say in a few words what was measured: QRS, R, the ST level, T."""
     if shape.qrs_ms is None or shape.r_mv is None:
         return ["no QRS with clear edges"]
     ms = f"about {round(shape.qrs_ms, -1):.0f} ms"
@@ -156,8 +232,28 @@ def shape_words(shape: Morphology) -> list[str]:
     if shape.st_mv is not None and abs(shape.st_mv) >= SHIFTED_ST_MV:
         moved = "raised" if shape.st_mv > 0 else "lowered"
         words.append(f"ST {moved} by {abs(shape.st_mv):.2f} mV")
+    elif shape.st_mv is not None:
+        words.append(f"ST level {_signed(shape.st_mv)} mV")
     if shape.t_mv is not None:
         words.append(f"{shape.t_polarity} T ({_signed(shape.t_mv)} mV)")
+    return words
+
+
+def short_words(shape: Morphology) -> list[str]:
+    """The same in fewer words, without numbers: "narrow QRS", "upright T"."""
+    if shape.qrs_ms is None or shape.r_mv is None:
+        return ["no clear QRS"]
+    words = ["QRS of middling width"]
+    if shape.qrs_ms <= NARROW_MS:
+        words = ["narrow QRS"]
+    elif shape.qrs_ms >= WIDE_MS:
+        words = ["wide QRS"]
+    if shape.r_mv < 0:
+        words.append("mostly negative")
+    if shape.st_mv is not None and abs(shape.st_mv) >= SHIFTED_ST_MV:
+        words.append("ST raised" if shape.st_mv > 0 else "ST lowered")
+    if shape.t_polarity is not None:
+        words.append(f"{shape.t_polarity} T")
     return words
 
 
@@ -182,13 +278,15 @@ def _edge(
 
 def _turning_point(
     value: np.ndarray, time: np.ndarray, start_s: float, stop_s: float
-) -> float | None:
+) -> tuple[float, float] | None:
+    """When and how large the largest turning point is."""
     change = np.diff(value)
     turns = np.flatnonzero(change[:-1] * change[1:] <= 0) + 1
     turns = turns[(time[turns] >= start_s) & (time[turns] <= stop_s)]
     if not len(turns):
         return None
-    return float(value[turns[np.argmax(np.abs(value[turns]))]])
+    at = turns[np.argmax(np.abs(value[turns]))]
+    return float(time[at]), float(value[at])
 
 
 def _polarity(t_mv: float) -> Literal["upright", "inverted", "flat"]:

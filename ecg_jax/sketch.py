@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
 
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
-from ecg_jax.morphology import Morphology, measure, shape_words
+from ecg_jax.morphology import Morphology, measure, shape_words, short_words
 
 LABEL_ORDER = ("N", "A", "O", "~", "S", "V", "F", "Q")
 UNLABELLED = "?"
@@ -64,6 +64,8 @@ class Sketch:
         share_flipped: Share of beats turned upside down for showing.
         weighting: "beat", or "recording" (a beat counts 1 / beats of its recording).
         lead: The lead that was measured.
+        quality: Median over the beats of the agreement of two R peak detectors on
+            their recording, 0 to 1.
     """
 
     time_s: Float[np.ndarray, " time"]
@@ -86,6 +88,7 @@ class Sketch:
     share_flipped: float
     weighting: Literal["beat", "recording"]
     lead: int
+    quality: float | None = None
 
 
 def composite(
@@ -99,6 +102,7 @@ def composite(
     rr_before_s: Float[np.ndarray, " beat"] | None = None,
     rr_after_s: Float[np.ndarray, " beat"] | None = None,
     polarity: Num[np.ndarray, " beat"] | None = None,
+    quality: Float[np.ndarray, " beat"] | None = None,
     weighting: Literal["beat", "recording"] = "beat",
     num_samples: int = 60,
     lead: int = 0,
@@ -117,6 +121,8 @@ def composite(
         rr_after_s: RR interval after each beat, in seconds; NaN where unknown.
         polarity: +1, or -1 for the beats to turn upside down, so that an inverted
             lead does not blur the sketch; the share turned is kept.
+        quality: Agreement of two R peak detectors on each beat's recording (bSQI);
+            NaN where unknown.
         weighting: "beat": every beat counts 1. "recording": every recording counts 1.
         num_samples: Individual beats to keep, at most.
         lead: The lead to measure.
@@ -155,6 +161,7 @@ def composite(
         ("rr_before_s", rr_before_s),
         ("rr_after_s", rr_after_s),
         ("polarity", polarity),
+        ("quality", quality),
     ):
         if column is not None:
             columns[name] = np.asarray(column)
@@ -191,6 +198,7 @@ def composite(
     }
     before = _finite_quantiles(columns.get("rr_before_s"), weight)
     after = _finite_quantiles(columns.get("rr_after_s"), weight)
+    agreement = _finite_quantiles(columns.get("quality"), weight)
     return Sketch(
         time_s=time_s,
         median=median,
@@ -212,6 +220,7 @@ def composite(
         share_flipped=float(np.average(flipped, weights=weight)),
         weighting=weighting,
         lead=lead,
+        quality=None if agreement is None else agreement[1],
     )
 
 
@@ -226,26 +235,50 @@ def describe(
         answer: The answer, such as "normal"; goes with `share`.
 
     Returns:
-        For example "Narrow QRS (about 90 ms), R 1.1 mV, upright T (0.20 mV), RR 0.80 s
-        (75 a minute); 41% of normal answers; 3,120 beats of 412 recordings; labels N
-        71%, O 20%, A 9%."
+        For example "Narrow QRS (about 90 ms), R 1.1 mV, ST level 0.02 mV, upright T
+        (0.20 mV), RR 0.80 s before (75 a minute), 0.81 s after; 41% of normal answers;
+        3,120 beats of 412 recordings; bSQI 0.98; labels N 71%, O 20%, A 9%."
     """
     shape = shape_words(sketch.morphology)
-    rr = sketch.rr_before_s
-    if rr is not None:
-        words = f"RR {rr:.2f} s ({60 / rr:.0f} a minute)"
-        if sketch.rr_after_s is not None and rr < 0.85 * sketch.rr_after_s:
-            words = f"early: RR {rr:.2f} s before, {sketch.rr_after_s:.2f} s after"
+    rr, after = sketch.rr_before_s, sketch.rr_after_s
+    if rr is not None and after is None:
+        shape.append(f"RR {rr:.2f} s before ({60 / rr:.0f} a minute)")
+    elif rr is not None and after is not None:
+        words = f"RR {rr:.2f} s before ({60 / rr:.0f} a minute), {after:.2f} s after"
+        if _is_early(sketch):
+            words = f"early: RR {rr:.2f} s before, {after:.2f} s after"
         shape.append(words)
     parts = [", ".join(shape)]
     if share is not None and answer is not None:
         parts.append(f"{percent(share)} of {answer} answers")
     beats = _count(sketch.num_beats, "beat")
     parts.append(f"{beats} of {_count(sketch.num_records, 'recording')}")
+    if sketch.quality is not None:
+        parts.append(f"bSQI {sketch.quality:.2f}")
     shown = sorted(sketch.label_share.items(), key=lambda item: -item[1])
     parts.append("labels " + ", ".join(f"{k} {percent(v)}" for k, v in shown))
     sentence = "; ".join(parts) + "."
     return sentence[0].upper() + sentence[1:]
+
+
+def phrase(sketch: Sketch) -> str:
+    """A few words for a sketch: "narrow QRS, upright T, rate 60-90".
+
+    The rate is that of the middle 80% of the RR intervals before the beats.
+    """
+    words = short_words(sketch.morphology)
+    if sketch.rr_band_s is not None:
+        short, long = sketch.rr_band_s
+        slow, fast = (5 * round(12 / rr) for rr in (long, short))
+        words.append(f"rate {slow}-{fast}" if slow < fast else f"rate {slow}")
+    if _is_early(sketch):
+        words.append("early")
+    return ", ".join(words)
+
+
+def _is_early(sketch: Sketch) -> bool:
+    before, after = sketch.rr_before_s, sketch.rr_after_s
+    return before is not None and after is not None and before < 0.85 * after
 
 
 def percent(share: float) -> str:

@@ -9,6 +9,7 @@ from ecg_jax import draw
 from ecg_jax.draw.paper import squares
 from ecg_jax.draw.render import _path
 from ecg_jax.sketch import composite
+from ecg_jax.weighs import Scale, weigh
 
 RATE, BEFORE = 100.0, 0.25
 TIME = np.arange(65) / RATE - BEFORE
@@ -24,6 +25,23 @@ def sketch(num=40, seed=0, t=0.3):
     label = np.array(list("NOA~"))[rng.integers(0, 4, num)]
     record = np.arange(num) % 9
     return composite(beats, record, label, margin, sample_rate_hz=RATE, before_s=BEFORE)
+
+
+def weighing(num=40, seed=0, leads=1):
+    rng = np.random.default_rng(seed)
+    x = np.repeat(sketch(num).samples, leads, axis=1)
+    wave = np.sin(20 * TIME) * np.exp(-(TIME**2) / 0.05)
+    template = np.tile(wave, (len(x), leads, 1)) * rng.normal(1, 0.1, (len(x), 1, 1))
+    cell = composite(
+        x,
+        np.arange(len(x)),
+        ["N"] * len(x),
+        x[:, 0, 0],
+        sample_rate_hz=RATE,
+        before_s=BEFORE,
+    )
+    unit = "standard deviation of the recording"
+    return cell, weigh(template, template[:, 0, 9], x, cell, Scale.of(x, unit))
 
 
 def nodes(per_side=3, deeper=2):
@@ -46,6 +64,8 @@ def figures():
     return {
         "cell": draw.cell(some, side="normal", prototype=some.median[0], title="P3"),
         "sides": draw.sides(some),
+        "weights": draw.weights(*weighing(), side="normal", title="P3"),
+        "beside": draw.weights(*weighing(leads=2), prototype=some.median[0]),
         "pair": draw.pair(some.samples[:3, 0], some.median[0], TIME, side="normal"),
         "alone": draw.pair(some.samples[:3, 0], None, TIME),
         "tree": draw.tree(nodes()),
@@ -145,6 +165,48 @@ def test_beats_in_a_figure_are_bounded():
         wide, np.arange(60), ["N"] * 60, np.ones(60), sample_rate_hz=100, before_s=2
     )
     assert len(draw.svg(draw.cell(many))) < 60_000
+
+
+def test_what_a_component_weighs_is_named_below_its_cell():
+    cell, found = weighing()
+    text = draw.svg(draw.weights(cell, found, prototype=cell.median[0], title="P3"))
+    for words in (
+        ">P3<",
+        "40 beats, 40 recordings: its cell",
+        "its prototype, one beat",
+        "what it weighs (margin per SD of the recording)",
+        "higher here raises the margin",
+        "higher here lowers it",
+        "QRS start",
+        "QRS end",
+        ">T<",
+        ">P-PR<",
+        ">after T<",
+    ):
+        assert words in text
+    assert "#0069a8" in text and "#c8500a" in text
+    alone = draw.svg(draw.weights(cell, found))
+    assert "prototype" not in alone and len(alone) < 60_000
+    assert "its cell" in draw.svg(draw.weights(*weighing(leads=2)))
+
+
+def test_composite_and_template_share_a_time_axis():
+    cell, found = weighing()
+    above, below = draw.weights(cell, found).axes[:2]
+    assert above.get_xlim() == below.get_xlim()
+    boxes = [axes.get_position() for axes in (above, below)]
+    assert boxes[0].x0 == pytest.approx(boxes[1].x0)
+    assert boxes[0].x1 == pytest.approx(boxes[1].x1)
+
+
+def test_a_spark_is_small_and_holds_both_beats():
+    beat = sketch().median[0]
+    text = draw.spark(beat, 0.5 * beat, side="normal")
+    assert text.count("<polyline") == 2 and text.count("stroke-dasharray") == 1
+    ET.fromstring(text)
+    long = draw.spark(np.tile(beat, 30), None, side="not normal")
+    assert long.count("<polyline") == 1 and len(long) < 1600
+    assert "nan" not in draw.spark(np.zeros(65), None, side="normal")
 
 
 def test_paths_are_written_relative():

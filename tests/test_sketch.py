@@ -3,7 +3,7 @@ import pytest
 
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
 from ecg_jax.morphology import measure
-from ecg_jax.sketch import composite, describe, percent
+from ecg_jax.sketch import composite, describe, percent, phrase
 
 RATE = 100.0
 BEFORE = 0.25
@@ -136,12 +136,14 @@ def test_describe_says_what_was_measured():
     beats, record = cell(num=40, records=8)
     label = np.array(["N"] * 29 + ["O"] * 8 + ["A"] * 3)
     rr = np.full(40, 0.8)
-    sketch = draw(beats, record, label, rr_before_s=rr, rr_after_s=rr)
+    quality = np.where(np.arange(40) < 5, np.nan, 0.97)
+    sketch = draw(beats, record, label, rr_before_s=rr, rr_after_s=rr, quality=quality)
     assert describe(sketch, share=0.41, answer="normal") == (
-        "Narrow QRS (about 70 ms), R 1.2 mV, upright T (0.31 mV), RR 0.80 s (75 a "
-        "minute); 41% of normal answers; 40 beats of 8 recordings; labels N 72%, "
-        "O 20%, A 8%."
+        "Narrow QRS (about 70 ms), R 1.2 mV, ST level 0.00 mV, upright T (0.31 mV), "
+        "RR 0.80 s before (75 a minute), 0.80 s after; 41% of normal answers; 40 beats "
+        "of 8 recordings; bSQI 0.97; labels N 72%, O 20%, A 8%."
     )
+    assert phrase(sketch) == "narrow QRS, upright T, rate 75"
 
 
 def test_describe_early_wide_and_inverted():
@@ -153,6 +155,18 @@ def test_describe_early_wide_and_inverted():
     assert text.startswith("Wide QRS (about ")
     assert "inverted T (\N{MINUS SIGN}0.4" in text
     assert "early: RR 0.50 s before, 1.00 s after; 20 beats of 1 recording;" in text
+
+
+def test_a_phrase_names_rate_and_shape():
+    beats, record = cell(num=20, t=-0.4, st=0.2, qrs=0.03)
+    rr = np.repeat([60 / 92, 60 / 61], 10)
+    sketch = draw(beats, record, rr_before_s=rr, rr_after_s=rr)
+    assert phrase(sketch) == "wide QRS, ST raised, inverted T, rate 60-90"
+    early = draw(beats, record, rr_before_s=np.full(20, 0.5), rr_after_s=np.ones(20))
+    assert phrase(early).endswith("rate 120, early")
+    upside = draw(-cell(num=20)[0], record)
+    assert phrase(upside) == "narrow QRS, mostly negative, inverted T"
+    assert phrase(draw(np.zeros((2, 1, 65)), np.arange(2))) == "no clear QRS"
 
 
 def test_describe_without_rr_or_qrs():

@@ -1,0 +1,79 @@
+"""The affine functions that components are, beat by beat: templates.
+
+A component `W` bounds `f`, with units frozen at its prototype. With the gates that
+it leaves alive at their own tangents at `x`, it is affine,
+
+    W(y) = <w, y> + b     for all y with the patterns of x,     w = grad W(x)
+
+and `w` is its template there. The root's are the atoms of `f`.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from ecg_jax.kernels import blocks
+from ecg_jax.tree import Tree
+
+SAME = 1e-9
+
+
+def templates(
+    tree: Tree, data: Mapping[int, Any]
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """The affine functions that components are at some beats.
+
+    Args:
+        tree: a grown tree.
+        data: examples with a leading axis, by id of the node.
+
+    Returns:
+        By node, templates `[beat, ...]` and values `[beat]`; the offset of a beat is
+        its value less `<template, beat>`. The root's are the atoms of `f`.
+    """
+    out = {}
+    for family in [[0], *tree.families()]:
+        ids = [i for i in family if i in data]
+        if not ids:
+            continue
+        first = tree.nodes[ids[0]]
+        piece = _piece(tree, first.depth, first.sign)
+        nodes = tree.stacked(ids) if first.sign else None
+        for at, i in enumerate(ids):
+            own: tuple[Any, ...] = ()
+            if nodes is not None:
+                pattern = jax.tree.map(lambda leaf, at=at: leaf[at], nodes.patterns)
+                own = (pattern, [mask[at] for mask in nodes.frozen])
+            value, template = blocks(piece, data[i], *own)
+            out[i] = template, value
+    return out
+
+
+@lru_cache(maxsize=32)
+def _piece(tree: Tree, depth: int, sign: int) -> Any:
+    """Value and template of a component at an input; compiled once for its family."""
+
+    def value(x: Any, *own: Any) -> Any:
+        if not own:
+            return tree.program.evaluate(x)
+        f, gap = tree.descent.gap(own[0], x, sign, own[1], depth)
+        return f - sign * gap
+
+    return jax.value_and_grad(value)
+
+
+def count_different(template: Float[np.ndarray, "beat ..."]) -> int:
+    """How many of some templates differ, by more than rounding.
+
+    Example:
+        >>> count_different(np.array([[1.0, 2.0], [1.0, 2.0], [1.0, 2.5]]))
+        2
+    """
+    rows = template.reshape(len(template), -1)
+    along = rows @ np.random.default_rng(0).normal(size=rows.shape[1])
+    scale = float(np.linalg.norm(rows, axis=1).max())
+    return 1 + int(np.sum(np.diff(np.sort(along)) > SAME * scale))

@@ -1,0 +1,195 @@
+"""What a component weighs, below the composite ECG of its cell, on one time axis."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ecg_jax.draw.cells import DASHED, draw_cell
+from ecg_jax.draw.paper import (
+    INK,
+    PAPER,
+    PROTOTYPE,
+    SIDE_COLORS,
+    Limits,
+    calibration_mark,
+    ecg_paper,
+    limits_of,
+    new_figure,
+    say,
+)
+from ecg_jax.sketch import Sketch, percent
+from ecg_jax.weighs import Weighing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RAISES, LOWERS = SIDE_COLORS["normal"], SIDE_COLORS["not normal"]
+ROOM_S, GAP, HEAD = 0.12, 0.14, 0.24
+STRIP, FOOT, PANEL = 1.0, 0.26, 1.9
+FIDUCIAL: dict[str, Any] = {"color": INK, "lw": 0.55, "ls": (0, (1.2, 1.2))}
+
+
+def weights(
+    sketch: Sketch,
+    weighing: Weighing,
+    *,
+    side: str | None = None,
+    prototype: Float[np.ndarray, " time"] | None = None,
+    title: str | None = None,
+    limits: Limits | None = None,
+    max_points: int = 2000,
+    width: float = 5.0,
+) -> "Figure":
+    """Draw a cell, its prototype beside it, and below what its component weighs.
+
+    On the left, on one time axis: the composite of the cell, and the mean template of
+    the component with one standard deviation to either side; blue where a higher value
+    raises the margin, orange where it lowers it. Thin lines: start and end of the QRS,
+    turning point of the T, as measured. On the right the prototype, and the share of
+    the weight that lies on each part of the beat.
+
+    Args:
+        sketch: Composite ECG of the cell.
+        weighing: What the component weighs.
+        side: "normal" or "not normal": the color of the median.
+        prototype: The beat that the component is anchored at, in mV.
+        title: Name of the component, above.
+        limits: Millivolts to show; default: what holds the bands and the prototype.
+        max_points: Samples of single beats to draw at most.
+        width: Of the figure, in inches.
+
+    Returns:
+        The figure.
+    """
+    time = sketch.time_s
+    start, stop = float(time[0]) - ROOM_S, float(time[-1])
+    if limits is None:
+        limits = limits_of([sketch])
+    scale = (width - PANEL - 2 * GAP) / (stop - start)
+    if prototype is not None:
+        scale = (width - 3 * GAP) / (2 * (stop - start) - ROOM_S)
+    wide, right = (stop - start) * scale, (stop - float(time[0])) * scale
+    if prototype is None:
+        right = PANEL
+    paper = (limits[1] - limits[0]) * 0.4 * scale
+    above = HEAD + (0.2 if title is not None else 0)
+    figure = new_figure(width, above + paper + HEAD + STRIP + FOOT)
+    figure.patch.set_facecolor(PAPER)
+    y = above + paper + HEAD
+
+    def place(left: float, top: float, size: tuple[float, float]) -> "Axes":
+        full = figure.get_size_inches()
+        box = (left / full[0], 1 - (top + size[1]) / full[1])
+        return figure.add_axes((*box, size[0] / full[0], size[1] / full[1]))
+
+    axes = place(GAP / 2, above, (wide, paper))
+    ecg_paper(axes, (start, stop), limits)
+    calibration_mark(axes, start + 0.02, 0.08)
+    draw_cell(axes, sketch, side=side, max_points=max_points, marks=False)
+    strip = place(GAP / 2, y, (wide, STRIP))
+    _template(strip, weighing, sketch.lead, (start, stop))
+    _fiducials(axes, strip, sketch)
+    color = SIDE_COLORS.get(side or "", INK)
+    if title is not None:
+        say(figure, GAP / 2, 0.12, title, size=10, weight="bold", color=color)
+    head = above - HEAD / 2
+    counts = f"{sketch.num_beats:,} beats, {sketch.num_records:,} recordings: its cell"
+    say(figure, GAP / 2, head, counts, size=7.6, weight="bold", color=color)
+    words = "what it weighs (margin per " + _unit(weighing) + ")"
+    if len(weighing.by_lead) > 1:
+        words += f", lead {sketch.lead + 1}"
+    say(figure, GAP / 2, y - HEAD / 2, words, size=7.6, weight="bold")
+    beside = wide + 1.5 * GAP
+    if prototype is not None:
+        own = place(beside, above, (right, paper))
+        ecg_paper(own, (float(time[0]), stop), limits)
+        own.plot(time, prototype, color=PROTOTYPE, lw=1.2, ls=DASHED)
+        style = {"weight": "bold", "color": PROTOTYPE}
+        say(figure, beside, head, "its prototype, one beat", size=7.6, **style)
+    words = "share of the weight"
+    say(figure, beside, y - HEAD / 2, words, size=7.6, weight="bold")
+    _shares(place(beside, y, (right, STRIP)), weighing)
+    foot, left = y + STRIP + FOOT / 2, GAP / 2 + 0.02
+    for words, color, step in (
+        ("higher here raises the margin", RAISES, 1.95),
+        ("higher here lowers it", LOWERS, 1.5),
+        ("\N{PLUS-MINUS SIGN}1 SD", "#8b98a4", 0),
+    ):
+        say(figure, left, foot, "\N{BLACK SQUARE}", size=9, color=color)
+        say(figure, left + 0.13, foot, words, size=7)
+        left += step
+    return figure
+
+
+def _template(axes: "Axes", weighing: Weighing, lead: int, span: Limits) -> None:
+    """The mean template, filled by its sign, with its spread."""
+    time, mean = weighing.time_s, weighing.template[lead]
+    spread = weighing.spread[lead]
+    axes.set_xlim(*span)
+    axes.patch.set_facecolor(PAPER)
+    axes.spines[:].set_visible(False)
+    axes.axhline(0, color=INK, lw=0.6, zorder=3)
+    band = {"color": "#8b98a4", "alpha": 0.3, "lw": 0, "zorder": 1}
+    axes.fill_between(time, mean - spread, mean + spread, **band)
+    for color, keep in ((RAISES, mean >= 0), (LOWERS, mean <= 0)):
+        style = {"color": color, "alpha": 0.75, "lw": 0, "zorder": 2}
+        axes.fill_between(time, 0, mean, where=keep, interpolate=True, **style)
+    axes.plot(time, mean, color=INK, lw=0.5, zorder=3)
+    size = float(np.abs(mean).max())
+    reach = max(size, float(np.quantile(np.abs(mean) + spread, 0.97)), 1e-12)
+    axes.set_ylim(-1.12 * reach, 1.12 * reach)
+    tick = _round(size or 1.0)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for at in (tick, -tick):
+        axes.axhline(at, color=INK, lw=0.4, ls=(0, (1, 3)), alpha=0.6, zorder=0)
+        text = f"{at:+g}".replace("-", "\N{MINUS SIGN}")
+        where = {"ha": "left", "va": "bottom", "fontsize": 6.5, "color": INK}
+        axes.text(span[0], at, text, **where)
+
+
+def _fiducials(above: "Axes", below: "Axes", sketch: Sketch) -> None:
+    """Thin lines through both: start and end of the QRS, turning point of the T."""
+    shape = sketch.morphology
+    low, high = below.get_ylim()
+    for at, name, side, y in (
+        (shape.onset_s, "QRS start", "right", low),
+        (shape.offset_s, "QRS end", "left", low),
+        (shape.t_s, "T", "left", low + 0.9 * (high - low)),
+    ):
+        if at is None:
+            continue
+        for axes in (above, below):
+            axes.axvline(at, zorder=4, **FIDUCIAL)
+        shift = -0.008 if side == "right" else 0.008
+        style = {"ha": side, "va": "bottom", "fontsize": 6.5, "color": INK}
+        below.text(at + shift, y, name, zorder=6, **style)
+
+
+def _shares(axes: "Axes", weighing: Weighing) -> None:
+    """A bar for each part, in order of time: its share, divided by sign."""
+    axes.set_axis_off()
+    parts = weighing.parts
+    longest = max([part.share for part in parts] + [1e-9])
+    axes.set_ylim(len(parts) - 0.4, -0.6)
+    axes.set_xlim(-0.52 * longest, 1.38 * longest)
+    for row, part in enumerate(parts):
+        up, down = part.share_up, part.share - part.share_up
+        axes.barh(row, up, 0.62, color=RAISES, alpha=0.75, lw=0)
+        axes.barh(row, down, 0.62, left=up, color=LOWERS, alpha=0.75, lw=0)
+        style = {"va": "center", "fontsize": 7.2, "color": INK}
+        axes.text(-0.03 * longest, row, part.name, ha="right", **style)
+        share = percent(round(part.share, 9))
+        axes.text(part.share + 0.03 * longest, row, share, weight="bold", **style)
+
+
+def _unit(weighing: Weighing) -> str:
+    return weighing.unit.replace("standard deviation", "SD")
+
+
+def _round(value: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is not above a value."""
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(max(step for step in (1, 2, 5) if step * power <= value) * power)

@@ -1,0 +1,80 @@
+"""What the components of a run weigh: their templates on the beats of their cells."""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from ecg_jax import weighs
+from ecg_jax.atoms import templates
+from ecg_jax.ecg.beats import Beats
+from ecg_jax.partition import inputs_of
+from ecg_jax.sketch import Sketch
+from ecg_jax.tree import Tree
+
+NUM_BEATS = 500
+UNITS = {
+    "record": "standard deviation of the recording",
+    "beat": "standard deviation of the beat",
+    "none": "mV",
+}
+
+
+def weigh_all(
+    tree: Tree,
+    beats: Beats,
+    inside: Mapping[int, Int[np.ndarray, " row"]],
+    sketches: Mapping[int, Sketch | None],
+) -> dict[int, weighs.Weighing]:
+    """What every node with beats weighs, the root among them.
+
+    Args:
+        tree: the equation.
+        beats: of all recordings.
+        inside: the beats of each node's cell.
+        sketches: their composites.
+
+    Returns:
+        By node.
+    """
+    train = beats.rows("train")
+    every = train if len(train) else np.arange(len(beats))
+    scale = weighs.Scale.of(beats.inputs(every), UNITS[beats.config.normalise])
+    data, some = {}, {}
+    for i, rows in inside.items():
+        if not len(rows):
+            continue
+        drawn = np.random.default_rng(i).permutation(rows)[:NUM_BEATS]
+        some[i] = np.sort(drawn)
+        data[i] = inputs_of(tree, beats, some[i])
+        if i:  # the prototype goes along, in the same block
+            anchor = np.asarray(tree.nodes[i].anchor, data[i].dtype)
+            data[i] = np.concatenate([data[i], anchor.reshape(1, *data[i].shape[1:])])
+    with jax.enable_x64(True):
+        found = templates(tree, data)
+    out = {}
+    for i, (template, value) in found.items():
+        sketch, num = sketches[i], len(some[i])
+        if sketch is None:
+            continue
+        out[i] = weighs.weigh(
+            template[:num],
+            value[:num],
+            data[i][:num],
+            sketch,
+            scale,
+            unit_mv=unit_mv(beats, some[i]),
+            prototype=template[num] if i else None,
+        )
+    return out
+
+
+def unit_mv(beats: Beats, rows: Int[np.ndarray, " row"]) -> float:
+    """How many mV one unit of the input is, median over some beats."""
+    millivolts = beats.millivolts[rows].std(axis=-1)
+    units = beats.inputs(rows).std(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = millivolts / units
+    known = ratio[np.isfinite(ratio) & (ratio > 0)]
+    return float(np.median(known)) if len(known) else 1.0
