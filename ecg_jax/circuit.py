@@ -9,7 +9,7 @@ upper bound is below 0; a component passes also where one of its children does. 
 rest is `f` itself, so the circuit answers as the network does, on every input.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
@@ -121,7 +121,10 @@ def _first(tree: Tree, sign: int) -> list[Node]:
 
 
 def to_text(
-    tree: Tree, phrases: Phrases | None = None, decision: Decision | None = None
+    tree: Tree,
+    phrases: Phrases | None = None,
+    decision: Decision | None = None,
+    sentences: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The equation in words.
 
@@ -129,6 +132,8 @@ def to_text(
       tree: the equation.
       phrases: sentences by component name, such as "narrow QRS, upright T".
       decision: of samples; their shares are then told instead of the training counts.
+      sentences: by component name, each on lines of its own below the component, such
+        as who is in its cell, and what it weighs; the phrase is then not repeated.
 
     Returns:
       Text of a few lines, then a line for each component.
@@ -142,7 +147,11 @@ def to_text(
         if names:
             lines.append(_filled(f"{side} if it passes {', or '.join(names)};"))
     lines += ["otherwise the rest, f itself, decides: normal if f(x) >= 0.", ""]
-    told = [_told(tree, node, phrases, decision) for node in _ordered(tree)]
+    notes = sentences or {}
+    told = [
+        _told(tree, node, phrases, decision, notes.get(node.name, ()))
+        for node in _ordered(tree)
+    ]
     return "\n".join([*lines, *(line for block in told for line in block)]).strip()
 
 
@@ -163,7 +172,11 @@ def _ordered(tree: Tree, parent: int = 0) -> Iterator[Node]:
 
 
 def _told(
-    tree: Tree, node: Node, phrases: Phrases, decision: Decision | None
+    tree: Tree,
+    node: Node,
+    phrases: Phrases,
+    decision: Decision | None,
+    sentences: Sequence[str],
 ) -> list[str]:
     indent = "  " * node.name.count(".")
     levels = f"{node.depth} level{'s' if node.depth > 1 else ''}"
@@ -174,9 +187,13 @@ def _told(
     below = [tree.nodes[i].name for i in tree.children(node.id)]
     if below:
         text += f"; passes also where {' or '.join(below)} does"
-    if node.name in phrases:
+    if node.name in phrases and not sentences:
         text += f"; {phrases[node.name]}"
-    return [_filled(text + ".", indent + "    ")]
+    inner = indent + "    "
+    return [
+        _filled(text + ".", inner),
+        *(_filled(inner + sentence, inner + "  ") for sentence in sentences),
+    ]
 
 
 def _share(tree: Tree, node: Node, decision: Decision | None) -> str:

@@ -104,6 +104,18 @@ def test_phrases_are_woven_in():
     ) in text
 
 
+def test_sentences_stand_below_their_component():
+    told = ("Its cell: wide QRS, 20 beats.", "It weighs: QRS 46%, T 25% and so on.")
+    text = to_text(counted("mlp"), {"P1": "wide QRS"}, sentences={"P1": told})
+    assert "normal if it passes P1 (wide QRS), or P2;\n" in text
+    lines = text.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("P1: "))
+    own = lines[at : lines.index(f"    {told[1]}") + 1]
+    assert own[-2:] == [f"    {told[0]}", f"    {told[1]}"]
+    assert "wide QRS" not in " ".join(own[:-2])
+    assert max(map(len, lines)) <= 80
+
+
 def test_shares_of_a_decision():
     tree, data = grown("mlp"), quarters(7, 300)
     decision = tree.decide(data)
