@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 import ecg_jax as ej
 from ecg_jax._jax import primitives
+from ecg_jax.descent import descend
 from ecg_jax.rules.difference import (
     CONVEX_PARTS,
     CURVATURES,
@@ -430,6 +433,80 @@ WRITTEN_OUT = {
 @pytest.mark.parametrize("name", WRITTEN_OUT)
 def test_smooth_functions_as_users_write_them(name):
     factored_to_atoms(scalar(WRITTEN_OUT[name]), inputs(), ej.RULES, 1e-12)
+
+
+@pytest.mark.parametrize("name", [*WRITTEN_OUT, "selu"])
+@jax.numpy_dtype_promotion("standard")
+def test_smooth_functions_of_float32_stay_float32(name):
+    """Also where 64-bit numbers are on, and constants are wider than values."""
+    fn = WRITTEN_OUT.get(name, jax.nn.selu)
+    x = inputs().astype(jnp.float32)
+    narrow = lambda x: scalar(lambda a: fn(a).astype(jnp.float32))(x)  # noqa: E731
+    eq = ej.factor(narrow, x[1])
+    component = eq.component(*eq.pattern(x[1]))
+    assert component(x[1]).dtype == narrow(x[1]).dtype == jnp.float32
+    assert np.allclose(component(x[1]), narrow(x[1]), rtol=1e-5, atol=1e-5)
+
+
+LAYERS = {
+    "gelu": 1,
+    "silu": 1,
+    "swish": 1,
+    "softplus": 1,
+    "elu": 1,
+    "selu": 2,
+    "celu": 2,
+    "hard_swish": 1,
+    "leaky_relu": 1,
+    "relu6": 2,
+    "hard_tanh": 2,
+    "hard_sigmoid": 2,
+    "log_sigmoid": 1,
+    "sigmoid": 1,
+    "tanh": 1,
+    "soft_sign": 1,
+    "PReLU": 1,
+    "max_pool": 1,
+    "avg_pool": 1,
+    "BatchNorm": 1,
+}
+
+
+def layer(library, name):
+    """A layer of flax linen or nnx as a function of [3, 4]; ReLU around linear ones."""
+    if name.endswith("pool"):
+        pool = getattr(library, name)
+        return lambda x: pool(jax.nn.relu(x)[None], (3,), (2,), "SAME")[0]
+    if name == "BatchNorm" and library is nn:
+        module = nn.BatchNorm(use_running_average=True)
+        variables = module.init(jax.random.key(0), inputs())
+        return lambda x: jax.nn.relu(module.apply(variables, x) + C)
+    if name == "BatchNorm":
+        module = nnx.BatchNorm(4, use_running_average=True, rngs=nnx.Rngs(0))
+        return lambda x: jax.nn.relu(module(x) + C)
+    if name == "PReLU" and library is nn:
+        variables = nn.PReLU().init(jax.random.key(0), C)
+        return lambda x: nn.PReLU().apply(variables, x)
+    return nnx.PReLU() if name == "PReLU" else getattr(library, name)
+
+
+@pytest.mark.parametrize("library", [nn, nnx], ids=["linen", "nnx"])
+@pytest.mark.parametrize("name", LAYERS)
+@jax.numpy_dtype_promotion("standard")
+def test_layers_of_flax(library, name):
+    f = scalar(layer(library, name))
+    levels = LAYERS[name] + (name == "max_pool")
+    assert descend(f, inputs()[1]).num_levels == levels
+    factored_to_atoms(f, inputs(), ej.RULES, 1e-6)
+
+
+@jax.numpy_dtype_promotion("standard")
+def test_a_slope_wider_than_its_value():
+    """Float32 promoted to float64: the condition is still the sign of its operand."""
+    f = scalar(lambda x: jnp.where(x > 0, x, C * x))
+    x = inputs().astype(jnp.float32)
+    assert [gate.name for gate in ej.factor(f, x[1]).gates] == ["select"]
+    assert ej.factor(f, x[1]).certificate(np.asarray(x), num_pairs=64).holds
 
 
 @pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh"])

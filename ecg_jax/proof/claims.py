@@ -52,7 +52,8 @@ class Bench:
         self.wide = self.own
         with jax.enable_x64(True):
             wide = program
-            if dtype != jnp.float64:
+            ends = (*program.inputs, program.output)
+            if any(program.avals[n].dtype != jnp.float64 for n in ends):
                 wide = program.widen()
                 example = tree_util.tree_map(_wide, eq.example)
                 wide_eq = open_gates(wide, wide.evaluate, example)

@@ -136,6 +136,7 @@ def _rounded(op: Operation, error: Any, size: Any) -> Bounds:
 _MONOTONE = (lax.tanh_p, lax.logistic_p, lax.erf_p, lax.cbrt_p, lax.sinh_p)
 _CURVED = (
     lax.exp_p,
+    lax.exp2_p,
     lax.expm1_p,
     lax.log_p,
     lax.log1p_p,

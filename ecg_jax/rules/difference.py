@@ -5,6 +5,7 @@ convex, so each is frozen to its tangents and every unit stands on both sides. T
 convex part is a named function, which a component's own trace finds again.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -154,7 +155,7 @@ class _Gated:
         if name == "logistic" and d == 0:
             return "silu", a * b / s, self._snapped(s / a)
         if name == "erf" and abs(d) == abs(b):
-            r = np.sqrt(2) * s * d / b
+            r = math.sqrt(2) * s * d / b
             return "gelu", 2 * a * d / r, self._snapped(r / a)
         return None
 

@@ -7,6 +7,7 @@ whether a product is `z g(z)` of one value.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -54,9 +55,17 @@ class Forms:
                 return _scaled(self.of(eqn.inputs[0], depth - 1), -1.0)
             if eqn.primitive in (lax.mul_p, lax.div_p):
                 return self._product(eqn, depth) or {number: np.float64(1.0)}
+            if eqn.primitive is lax.convert_element_type_p and self._widens(eqn):
+                return self.of(eqn.inputs[0], depth - 1)
             if eqn.primitive is lax.select_n_p and len(eqn.inputs) == 3:
                 return self._selected(eqn, depth) or {number: np.float64(1.0)}
         return {number: np.float64(1.0)}
+
+    def _widens(self, eqn: Equation) -> bool:
+        """From float32 to float64: the same value."""
+        avals = self.application.builder.avals
+        one, other = (avals[n].dtype for n in (*eqn.inputs, *eqn.outputs))
+        return jnp.promote_types(one, other) == other
 
     def _product(self, eqn: Equation, depth: int) -> Form | None:
         for live, other in ((0, 1), (1, 0)):

@@ -248,7 +248,12 @@ def elu(application: Application) -> Role:
     if 0 <= low and high <= 1:
         alpha = application.constant(1)
         return tangent_gate("elu", lambda z: jax.nn.elu(z, alpha), 1)
-    return Rewrite(lambda z, a: _positive(z) + a * lax.expm1(_negative(z)))
+
+    def split(z: Array, alpha: Array) -> Array:
+        alpha = lax.convert_element_type(alpha, z.dtype)
+        return _positive(z) + alpha * lax.expm1(_negative(z))
+
+    return Rewrite(split)
 
 
 _log_sum_exp = jax.jit(jax.nn.logsumexp)
