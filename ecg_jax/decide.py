@@ -13,7 +13,7 @@ from jaxtyping import Array
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
 from ecg_jax.kernels import METRICS, blocks, gaps, squared_distances
-from ecg_jax.proof.rounding import rounding_bound
+from ecg_jax.proof.rounding import from_cut, rounding_bound
 from ecg_jax.proof.slack import FROZEN_RULES
 from ecg_jax.tree import Decision, Tree, first_level
 
@@ -155,6 +155,8 @@ class TreeCertificate:
       proven_normal: share of "normal" answers that a chosen component proves.
       proven_not_normal: share of "not normal" answers.
       unseen_patterns: share of samples whose pattern did not occur in growing.
+      levels: how many levels of gates were opened.
+      refusal: why these are not all and no atoms were reached; empty if they were.
     """
 
     num_inputs: int
@@ -167,6 +169,13 @@ class TreeCertificate:
     proven_normal: float
     proven_not_normal: float
     unseen_patterns: float
+    levels: int = 0
+    refusal: str = ""
+
+    @property
+    def atoms(self) -> bool:
+        """Whether all gates were opened, so that the equation ends in atoms."""
+        return not self.refusal
 
     @property
     def holds(self) -> bool:
@@ -192,7 +201,8 @@ def certify_tree(
     """Checks the complete equation at every sample, and the chosen bounds.
 
     The atom of each sample, read off down to the last level, is evaluated as
-    `<template, x> + offset` and compared with `f(x)`.
+    `<template, x> + offset` and compared with `f(x)`. Where an operation without a rule
+    ends the levels before, it is the deepest component that is compared.
 
     Args:
       tree: a grown tree.
@@ -200,9 +210,10 @@ def certify_tree(
       decision: of the tree on these data, where it is known.
     """
     decision = tree.decide(data) if decision is None else decision
-    value = atoms(tree.descent, data)
-    residual = np.abs(value - decision.value)
-    limit = blocks(_atom_bound(tree.descent), data)
+    descent = tree.descent
+    value, whole = blocks(_deepest(descent), data)
+    residual = np.abs(value - whole)
+    limit = blocks(_bound(descent), data)
     unseen = ~np.isin(pattern_hashes(tree.eq, data), tree.seen)
     normal, proven = decision.normal, decision.prover >= 0
     return TreeCertificate(
@@ -216,17 +227,28 @@ def certify_tree(
         proven_normal=_share(proven[normal]),
         proven_not_normal=_share(proven[~normal]),
         unseen_patterns=float(np.mean(unseen)),
+        levels=descent.num_levels,
+        refusal=descent.refusal,
     )
 
 
-def atoms(descent: Descent, data: Any) -> np.ndarray:
-    """`<template, x> + offset` of the atom that decides at each sample."""
-    return blocks(_atom_value(descent), data)
+def deepest(descent: Descent, data: Any) -> np.ndarray:
+    """What all opened levels leave of `f` at each sample, evaluated there.
+
+    `<template, x> + offset` of the atom that decides; or, where the descent ends before
+    atoms, the component with every opened gate frozen.
+    """
+    return blocks(_deepest(descent), data)[0]
 
 
 @lru_cache(maxsize=16)
-def _atom_value(descent: Descent) -> Any:
-    def value(x: Any) -> Array:
+def _deepest(descent: Descent) -> Any:
+    """`deepest`, and `f` from the same numbers below the gates."""
+
+    def component(x: Any) -> Array:
+        return descent.component(descent.patterns(x, descent.num_levels))(x)
+
+    def atom(x: Any) -> Array:
         template, offset = descent.atom(x)
         leaves = zip(
             tree_util.tree_leaves(template),
@@ -235,14 +257,23 @@ def _atom_value(descent: Descent) -> Any:
         )
         return offset + sum(jnp.sum(jnp.asarray(t) * jnp.asarray(v)) for t, v in leaves)
 
-    return value
+    left = atom if descent.end is None else component
+    return lambda x: (left(x), descent.program.evaluate(x))
 
 
 @lru_cache(maxsize=16)
-def _atom_bound(descent: Descent) -> Any:
-    """Twice the rounding of all levels: once for `f`, once for the atom."""
-    bound = rounding_bound(descent.program, opened=descent.gates, rules=FROZEN_RULES)
-    return lambda x: 2 * bound(x, descent.patterns(x, descent.num_levels))
+def _bound(descent: Descent) -> Any:
+    """Twice the rounding of all levels: once for `f`, once for what they leave.
+
+    Where an operation without a rule is below the gates, only what is rounded from the
+    gates on: `f` and the component start from the same numbers there.
+    """
+    opened, program = descent.gates, descent.program
+    if descent.end is None:
+        bound = rounding_bound(program, opened=opened, rules=FROZEN_RULES)
+        return lambda x: 2 * bound(x, descent.patterns(x, descent.num_levels))
+    at_cut, tail = from_cut(program, opened, rules=FROZEN_RULES)
+    return lambda x: 2 * tail(at_cut(x), descent.patterns(x, descent.num_levels))
 
 
 @lru_cache(maxsize=16)

@@ -9,6 +9,10 @@ is, at its own tangent at `x`. Every freezing takes away a non-negative gap, so
 with equality at `x = a`; likewise `R_deep >= f`. With depth 1 these are `witness` and
 `refuter`. Frozen at `x` itself down to the last level, a function is an atom, affine:
 `f(x) = <template, x> + offset`.
+
+An operation without a rule ends the descent at its own level: no gate above that has
+it on its way to the output, so what follows the opened gates is affine, and whatever
+lies below them, the operation included, is a black box that nothing is claimed of.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,21 +38,34 @@ class Descent:
 
     Attributes:
       program: the traced function.
-      gates: gate equations, ordered by level.
+      gates: gate equations that can be opened, ordered by level.
       level: the level of each gate; those of level 0 are what `factor` opens.
+      end: the outermost operation without a rule; None where atoms are reached.
     """
 
     program: Program
     gates: tuple[Equation, ...]
     level: tuple[int, ...]
+    end: Equation | None = None
 
     @property
     def num_levels(self) -> int:
-        """How many times the function can be factored until an atom is left."""
+        """How many times the function can be factored: to atoms, or to the end."""
         return max(self.level, default=-1) + 1
 
+    @property
+    def refusal(self) -> str:
+        """Why the descent ends before atoms; empty where it does not."""
+        return "" if self.end is None else refusal(self.program, self.end)
+
     def opened(self, depth: int) -> tuple[int, ...]:
-        """Indices of the gates that are frozen at a depth: levels below it."""
+        """Indices of the gates that are frozen at a depth: levels below it.
+
+        Raises:
+          UnsupportedPrimitiveError: the descent ends above this depth.
+        """
+        if depth > self.num_levels and self.end is not None:
+            raise UnsupportedPrimitiveError(self.refusal)
         return tuple(i for i, level in enumerate(self.level) if level < depth)
 
     def unit_shapes(self, depth: int) -> list[tuple[int, ...]]:
@@ -87,7 +104,12 @@ class Descent:
 
         `f(x) = <template, x> + offset`; both come from the program with all gates
         frozen, not from `f(x)`.
+
+        Raises:
+          UnsupportedPrimitiveError: an operation without a rule is below the gates.
         """
+        if self.end is not None:
+            raise UnsupportedPrimitiveError(self.refusal)
         frozen = self.component(self.patterns(x, self.num_levels))
         zeros = tree_util.tree_map(jnp.zeros_like, self.program.as_example(x))
         offset, template = jax.value_and_grad(frozen)(zeros)
@@ -113,17 +135,58 @@ class Descent:
         Returns:
           `(f(x), gap)`: `f - gap <= f` is the witness, `f + gap >= f` the refuter.
         """
-        opened = [i for i in range(len(anchor))]
+        value, steps = _freeze(self, anchor, x, sign, frozen, depth)
+        total = jnp.zeros_like(value)
+        for step in steps.values():
+            total = total + jnp.sum(step.gap)
+        return value, total
+
+    def bound(
+        self,
+        anchor: Sequence[Any],
+        x: Any,
+        sign: int,
+        frozen: Sequence[Any] | None = None,
+        depth: int | None = None,
+    ) -> Float[Array, ""]:
+        """The witness or refuter itself, evaluated: `f(x) - gap` by another road.
+
+        The program run forwards with its gates frozen, those of the anchor at `anchor`
+        and the others at `x`. Arguments as for `gap`.
+        """
+        _, steps = _freeze(self, anchor, x, sign, frozen, depth)
+        own = self.patterns(x, self._depth(anchor, depth))
+        return self.component(
+            [steps[i].pattern if i in steps else p for i, p in enumerate(own)]
+        )(x)
+
+    def sides(self, x: Any, sign: int, depth: int) -> list[Array]:
+        """For each gate above a depth, the units that are on one side at `x`.
+
+        Args:
+          x: one example.
+          sign: +1 for the max side, -1 for the min side.
+          depth: how many levels.
+        """
+        patterns = self.patterns(x, depth)
+        _, steps = _freeze(self, patterns, x, sign, None, depth)
+        return [
+            steps[i].side if i in steps else jnp.zeros(shape, bool)
+            for i, shape in enumerate(self.unit_shapes(depth))
+        ]
+
+    def _depth(self, anchor: Sequence[Any], depth: int | None) -> int:
+        """How many levels an anchor's patterns freeze."""
         if depth is not None:
-            opened = [i for i in opened if self.level[i] < depth]
-        return _gap(self, opened, anchor, x, sign, frozen)
+            return depth
+        return 1 + max((self.level[i] for i in range(len(anchor))), default=-1)
 
 
 def descend(fn: Callable[[Any], Any], example: Any, rules: Rules = RULES) -> Descent:
     """Traces a function and orders all of its gates by level.
 
     Raises:
-      UnsupportedPrimitiveError: an operation has no exact rule, at any level.
+      UnsupportedPrimitiveError: an outermost operation has no exact rule.
     """
     return descent_of(trace(fn, example, rules))
 
@@ -131,29 +194,45 @@ def descend(fn: Callable[[Any], Any], example: Any, rules: Rules = RULES) -> Des
 def descent_of(program: Program) -> Descent:
     """The levels of a traced program: see `descend`."""
     depth = levels(program)
-    gates = []
+    gates, refused = [], []
     for position, eqn in enumerate(program.equations):
-        if isinstance(eqn.role, Refused):
-            raise UnsupportedPrimitiveError(refusal(program, eqn))
-        if isinstance(eqn.role, Gate):
-            gates.append((depth[eqn.outputs[0]], position, eqn))
+        if isinstance(eqn.role, Gate | Refused):
+            level = max(depth.get(number, 0) for number in eqn.outputs)
+            found = gates if isinstance(eqn.role, Gate) else refused
+            found.append((level, position, eqn))
+    last, _, end = min(refused, key=lambda entry: entry[:2], default=(None, 0, None))
+    if end is not None and last == 0:
+        raise UnsupportedPrimitiveError(refusal(program, end))
     gates.sort(key=lambda entry: entry[:2])
+    opened = [gate for gate in gates if last is None or gate[0] < last]
     return Descent(
         program,
-        tuple(eqn for _, _, eqn in gates),
-        tuple(level for level, _, _ in gates),
+        tuple(eqn for _, _, eqn in opened),
+        tuple(level for level, _, _ in opened),
+        end,
     )
 
 
-def _gap(
+@dataclass(frozen=True, eq=False)
+class _Frozen:
+    """A gate as the reverse pass leaves it: on this side, lost, frozen how."""
+
+    side: Array
+    gap: Array
+    pattern: Any
+
+
+def _freeze(
     descent: Descent,
-    opened: Sequence[int],
     anchor: Sequence[Any],
     x: Any,
     sign: int,
     frozen: Sequence[Any] | None,
-) -> tuple[Array, Array]:
+    depth: int | None,
+) -> tuple[Array, dict[int, _Frozen]]:
+    """`f(x)`, and what becomes of every opened gate that the reverse pass meets."""
     program = descent.program
+    opened = descent.opened(descent._depth(anchor, depth))
     index = {id(descent.gates[i]): i for i in opened}
     env = dict(program.constants)
     env.update(zip(program.inputs, program.check_input(x), strict=True))
@@ -164,10 +243,11 @@ def _gap(
 
     value = env[program.output]
     weight: dict[int, Any] = {program.output: jnp.ones_like(value)}
-    total = jnp.zeros_like(value)
+    steps: dict[int, _Frozen] = {}
     for eqn in reversed(program.equations):
         outs = [weight.get(n) for n in eqn.outputs]
-        if eqn.role is None or all(w is None for w in outs):
+        black_box = eqn.role is None or isinstance(eqn.role, Refused)
+        if black_box or all(w is None for w in outs):
             continue
         args = [env[n] for n in eqn.inputs]
         if isinstance(eqn.role, Gate):
@@ -181,8 +261,8 @@ def _gap(
             pattern = gate.select(mask, anchor[i], gate.pattern(*z))
             tangent = gate.tangent(pattern, *z)
             gap = signed * (env[eqn.outputs[0]] - tangent)
-            total = total + jnp.sum(jnp.where(mask, gap, 0))
-            pushed = _transpose(_frozen(gate, pattern), z, [w])
+            steps[i] = _Frozen(side, jnp.where(mask, gap, 0), pattern)
+            pushed = _transpose(_tangent(gate, pattern), z, [w])
             numbers = [eqn.inputs[k] for k in gate.operands]
         else:
             sees = [n in program.live for n in eqn.inputs]
@@ -192,10 +272,10 @@ def _gap(
         for number, w in zip(numbers, pushed, strict=True):
             if w is not None:
                 weight[number] = w if number not in weight else weight[number] + w
-    return value, total
+    return value, steps
 
 
-def _frozen(gate: Gate, pattern: Any) -> Callable[..., list[Any]]:
+def _tangent(gate: Gate, pattern: Any) -> Callable[..., list[Any]]:
     """A gate's tangent as an affine function of its operands."""
     return lambda *z: [gate.tangent(pattern, *z)]
 

@@ -216,6 +216,35 @@ def concatenated(rng):
     return run
 
 
+def rounded(rng):
+    return jnp.round
+
+
+def product(rng):
+    shift = int(rng.integers(TIME))
+    return lambda h: jnp.clip(h, -4, 4) * jnp.roll(jnp.clip(h[::-1], -4, 4), shift, 1)
+
+
+def step_of(rng):
+    c = halves(rng, CHANNELS, 1)
+    return lambda h: jnp.where(h > c, 1.0, 0.5 * h)
+
+
+def chosen_row(rng):
+    return lambda h: h + h[jnp.argmax(h[:, 0])][None]
+
+
+def jumping_branch(rng):
+    """A black box on a branch: what waits on the stack does not go through it."""
+    back = int(rng.integers(1, 5))
+    fn = rounded(rng) if rng.integers(2) else product(rng)
+
+    def run(stack):
+        stack.append(stack[-1] + fn(stack[-min(back, len(stack))]))
+
+    return run
+
+
 LINEAR_STEPS = [
     *map(
         on_top,
@@ -253,6 +282,12 @@ GATE_STEPS = [
 ]
 
 
+REFUSED_STEPS = [
+    *map(on_top, (rounded, product, step_of, chosen_row)),
+    jumping_branch,
+]
+
+
 def head(rng, classes):
     if classes == 1:
         weight = signs(rng, CHANNELS, TIME)
@@ -264,7 +299,7 @@ def head(rng, classes):
 def build(seed: int, choices: list[int], classes: int):
     """The program that the drawn numbers stand for: [CHANNELS, TIME] -> scalar."""
     rng = np.random.default_rng(seed)
-    table = LINEAR_STEPS + GATE_STEPS
+    table = LINEAR_STEPS + GATE_STEPS + REFUSED_STEPS
     steps = [table[choice](rng) for choice in choices]
     out = head(rng, classes)
 
@@ -282,6 +317,17 @@ def programs(max_depth: int = 12):
     linear = st.integers(0, len(LINEAR_STEPS) - 1)
     gates = st.integers(0, len(GATE_STEPS) - 1).map(lambda i: i + len(LINEAR_STEPS))
     steps = st.lists(st.one_of(linear, gates), min_size=2, max_size=max_depth)
+    return st.builds(build, st.integers(0, 2**32 - 1), steps, st.integers(1, 3))
+
+
+def programs_with_black_boxes():
+    """The same with one or two operations in them that have no rule."""
+    ruled = st.integers(0, len(LINEAR_STEPS) + len(GATE_STEPS) - 1)
+    refused = st.integers(0, len(REFUSED_STEPS) - 1)
+    refused = refused.map(lambda i: i + len(LINEAR_STEPS) + len(GATE_STEPS))
+    below, above = (st.lists(ruled, max_size=n) for n in (4, 8))
+    steps = st.tuples(below, st.lists(refused, min_size=1, max_size=2), below, above)
+    steps = steps.map(lambda parts: [choice for part in parts for choice in part])
     return st.builds(build, st.integers(0, 2**32 - 1), steps, st.integers(1, 3))
 
 

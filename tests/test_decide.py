@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_trees import bare, function, grown, quarters
 
-from ecg_jax.decide import TreeCertificate, atoms, pattern_hashes
+from ecg_jax.decide import TreeCertificate, deepest, pattern_hashes
 from ecg_jax.errors import CertificateError
 
 UNSEEN = quarters(78, 700)  # more than a block
@@ -88,8 +88,11 @@ def test_the_certificate_of_exact_numbers():
         proven_normal=float(proven[decision.normal].mean()),
         proven_not_normal=float(proven[~decision.normal].mean()),
         unseen_patterns=found.unseen_patterns,
+        levels=2,
+        refusal="",
     )
-    assert np.array_equal(atoms(tree.descent, UNSEEN), decision.value)
+    assert found.atoms
+    assert np.array_equal(deepest(tree.descent, UNSEEN), decision.value)
     assert 0 < found.unseen_patterns < 1
     assert tree.certificate(quarters(1, 20)).unseen_patterns == 0
     found.raise_if_violated()

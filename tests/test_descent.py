@@ -146,7 +146,82 @@ def test_an_input_of_several_arrays():
 
 def test_what_has_no_rule_is_refused():
     with pytest.raises(UnsupportedPrimitiveError, match="cannot factor `round`"):
-        descend(lambda x: jnp.abs(lax.round(x)).sum(), jnp.ones(2))
+        descend(lambda x: lax.round(jnp.abs(x)).sum(), jnp.ones(2))
+    with pytest.raises(UnsupportedPrimitiveError, match="cannot factor `mul`"):
+        descend(lambda x: jnp.abs(x).sum() + x[0] * x[1], jnp.ones(2))
+
+
+def test_what_has_no_rule_ends_the_descent():
+    """The levels above are opened; a skip past them changes nothing of that."""
+
+    def fn(x):
+        box = jnp.round(jax.nn.relu(x) + 0.25)
+        h = jax.nn.relu(jnp.abs(box - x[::-1]) - 1)
+        return jnp.sum(h[:3]) - jnp.sum(h[3:]) + box[0] - jnp.abs(x[1])
+
+    descent = descend(fn, jnp.ones(6))
+    assert descent.end is not None and descent.end.primitive is lax.round_p
+    assert list(descent.level) == [0, 0, 1] and descent.num_levels == 2
+    line = descent.end.source
+    refusal = (
+        f"cannot factor `round` at {line}.\n"
+        "  operand: float64[6], depends on the input through 1 gate\n"
+        "  why:     `round` is discontinuous in the input\n"
+        "  try:     factor the network up to here, or replace the step by a continuous "
+        "function"
+    )
+    assert line.startswith("test_descent.py:") and descent.refusal == refusal
+    for ask in (
+        lambda: descent.atom(jnp.ones(6)),
+        lambda: descent.opened(3),
+        lambda: descent.patterns(jnp.ones(6), 3),
+        lambda: descent.unit_shapes(3),
+    ):
+        with pytest.raises(UnsupportedPrimitiveError) as error:
+            ask()
+        assert str(error.value) == refusal
+    x = quarters(19, 30)
+    f = np.asarray(jax.vmap(fn)(x))
+    for depth in (1, 2):
+        anchors = jax.vmap(lambda a, d=depth: descent.patterns(a, d))(x)
+        assert np.array_equal(
+            jax.vmap(lambda p, a: descent.component(p)(a))(anchors, x), f
+        )
+        for sign in (1, -1):
+            row = jax.vmap(lambda p, a, s=sign: descent.bound(p, a, s), (None, 0))
+            table = np.asarray(jax.vmap(row, (0, None))(anchors, x))
+            assert np.all(sign * (f - table) >= 0)
+            assert np.array_equal(np.diagonal(table), f)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_bound_by_another_road(name):
+    """The program run with its gates frozen, and `f` less what freezing takes."""
+    anchors, x = quarters(17, 6), quarters(18, 12)
+    descent = descend(function(name), x[0])
+    rng = np.random.default_rng(1)
+    for depth in range(1, descent.num_levels + 1):
+        masks = [rng.random(shape) < 0.6 for shape in descent.unit_shapes(depth)]
+
+        @jax.jit
+        def both(anchor, a, sign, depth=depth, masks=masks):
+            patterns = descent.patterns(anchor, depth)
+            f, gap = descent.gap(patterns, a, sign, masks)
+            return f - sign * gap, descent.bound(patterns, a, sign, masks)
+
+        for sign in (1, -1):
+            row = jax.vmap(lambda m, a, s=sign: both(m, a, s), (None, 0))
+            one, other = jax.vmap(row, (0, None))(anchors, x)
+            assert np.array_equal(one, other)
+
+
+def test_the_sides_of_the_outermost_units_are_those_of_the_equation():
+    tree = bare(function("residual"), quarters(1, 4))
+    descent = tree.descent
+    for sign in (1, -1):
+        first = descent.sides(quarters(2, 3)[1], sign, descent.num_levels)
+        for side, mask in zip(Side(tree.eq, sign).masks, first, strict=False):
+            assert np.array_equal(side, mask)
 
 
 def test_smooth_gates_bound_too():

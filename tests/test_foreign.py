@@ -196,7 +196,9 @@ def usual_promotion():
         yield
 
 
-def test_an_onnx_file(tmp_path, usual_promotion):
+@pytest.mark.parametrize("product", [False, True], ids=["relu", "product"])
+def test_an_onnx_file(product, tmp_path, usual_promotion):
+    """Also with a product of two values below its gates: opened as far as that."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("jaxonnxruntime")
     TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
@@ -211,7 +213,10 @@ def test_an_onnx_file(tmp_path, usual_promotion):
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", ["x", "w0"], ["a"]),
-            helper.make_node("Add", ["a", "b0"], ["b"]),
+            helper.make_node("Mul", ["a", "a"], ["square"]),
+            helper.make_node("Sigmoid", ["a"], ["gate"]),
+            helper.make_node("Mul", ["square", "gate"], ["product"]),
+            helper.make_node("Add", ["product" if product else "a", "b0"], ["b"]),
             helper.make_node("Relu", ["b"], ["c"]),
             helper.make_node("MatMul", ["c", "w1"], ["logits"]),
         ],
@@ -238,6 +243,10 @@ def test_an_onnx_file(tmp_path, usual_promotion):
     )
     assert found["exactness"]["decision_agreement"] == 1
     assert found["coverage"]["wrongly_proven"] == 0
+    assert found["exactness"]["levels"] == 1
+    assert found["exactness"]["atoms"] is not product
+    page = (out / "report.html").read_text()
+    assert ("not opened: mul at " in page) is product
     network, tree, _ = load_run(out)
     x = jnp.asarray(rng.normal(size=(1, 65)), jnp.float32)
     with jax.enable_x64(True):

@@ -184,6 +184,31 @@ def test_the_same_data_give_the_same_tree():
         assert all(map(np.array_equal, a.frozen, b.frozen))
 
 
+def test_a_network_with_a_black_box_below(tmp_path):
+    """Its outermost levels are opened, and the certificate says how many."""
+
+    def fn(x):
+        box = jnp.clip(x, -1, 1) * x[::-1]
+        h = jax.nn.relu(jax.nn.relu(box - 0.5) - jax.nn.relu(x))
+        return jnp.sum(h[::2]) - jnp.sum(h[1::2])
+
+    data = quarters(42, 150)
+    tree = small(fn, data, depth=9, budget=4, min_count=5)
+    check(tree, fn, data, unseen=quarters(43, 200))
+    assert tree.depth == tree.descent.num_levels == 2
+    found = tree.certificate(data)
+    assert found.holds and found.max_residual == 0 and found.max_bound_ratio == 0
+    assert found.levels == 2 and not found.atoms
+    assert found.refusal.startswith("cannot factor `mul` at test_grow.py:")
+    assert found.refusal == tree.descent.refusal
+    tree.save(tmp_path / "tree")
+    again = ej.load(tmp_path / "tree")
+    assert again.certificate(data).levels == 2 and again.depth == 2
+    assert np.array_equal(again.values(data), tree.values(data))
+    with pytest.raises(ej.UnsupportedPrimitiveError, match="cannot factor `mul`"):
+        tree.descent.atom(data[0])
+
+
 def test_bad_data():
     for data in (np.zeros((0, 6)), {}):
         with pytest.raises(CoverError) as error:

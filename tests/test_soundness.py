@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from random_programs import inputs, programs
+from random_programs import inputs, programs, programs_with_black_boxes
 
 import ecg_jax as ej
+from ecg_jax.descent import descend
 
 NUM_INPUTS = 6
 QUIET = {
@@ -81,6 +82,71 @@ def test_components_of_random_programs_factor_exactly(fn, seed):
     eq = check(fn, x)
     while eq is not None:
         eq = check(eq.component(*eq.pattern(x[1])), x)
+
+
+def check_descent(fn, seed):
+    """Frozen at own patterns it is `f`; deep bounds hold, at every depth, exactly."""
+    x = inputs(seed, NUM_INPUTS)
+    try:
+        descent = descend(fn, x[0])
+    except ej.UnsupportedPrimitiveError as error:
+        assert "cannot factor" in str(error)
+        return None
+    f = np.asarray(jax.vmap(fn)(x))
+    assert np.all(np.abs(f) < 2.0**40), "sums would be rounded"
+    for depth in range(1, descent.num_levels + 1):
+        patterns = jax.vmap(lambda a, d=depth: descent.patterns(a, d))(x)
+        own = jax.vmap(lambda p, a: descent.component(p)(a))(patterns, x)
+        assert np.array_equal(own, f)
+        for sign in (1, -1):
+
+            def table(fn, patterns=patterns):
+                return jax.vmap(lambda p: jax.vmap(lambda a: fn(p, a))(x))(patterns)
+
+            value, gap = table(lambda p, a, s=sign: descent.gap(p, a, s))
+            assert np.array_equal(value[0], f) and np.all(np.asarray(gap) >= 0)
+            assert not np.diagonal(gap).any()
+            bound = table(lambda p, a, s=sign: descent.bound(p, a, s))
+            assert np.array_equal(bound, value - sign * gap)
+    return descent
+
+
+@settings(max_examples=8, **QUIET)
+@given(programs(max_depth=8), st.integers(0, 2**32 - 1))
+def test_descents_of_random_programs_are_exact(fn, seed):
+    descent = check_descent(fn, seed)
+    assert descent is not None and descent.end is None and not descent.refusal
+
+
+def check_end(fn, seed):
+    """`factor` goes as deep as the descent, then refuses (or froze the end away)."""
+    descent, x = check_descent(fn, seed), inputs(seed, 2)
+    if descent is None or descent.end is None:
+        return
+    component = fn
+    with pytest.raises((ej.UnsupportedPrimitiveError, ej.NoGateError)):
+        for level in range(descent.num_levels + 1):
+            eq = ej.factor(component, x[0])
+            assert level < descent.num_levels
+            component = eq.component(*eq.pattern(x[1]))
+    with pytest.raises(ej.UnsupportedPrimitiveError):
+        descent.patterns(x[0], descent.num_levels + 1)
+    with pytest.raises(ej.UnsupportedPrimitiveError):
+        descent.atom(x[0])
+
+
+@settings(max_examples=30, **QUIET)
+@given(programs_with_black_boxes(), st.integers(0, 2**32 - 1))
+def test_descents_end_above_black_boxes(fn, seed):
+    check_end(fn, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@settings(max_examples=1000, **QUIET)
+@given(programs_with_black_boxes(), st.integers(0, 2**32 - 1))
+def test_a_thousand_descents_end_above_black_boxes(fn, seed):
+    check_end(fn, seed)
 
 
 @pytest.mark.slow

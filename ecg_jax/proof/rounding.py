@@ -35,13 +35,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from ecg_jax import _jax
 from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
 from ecg_jax.linearity import outermost
 from ecg_jax.maxmin import Gate
-from ecg_jax.program import Equation, Program, run
+from ecg_jax.program import Equation, Program, Refused, run
 from ecg_jax.proof.rounding_rules import (
     PIECEWISE_ROUNDING,
     Bounded,
@@ -96,6 +97,9 @@ def rounding_bound(
       True
     """
     gates = opened_gates(program) if opened is None else tuple(opened)
+    if any(_lawless(eqn, program) for eqn in program.equations):
+        dtype = program.avals[program.output].dtype
+        return lambda x, frozen=None: jnp.full((), jnp.inf, dtype)
     walk = _Walk(program, gates, precision, rules)
 
     def bound(x: Any, frozen: Sequence[Any] | None = None) -> Array:
@@ -133,6 +137,21 @@ def tail_bound(
         return walk.bound(tail, env, frozen)
 
     return bound
+
+
+def from_cut(
+    program: Program, opened: Sequence[Equation], rules: RoundingRules = ROUNDING_RULES
+) -> tuple[Callable[[Any], list[Array]], Callable[..., Float[Array, ""]]]:
+    """The values at the cut as a function of an input, and `tail_bound` from there."""
+    numbers, _ = cut(program, opened)
+
+    def at_cut(x: Any) -> list[Array]:
+        leaves = program.check_input(x)
+        env = {**program.constants, **dict(zip(program.inputs, leaves, strict=True))}
+        run(program.equations, env)
+        return [jnp.asarray(env[number]) for number in numbers]
+
+    return at_cut, tail_bound(program, opened, rules=rules)
 
 
 def opened_gates(program: Program) -> tuple[Equation, ...]:
@@ -285,6 +304,22 @@ class _Walk:
     ) -> tuple[Equation, tuple[Bounded, ...]] | None:
         eqn = self.made.get(number)
         return None if eqn is None else (eqn, tuple(env[n] for n in eqn.inputs))
+
+
+_CONTINUOUS = (
+    lax.mul_p,
+    lax.div_p,
+    lax.conv_general_dilated_p,
+    _jax.primitives.dot_general_p,
+    *SMOOTH_ROUNDING,
+)
+"""What the rounding rules hold for, whether the factorization has a rule or not."""
+
+
+def _lawless(eqn: Equation, program: Program) -> bool:
+    """A jump, an index that sees the input, ...: small errors may become large ones."""
+    refused = isinstance(eqn.role, Refused) and eqn.primitive not in _CONTINUOUS
+    return refused and any(n in program.live for n in eqn.outputs)
 
 
 def _floating(value: Any) -> bool:

@@ -19,8 +19,7 @@ from jaxtyping import Array
 
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.maxmin import Gate
-from ecg_jax.program import run
-from ecg_jax.proof.rounding import ROUNDING_RULES, cut, tail_bound
+from ecg_jax.proof.rounding import ROUNDING_RULES, from_cut
 from ecg_jax.proof.rounding_rules import Bounds, Operation, selection
 
 FACTOR = 9
@@ -60,14 +59,7 @@ def slack_of(tree: Any) -> Callable[[Any], Array]:
     depth = max(tree.depth, 1)
     opened = [descent.gates[i] for i in descent.opened(depth)]
     with jax.ensure_compile_time_eval():
-        numbers, _ = cut(program, opened)
-        tail = tail_bound(program, opened, rules=FROZEN_RULES)
-
-    def at_cut(x: Any) -> list[Any]:
-        leaves = program.check_input(x)
-        env = {**program.constants, **dict(zip(program.inputs, leaves, strict=True))}
-        run(program.equations, env)
-        return [jnp.asarray(env[number]) for number in numbers]
+        at_cut, tail = from_cut(program, opened, rules=FROZEN_RULES)
 
     def piecewise(x: Any) -> Array:
         return FACTOR * tail(at_cut(x))

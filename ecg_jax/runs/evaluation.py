@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from ecg_jax.decide import TreeCertificate, atoms, certify_tree
+from ecg_jax.decide import TreeCertificate, certify_tree, deepest
 from ecg_jax.descent import descend
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
@@ -114,6 +114,8 @@ class Evaluation:
                 "max_relative_residual_f32": self.residual_f32,
                 "max_bound_ratio": self.certificate.max_bound_ratio,
                 "num_beats": self.certificate.num_inputs,
+                "levels": self.certificate.levels,
+                "atoms": self.certificate.atoms,
             },
             "model": model,
             "coverage": {
@@ -233,8 +235,8 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _residual(fn: Any, data: np.ndarray, value: np.ndarray) -> float:
-    """Largest difference of atom and function, over the largest value."""
-    difference = np.abs(atoms(descend(fn, data[0]), data) - value)
+    """Largest difference of atoms and function, over the largest value."""
+    difference = np.abs(deepest(descend(fn, data[0]), data) - value)
     return float(difference.max() / np.abs(value).max())
 
 

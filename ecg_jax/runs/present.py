@@ -14,6 +14,7 @@ from ecg_jax.circuit import to_text
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.maxmin import Gate
 from ecg_jax.partition import proven_by_each
+from ecg_jax.program import Equation, Refused
 from ecg_jax.runs.evaluation import Evaluation
 from ecg_jax.sketch import Sketch, composite, describe
 from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
@@ -245,7 +246,7 @@ def report_data(
     """Everything on the page."""
     tree = found.part.tree
     sides = [np.asarray(side) for side in tree.eq.sides]
-    strengths = [n.strength for n in tree.nodes if n.depth == 1]
+    strengths = [n.strength for n in tree.nodes[1:] if n.parent == 0]
     return report.ReportData(
         title=f"{found.network.card.title}",
         data=data_facts(found.part.beats, title, citation),
@@ -264,7 +265,8 @@ def report_data(
                     if at == level
                 )
                 for level in range(tree.descent.num_levels)
-            ],
+            ]
+            + [_told(end) for end in (tree.descent.end,) if end is not None],
             num_units=sum(side.size for side in sides),
             num_max_units=int(sum((side > 0).sum() for side in sides)),
             num_min_units=int(sum((side < 0).sum() for side in sides)),
@@ -293,6 +295,12 @@ def report_data(
         versions=metrics.get("versions", {}),
         command=command,
     )
+
+
+def _told(end: Equation) -> str:
+    """Where the levels end, in words, if an operation without a rule ends them."""
+    why = f": {end.role.why}" if isinstance(end.role, Refused) else ""
+    return f"not opened: {end.primitive} at {end.source}{why}"
 
 
 def _purity_row(row: Mapping[str, Any]) -> dict[str, Any]:
