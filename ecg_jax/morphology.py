@@ -240,7 +240,7 @@ def shape_words(shape: Morphology) -> list[str]:
 
 
 def short_words(shape: Morphology) -> list[str]:
-    """The same in fewer words, without numbers: "narrow QRS", "upright T"."""
+    """The same in fewer words: "narrow QRS", "R 1.1 mV", "upright T 0.20 mV"."""
     if shape.qrs_ms is None or shape.r_mv is None:
         return ["no clear QRS"]
     words = ["QRS of middling width"]
@@ -248,17 +248,17 @@ def short_words(shape: Morphology) -> list[str]:
         words = ["narrow QRS"]
     elif shape.qrs_ms >= WIDE_MS:
         words = ["wide QRS"]
-    if shape.r_mv < 0:
-        words.append("mostly negative")
+    words.append(f"R {shape.r_mv:.1f} mV" if shape.r_mv >= 0 else "mostly negative")
     if shape.st_mv is not None and abs(shape.st_mv) >= SHIFTED_ST_MV:
         words.append("ST raised" if shape.st_mv > 0 else "ST lowered")
-    if shape.t_polarity is not None:
-        words.append(f"{shape.t_polarity} T")
+    if shape.t_mv is not None:
+        height = "" if shape.t_polarity == "flat" else f" {_signed(shape.t_mv)} mV"
+        words.append(f"{shape.t_polarity} T{height}")
     return words
 
 
 def _signed(value: float) -> str:
-    text = f"{value:.2f}"
+    text = f"{round(value, 2) + 0.0:.2f}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 

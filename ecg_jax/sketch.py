@@ -262,7 +262,7 @@ def describe(
 
 
 def phrase(sketch: Sketch) -> str:
-    """A few words for a sketch: "narrow QRS, upright T, rate 60-90".
+    """A few words: "narrow QRS, R 1.1 mV, upright T 0.20 mV, rate 60-90".
 
     The rate is that of the middle 80% of the RR intervals before the beats.
     """

@@ -117,7 +117,8 @@ class Weighing:
         time_s: Seconds from the R peak.
         template: Mean template, in margin per unit of input.
         spread: Its standard deviation over the beats.
-        prototype: The template at the prototype; `None` for the root.
+        likeness: Correlation of the mean template with that at the prototype, both
+            in units of what varies; `None` where there is none.
         offset: Mean value that is left for an input of zeros.
         level: Mean value at the mean training beat: offset + <template, m>.
         parts: The parts of the beat, in order of time.
@@ -135,7 +136,7 @@ class Weighing:
     time_s: Float[np.ndarray, " time"]
     template: Float[np.ndarray, "lead time"]
     spread: Float[np.ndarray, "lead time"]
-    prototype: Float[np.ndarray, "lead time"] | None
+    likeness: float | None
     offset: float
     level: float
     parts: tuple[Part, ...]
@@ -255,7 +256,7 @@ def weigh(
         time_s=sketch.time_s,
         template=mean,
         spread=spread,
-        prototype=prototype,
+        likeness=_likeness(mean * scale.spread, prototype, scale.spread),
         offset=float(offset.mean()),
         level=float(level.mean()),
         parts=tuple(parts),
@@ -267,6 +268,16 @@ def weigh(
         unit_mv=unit_mv,
         neighbours=_neighbours(sketch),
     )
+
+
+def _likeness(
+    flat: np.ndarray, prototype: np.ndarray | None, spread: np.ndarray
+) -> float | None:
+    if prototype is None:
+        return None
+    other = prototype * spread
+    size = float(np.linalg.norm(flat) * np.linalg.norm(other))
+    return float(np.sum(flat * other)) / size if size else None
 
 
 def _neighbours(sketch: Sketch) -> tuple[str, ...]:
@@ -390,9 +401,9 @@ def _templates(weighing: Weighing) -> str:
     if weighing.told is None:
         return text
     if weighing.told < LEAST_TOLD:
-        return f"{text}, too different for their mean to tell how its value varies"
+        return f"{text}; their mean does not tell how its value varies in the cell"
     told = percent(weighing.told)
-    return f"{text}, whose mean tells {told} of how its value varies in the cell"
+    return f"{text}; their mean tells {told} of how its value varies in the cell"
 
 
 def _fixed(weighing: Weighing) -> str:

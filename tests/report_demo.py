@@ -3,7 +3,8 @@
 import numpy as np
 
 from ecg_jax import report
-from ecg_jax.sketch import composite
+from ecg_jax.sketch import composite, phrase
+from ecg_jax.weighs import Scale, weigh, words
 
 TIME = np.arange(65) / 100 - 0.25
 NASTY = "<script>alert('x')</script>\"&\x00 $\\frac$"
@@ -46,6 +47,15 @@ def sketch(kind="upright", num=300, side=1, seed=0, labels="NNNNNNOOA~", rr=0.8)
     )
 
 
+def weighing(cell, sign):
+    x = cell.samples
+    wave = sign * (bump(0.25, 0.06, 0.5) - bump(0.01, 0.012, 0.9))
+    template = np.random.default_rng(0).normal(1, 0.1, (len(x), 1, 1)) * wave
+    value = (template * x).sum((1, 2))
+    unit = "standard deviation of the recording"
+    return weigh(template, value, x, cell, Scale.of(x, unit), prototype=template[0])
+
+
 def demo_components(per_side=4, deeper=2):
     kinds = {
         "normal": (["upright", "tall", "low", "no P"], "NNNNNNNOA"),
@@ -74,9 +84,9 @@ def demo_components(per_side=4, deeper=2):
                     **facts,
                     **more,
                     prototype=proto,
-                    weighs="the slope after R, and the level 200 ms after it"
-                    if n == 0
-                    else None,
+                    weighing=weighing(cell, sign) if n == 0 else None,
+                    weighs=words(weighing(cell, sign)) if n == 0 else None,
+                    phrase=phrase(cell),
                 )
             )
             for m in range(min(deeper, n)):
@@ -180,7 +190,8 @@ def demo_run(components=None, name="Recordings of a demonstration"):
         "data": {"recordings": 6993, "beats": 268431, "excluded": 7},
     }
     purity = [
-        dict(depth=d, num_cells=6**d, gain=0.03 * d, null_hyperplane=0.02 * d, p=0.001)
+        dict(depth=d, num_cells=6**d, gain=0.03 * d, gain_hyperplanes=0.02 * d)
+        | dict(gain_kmeans=0.04 * d, p=0.25, num_nulls=3)
         for d in (1, 2, 3)
     ]
     points = [(0.83, 0.99, 36), (0.91, 0.983, 36), (0.96, 0.974, 36)]

@@ -174,7 +174,8 @@ def test_what_a_component_weighs_is_named_below_its_cell():
         ">P3<",
         "40 beats, 40 recordings: its cell",
         "its prototype, one beat",
-        "what it weighs (margin per SD of the recording)",
+        ">what it weighs<",
+        "margin per SD of the recording",
         "higher here raises the margin",
         "higher here lowers it",
         "QRS start",
@@ -197,6 +198,18 @@ def test_composite_and_template_share_a_time_axis():
     boxes = [axes.get_position() for axes in (above, below)]
     assert boxes[0].x0 == pytest.approx(boxes[1].x0)
     assert boxes[0].x1 == pytest.approx(boxes[1].x1)
+
+
+def test_figures_of_one_page_share_no_ids():
+    pages = [draw.svg(draw.cell(sketch(seed=seed))) for seed in (0, 1)]
+    ids = [set(re.findall(r' id="([^"]+)"', text)) for text in pages]
+    assert ids[0] and not ids[0] & ids[1]
+    for text, own in zip(pages, ids, strict=True):
+        asked = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', text))
+        assert {a or b for a, b in asked} <= own
+    assert draw.svg(draw.cell(sketch())) == pages[0]
+    link = draw.svg(draw.tree(nodes()))
+    assert 'href="#P1"' in link
 
 
 def test_a_spark_is_small_and_holds_both_beats():

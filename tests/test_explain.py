@@ -1,5 +1,6 @@
 """One recording explained."""
 
+import html
 import json
 
 import pytest
@@ -32,6 +33,27 @@ def test_what_an_explanation_holds(explained):
             assert beat["proven_by"][0] == ("P" if beat["margin"] >= 0 else "Q")
     proven = sum(answer["provers"].values()) / answer["num_beats"]
     assert answer["share_proven"] == pytest.approx(proven)
+    assert sum(answer["cells"].values()) == answer["num_beats"]
+    assert answer["unproven"] == [
+        row for row, beat in enumerate(answer["beats"]) if beat["proven_by"] is None
+    ]
+    for beat in answer["beats"]:
+        assert beat["prototype_of"] == (beat["proven_by"] or beat["cell"])
+    assert set(answer["components"]) == {*answer["cells"], *answer["provers"]}
+
+
+def test_sentences_and_prototypes_are_shown_without_the_data(explained):
+    page = html.unescape((explained[1] / "explanation.html").read_text())
+    answer = json.loads((explained[1] / "explanation.json").read_text())
+    parts = json.loads((tiny().run / "components.json").read_text())
+    named = {part["name"]: part for part in parts}
+    for name, told in answer["components"].items():
+        for key in ("sentence", "weighs", "phrase", "prototype", "prototype_record"):
+            assert told[key] == named[name][key]
+        if told["sentence"] and name in answer["provers"]:
+            assert f"Who is in its cell: {told['sentence']}" in page
+            assert f"It weighs: {told['weighs']}" in page
+    assert page.count('<svg class="spark"') == answer["num_beats"]
 
 
 def test_the_page_opens_without_a_network(explained):

@@ -8,6 +8,7 @@ from run_files import tiny
 
 from ecg_jax.ecg.beats import extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.partition import inputs_of
 from ecg_jax.runs.evaluation import load_evaluation
 from ecg_jax.runs.present import (
     component_json,
@@ -15,6 +16,7 @@ from ecg_jax.runs.present import (
     components,
     data_facts,
     network_facts,
+    report_data,
     sketch_of,
 )
 from ecg_jax.runs.saved_run import load_run
@@ -60,8 +62,58 @@ def test_components_are_kept_without_their_beats(found):
         again = component_of(kept)
         assert again.name == component.name and again.sketch is None
         np.testing.assert_array_equal(again.prototype, component.prototype)
-        assert component_json(again) == kept
-    assert kept["sentence"]
+        assert component_json(again) == {**kept, "weighing": None}
+    assert kept["sentence"] and kept["phrase"] and kept["weighs"]
+    assert len(kept["weighing"]["template"][0]) == len(kept["prototype"])
+    assert sum(p["share"] for p in kept["weighing"]["parts"]) == pytest.approx(1)
+
+
+def test_every_component_with_beats_is_weighed(found):
+    tree = found.part.tree
+    values = tree.values(inputs_of(tree, found.part.beats, found.rows))
+    for component in components(found):
+        assert (component.weighing is None) == (component.sketch is None)
+        if component.weighing is None:
+            continue
+        own = component.weighing
+        inside = np.any(found.part.decision.path[found.rows] == component.id, axis=1)
+        inside |= component.id == 0
+        assert own.num_beats == min(500, inside.sum())
+        mean = own.level + sum(part.contribution for part in own.parts)
+        if inside.sum() <= 500:
+            assert mean == pytest.approx(values[inside, component.id].mean())
+        assert own.unit == "standard deviation of the recording"
+        assert 0.01 < own.unit_mv < 1
+        assert (own.likeness is None) == (component.id == 0)
+
+
+def test_the_text_says_who_is_in_a_cell_and_what_is_weighed(found):
+    shown = components(found)
+    page = report_data(found, shown, {}, {}, "recordings", "nobody", "")
+    text = " ".join(page.equation.text.split())
+    for component in shown[1:]:
+        if component.sketch is None:
+            continue
+        assert f"{component.name} ({component.phrase})" in text or component.parent
+        assert f"Its cell: {component.sentence}" in text
+        assert f"It weighs: {component.weighs}" in text
+    held = found.part.decision.normal[found.rows]
+    assert f" of {held.sum():,} (" in text and f" of {(~held).sum():,} (" in text
+
+
+def test_gains_count_from_the_level_above(found):
+    page = report_data(found, [], {}, {}, "recordings", "nobody", "")
+    assert page.purity
+    for row, raw in zip(page.purity, found.purity, strict=True):
+        gains = row["gain"], row["gain_hyperplanes"], row["gain_kmeans"]
+        if gains[1] != gains[2]:
+            score = (gains[0] - gains[1]) / (gains[2] - gains[1])
+            assert score == pytest.approx(row["score"])
+        level = raw["correlation"]["value"] - row["gain"]
+        null = raw["correlation"]["null_hyperplanes"]
+        assert row["gain_hyperplanes"] == pytest.approx(null - level)
+        draws = row["p"] * (row["num_nulls"] + 1)
+        assert draws >= 1 - 1e-9 and draws == pytest.approx(round(draws))
 
 
 def test_facts_of_the_data(found):

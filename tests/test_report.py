@@ -13,6 +13,7 @@ from report_demo import (
     demo_explanation,
     demo_run,
     sketch,
+    weighing,
 )
 
 from ecg_jax import report
@@ -112,7 +113,7 @@ def test_every_number_is_shown(page):
     for part in (run.timing, run.versions, run.certificate):
         assert all(esc(key) in page for key in part)
     for row in [*run.coverage, *run.purity]:
-        assert all(number(value) in page for value in row.values())
+        assert all(number(v) in page for k, v in row.items() if k != "num_nulls")
     assert "A01585" in page and "flat line" in page
 
 
@@ -123,8 +124,34 @@ def test_every_component_has_a_card_with_its_numbers(page):
         assert f"<dd>{one.sketch.num_beats:,}</dd>" in page
     assert page.count('<article class="card') == len(demo_components())
     assert "Narrow QRS (about " in page and "Wide QRS (about " in page
-    assert "What it weighs" in page and "prototype from recording" in page
+    assert "prototype from recording" in page
     assert "Onsets are uncertain by up to 60 ms" in page
+
+
+def test_what_a_component_weighs_stands_apart_from_who_is_in_its_cell(page):
+    text = Reader(page).text
+    (one,) = [c for c in demo_components() if c.name == "P1"]
+    assert "Who is in its cell. Narrow QRS (about " in text
+    assert f"It weighs (apart from who is in the cell): {one.weighs}" in text
+    assert "composite ECG of P1, its prototype, and what it weighs" in page
+    assert "higher here raises the margin" in text
+    assert "How weights are measured." in text and "How shapes are measured." in text
+    assert "a T 0.1 mV higher +" in text and "value at the mean training beat" in text
+    plain = [replace(c, weighing=None, weighs=None) for c in demo_components(1, 0)]
+    assert "How weights are measured." not in report.build(demo_run(plain))
+
+
+def test_gains_of_one_table_count_from_the_same_point(page):
+    text = Reader(page).text
+    assert (
+        "Purity of the cells, level by level; gains in correlation over the level "
+        "above; p \N{GREATER-THAN OR EQUAL TO} 1/4 with 3 nulls"
+    ) in text
+    for name in ("of this tree", "of the null: random hyper", "of the ceiling: k-m"):
+        assert f"gain {name}" in text
+    assert "num_nulls" not in text
+    bare = replace(demo_run(demo_components(1, 0)), purity=[])
+    assert "none was measured in this run" in report.build(bare)
 
 
 def test_a_deeper_component_proves_only_what_it_is_said_to(page):
@@ -138,7 +165,13 @@ def test_a_deeper_component_proves_only_what_it_is_said_to(page):
 def test_equation_is_mathml(page):
     assert page.count("<math ") == 4
     assert "<munder><mi>max</mi><mi>μ</mi></munder>" in page
-    assert "any of 4" not in page and "P1, P2, P3 or P4" in page
+    text = Reader(page).text
+    phrases = [c.phrase for c in demo_components() if c.parent == 0]
+    assert f"passes P1 ({phrases[0]}), P2 ({phrases[1]}), " in text
+    assert f" or P4 ({phrases[3]}). A witness never exceeds the network" in text
+    assert "1 more" not in text
+    many = Reader(report.build(demo_run(demo_components(13, 0)))).text
+    assert ", or one of 1 more. A refuter" in many
     assert "f(x) = max(min(P1, P2), Q1) &amp; more &lt; text" in page
 
 
@@ -206,6 +239,14 @@ def test_300_cells_stay_under_10_mb():
     assert around + 300 * size / len(SHAPES) < 10e6
 
 
+def test_300_cells_with_their_weights_stay_under_15_mb():
+    cell = sketch("upright", 400, 1)
+    prototype, found = cell.samples[0, 0], weighing(cell, 1)
+    more = dict(prototype=prototype, weighing=found)
+    one = report.Component(1, 0, "P1", "normal", cell, **more)
+    assert 300 * len(card(one, points_each(300)).encode()) < 15e6
+
+
 def test_write_report(tmp_path):
     path = report.write_report(demo_run(demo_components(1, 0)), tmp_path / "r.html")
     assert path.read_text("utf-8").startswith("<!doctype html>")
@@ -221,6 +262,15 @@ def test_explanation_shows_every_beat(explained):
     assert "5 answers are given by the network itself" in text
     assert "judged upside down" in text
     assert "proves “normal” for" in text
+    assert explained.count('<svg class="spark"') == len(data.beats)
+    assert "Which components answered, and how often" in text
+    assert "none: the network itself" in text
+    (one,) = [c for c in data.components.values() if c.name == "P1"]
+    assert f"It weighs: {one.weighs}" in text
+    assert "Who is in its cell: Narrow QRS (about " in text
+    open_beats = [b for b in data.beats if b.component is None]
+    times = ", ".join(f"{b.r_time_s:.2f}" for b in open_beats)
+    assert f"R peaks: {times} s." in text
 
 
 def test_explanation_without_beats_and_of_half_an_hour():

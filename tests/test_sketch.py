@@ -143,7 +143,7 @@ def test_describe_says_what_was_measured():
         "RR 0.80 s before (75 a minute), 0.80 s after; 41% of normal answers; 40 beats "
         "of 8 recordings; bSQI 0.97; labels N 72%, O 20%, A 8%."
     )
-    assert phrase(sketch) == "narrow QRS, upright T, rate 75"
+    assert phrase(sketch) == "narrow QRS, R 1.2 mV, upright T 0.31 mV, rate 75"
 
 
 def test_describe_early_wide_and_inverted():
@@ -161,11 +161,15 @@ def test_a_phrase_names_rate_and_shape():
     beats, record = cell(num=20, t=-0.4, st=0.2, qrs=0.03)
     rr = np.repeat([60 / 92, 60 / 61], 10)
     sketch = draw(beats, record, rr_before_s=rr, rr_after_s=rr)
-    assert phrase(sketch) == "wide QRS, ST raised, inverted T, rate 60-90"
+    assert phrase(sketch) == (
+        "wide QRS, R 1.2 mV, ST raised, inverted T \N{MINUS SIGN}0.40 mV, rate 60-90"
+    )
     early = draw(beats, record, rr_before_s=np.full(20, 0.5), rr_after_s=np.ones(20))
     assert phrase(early).endswith("rate 120, early")
     upside = draw(-cell(num=20)[0], record)
-    assert phrase(upside) == "narrow QRS, mostly negative, inverted T"
+    assert phrase(upside) == (
+        "narrow QRS, mostly negative, inverted T \N{MINUS SIGN}0.31 mV"
+    )
     assert phrase(draw(np.zeros((2, 1, 65)), np.arange(2))) == "no clear QRS"
 
 

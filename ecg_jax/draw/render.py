@@ -5,6 +5,7 @@ import io
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,11 +26,15 @@ _PAGE_COLORS = {
 FONTS = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_ID = re.compile(r"(?<= id=\")|(?<=url\(#)|(?<=href=\"#)(?=[mp][0-9a-f]{10}\")")
 _TOKEN = re.compile(r"[A-Za-z]|-?[\d.]+(?:e-?\d+)?")
 
 
 def svg(figure: "Figure") -> str:
-    """Render a figure as a compact SVG: no ids of its own, no dates, no fonts.
+    """Render a figure as a compact SVG: no dates, no fonts, ids by its content.
+
+    A page holds many figures, and a browser that skips one of them off the screen must
+    not lose what another one refers to.
 
     Charts, which have no paper, take ink and the colors of the sides from the page they
     stand in, light or dark.
@@ -108,6 +113,8 @@ def _compact(text: str) -> str:
     text = re.sub(r"(font(?:-family)?: [^;\"]*?)'DejaVu Sans'[^;\"]*", _font, text)
     for color, words in _PAGE_COLORS.items():
         text = text.replace(color, words)
+    tag = f"{zlib.crc32(text.encode()):x}-"
+    text = _ID.sub(lambda m: m[0] + tag, text)
     text = re.sub(r' xmlns:xlink="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r">\s+<(?!/text|/tspan)", "><", text)
     return re.sub(r"(<g>)+(</g>)+", _empty, text)

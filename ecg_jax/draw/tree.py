@@ -30,6 +30,8 @@ SIDE_WORDS = {
     "not normal": "not normal if any of these falls below 0",
 }
 GAP, WORDS, HEAD = 0.16, 0.34, 0.46
+PAGE = 10.5
+"""Inches that a page shows: what is wider is scaled down, so its words are larger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +101,9 @@ def tree(
     step = wide + GAP
     count = sum(len(group) for _, group in columns)
     width = max(count * step + GAP * (len(columns) + 1), 3.2)
-    row = high + WORDS
-    top = high + 0.4
-    figure = new_figure(width, top + 2 * HEAD + (deepest + 1) * row + 0.2)
+    zoom = max(1.0, width / PAGE)
+    head, row, top = HEAD * zoom, high + WORDS * zoom, high + 0.4 * zoom
+    figure = new_figure(width, top + 2 * head + (deepest + 1) * row + 0.2 * zoom)
     figure.patch.set_alpha(0)
     canvas = figure.add_axes((0, 0, 1, 1))
     canvas.set_axis_off()
@@ -112,27 +114,28 @@ def tree(
         canvas.plot(x, y, color=color, lw=1.1, solid_joinstyle="round", zorder=0)
 
     def place(node: TreeNode, x: float, y: float, size: float = 1.0) -> None:
-        _place(figure, node, x, y, (wide * size, high * size), limits)
+        _place(figure, node, x, y, (wide * size, high * size), limits, zoom)
 
     left = GAP
-    place(root, width / 2 - wide / 2, 0.22)
+    place(root, width / 2 - wide / 2, 0.22 * zoom)
     for side, group in columns:
         color = CHART_SIDES[side]
         middle = left + (len(group) * step - GAP) / 2
-        y = top + 0.08
-        knee = y + 0.1
-        drop = [top, knee, knee, y + HEAD - 0.09]
+        y = top + 0.08 * zoom
+        knee = y + 0.1 * zoom
+        drop = [top, knee, knee, y + head - 0.09 * zoom]
         join([width / 2, width / 2, middle, middle], drop, color)
         total = dict(groups)[side]
         more = len(total) - len(group)
         words = SIDE_WORDS[side] + (f" (and {more} more)" if more else "")
-        _label(figure, middle, y + HEAD, words, color)
-        bus = y + HEAD + 0.16
-        join([middle, middle], [y + HEAD + 0.08, bus], color)
+        _label(figure, middle, y + head, words, color, zoom)
+        bus = y + head + 0.16 * zoom
+        join([middle, middle], [y + head + 0.08 * zoom, bus], color)
         for node in group:
             x = left
-            at = y + 2 * HEAD
-            join([middle, x + wide / 2, x + wide / 2], [bus, bus, at - 0.15], color)
+            at = y + 2 * head
+            knees = [bus, bus, at - 0.15 * zoom]
+            join([middle, x + wide / 2, x + wide / 2], knees, color)
             place(node, x, at)
             deeper = below[node.id]
             for rank, child in enumerate(deeper[:max_below]):
@@ -148,7 +151,8 @@ def tree(
             hidden = len(deeper) - max_below
             if hidden > 0:
                 y_more = at + (max_below + 1) * row - 0.02
-                say(figure, x + 0.1 * wide, y_more, f"and {hidden} deeper", size=5.5)
+                words, size = f"and {hidden} deeper", 7.0 * zoom
+                say(figure, x + 0.1 * wide, y_more, words, size=size)
             left += step
         left += GAP
     return figure
@@ -161,6 +165,7 @@ def _place(
     y: float,
     size: tuple[float, float],
     limits: Limits,
+    zoom: float,
 ) -> None:
     width, height = figure.get_size_inches()
     wide, high = size
@@ -169,9 +174,10 @@ def _place(
     words = node.name
     if node.sketch is not None:
         words += f"  {node.sketch.num_beats:,}"
-    say(figure, x, y - 0.075, words, size=6.8, weight="bold", color=color, **style)
+    above, words_size = y - 0.085 * zoom, 8.2 * zoom
+    say(figure, x, above, words, size=words_size, weight="bold", color=color, **style)
     if node.sketch is None:
-        say(figure, x, y + high / 2, "no beats", size=6, color=CHART_INK)
+        say(figure, x, y + high / 2, "no beats", size=7.5 * zoom, color=CHART_INK)
         return
     box = (x / width, 1 - (y + high) / height, wide / width, high / height)
     axes = figure.add_axes(box)
@@ -179,10 +185,12 @@ def _place(
     axes.patch.set_url(node.href)
     ecg_paper(axes, (float(time[0]), float(time[-1])), limits)
     _paper_behind(axes)
-    draw_cell(axes, node.sketch, side=node.side, max_points=0, marks=False, scale=0.8)
+    scale = 0.8 * zoom
+    draw_cell(axes, node.sketch, side=node.side, max_points=0, marks=False, scale=scale)
     top = sorted(node.sketch.label_share.items(), key=lambda item: -item[1])[:2]
     caption = node.caption or " ".join(f"{k} {percent(v)}" for k, v in top)
-    say(figure, x, y + high + 0.075, caption, size=5.6, color=CHART_INK)
+    below = y + high + 0.085 * zoom
+    say(figure, x, below, caption, size=7.5 * zoom, color=CHART_INK)
 
 
 def _paper_behind(axes: "Axes") -> None:
@@ -194,9 +202,11 @@ def _paper_behind(axes: "Axes") -> None:
     axes.add_patch(patch)
 
 
-def _label(figure: "Figure", x: float, y: float, words: str, color: str) -> None:
+def _label(
+    figure: "Figure", x: float, y: float, words: str, color: str, zoom: float
+) -> None:
     style = {"ha": "center", "weight": "bold", "color": color}
-    say(figure, x, y, words, size=7, **style)
+    say(figure, x, y, words, size=8.5 * zoom, **style)
 
 
 def _thumbnail(sketches: Sequence[Sketch], limits: Limits) -> tuple[float, float]:

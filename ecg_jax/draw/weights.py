@@ -97,10 +97,11 @@ def weights(
     head = above - HEAD / 2
     counts = f"{sketch.num_beats:,} beats, {sketch.num_records:,} recordings: its cell"
     say(figure, GAP / 2, head, counts, size=7.6, weight="bold", color=color)
-    words = "what it weighs (margin per " + _unit(weighing) + ")"
+    words = "margin per " + _unit(weighing)
     if len(weighing.by_lead) > 1:
         words += f", lead {sketch.lead + 1}"
-    say(figure, GAP / 2, y - HEAD / 2, words, size=7.6, weight="bold")
+    say(figure, GAP / 2, y - HEAD / 2, "what it weighs", size=7.6, weight="bold")
+    say(figure, GAP / 2 + 0.92, y - HEAD / 2, words, size=6.2)
     beside = wide + 1.5 * GAP
     if prototype is not None:
         own = place(beside, above, (right, paper))
@@ -186,7 +187,7 @@ def _shares(axes: "Axes", weighing: Weighing) -> None:
 
 
 def _unit(weighing: Weighing) -> str:
-    return weighing.unit.replace("standard deviation", "SD")
+    return weighing.unit.replace("standard deviation of the", "SD of the")
 
 
 def _round(value: float) -> float:

@@ -7,6 +7,7 @@ from ecg_jax.draw.paper import PROTOTYPE
 from ecg_jax.morphology import MEASUREMENT_RULE
 from ecg_jax.report.data import Component
 from ecg_jax.report.html import (
+    anchor,
     details,
     esc,
     label_bar,
@@ -14,9 +15,10 @@ from ecg_jax.report.html import (
     pairs,
     picture,
     share,
-    slug,
+    table,
 )
 from ecg_jax.sketch import Sketch, describe, percent
+from ecg_jax.weighs import WEIGHING_RULE, Weighing
 
 SIDES = ("normal", "not normal")
 HEADINGS = {
@@ -43,6 +45,13 @@ stroke-width="1.5"/></svg> what was measured as QRS</li>
 <li><svg viewBox="0 0 40 14"><path d="M8 13h5V2h14v11h5" fill="none"
 stroke="currentColor" stroke-width="1.5"/></svg> 1 mV; a large square is 0.5 mV and
 200 ms (10 mm/mV, 25 mm/s)</li>
+<li><svg viewBox="0 0 40 14"><path d="M2 7q9 -14 18 0z" fill="#0069a8" opacity=".75"/>
+<path d="M20 7q9 14 18 0z" fill="#c8500a" opacity=".75"/></svg> what the component
+weighs: blue where a higher value raises the margin (towards normal), orange where it
+lowers it; grey: one standard deviation over the beats of the cell</li>
+<li><svg viewBox="0 0 40 14"><path d="M20 0v14" stroke="currentColor"
+stroke-dasharray="2 2"/></svg> start and end of the QRS, turning point of the T, as
+measured on the median</li>
 </ul>"""
 
 
@@ -61,8 +70,9 @@ def tree_figure(components: list[Component]) -> str:
         for c in components
     ]
     caption = (
-        "Each node with its number of beats; a click leads to its card. Line: median; "
-        "band: the middle 50% of the beats."
+        "Each node with its number of beats and, below it, its share of the answers of "
+        "its side; a click leads to its card. Line: median; band: the middle 50% of "
+        "the beats."
     )
     svg = draw.svg(draw.tree(nodes))
     return picture(svg, caption, alt="tree of components", kind="chart wide tree")
@@ -91,6 +101,9 @@ def cards(components: list[Component]) -> str:
                 out.append(details(title, _deck(children, points, parent)))
     rule = esc(MEASUREMENT_RULE)
     out.append(f'<p class="note">How shapes are measured. {rule}</p>')
+    if any(c.weighing is not None for c in components):
+        rule = esc(WEIGHING_RULE)
+        out.append(f'<p class="note">How weights are measured. {rule}</p>')
     return "".join(out)
 
 
@@ -119,15 +132,7 @@ def card(
     if c.sketch is None:
         body = '<p class="none">No beat falls into its cell.</p>'
         return f'<article class="card {kind}" id="{anchor(c)}">{head}{body}</article>'
-    figure = draw.cell(
-        c.sketch,
-        side=c.side,
-        prototype=c.prototype,
-        label_bar=False,
-        max_points=max_points,
-    )
-    alt = f"composite ECG of {c.name}"
-    sketch = picture(draw.svg(figure), alt=alt, kind="paper")
+    sketch = _picture(c, max_points)
     facts = [
         ("beats", number(c.sketch.num_beats)),
         ("recordings", number(c.sketch.num_records)),
@@ -142,23 +147,34 @@ def card(
         facts.append(("of its units frozen", share(c.share_frozen)))
     numbers = "".join(f"<div><dd>{v}</dd><dt>{k}</dt></div>" for k, v in facts)
     shape, _, rest = sentence_of(c).partition(";")
-    words = f"<b>{esc(shape)}</b>{esc(';' + rest) if rest else ''}"
+    who = "Who is in its cell. " if c.weighs else ""
+    words = f"{who}<b>{esc(shape)}</b>{esc(';' + rest) if rest else ''}"
+    wide = " wide" if c.weighing is not None else ""
     return (
         f'<article class="card {kind}" id="{anchor(c)}">{head}'
-        f'<div class="cardbody">{sketch}<div><p>{words}</p>'
-        f"<dl>{numbers}</dl>{label_bar(c.sketch.label_share)}{_weighs(c)}"
+        f'<div class="cardbody{wide}">{sketch}<div><p>{words}</p>'
+        f"{_weighs(c)}<dl>{numbers}</dl>{label_bar(c.sketch.label_share)}"
         f"</div></div>{_more(c)}</article>"
     )
+
+
+def _picture(component: Component, max_points: int) -> str:
+    """The composite of the cell; below it what the component weighs, if known."""
+    c = component
+    assert c.sketch is not None
+    style = {"side": c.side, "prototype": c.prototype, "max_points": max_points}
+    if c.weighing is None:
+        figure = draw.cell(c.sketch, label_bar=False, **style)
+    else:
+        figure = draw.weights(c.sketch, c.weighing, **style)
+    what = "" if c.weighing is None else ", its prototype, and what it weighs"
+    alt = f"composite ECG of {c.name}{what}"
+    return picture(draw.svg(figure), alt=alt, kind="paper")
 
 
 def points_each(num_components: int) -> int:
     """Samples of single beats to draw on each card, so that the page stays small."""
     return int(np.clip(300_000 // max(1, num_components), 800, 2400))
-
-
-def anchor(component: Component) -> str:
-    """Id of the card of a component."""
-    return f"c{component.id}-{slug(component.name)}"
 
 
 def sentence_of(component: Component) -> str:
@@ -180,9 +196,10 @@ def _deck(
 def _weighs(component: Component) -> str:
     if not component.weighs:
         return ""
+    first, sign, rest = component.weighs.partition(";")
     return (
-        f'<p class="weighs"><b>What it weighs</b> (apart from who is in the cell): '
-        f"{esc(component.weighs)}</p>"
+        f'<p class="weighs">It weighs (apart from who is in the cell): '
+        f"<b>{esc(first)}</b>{esc(sign + rest)}</p>"
     )
 
 
@@ -206,7 +223,50 @@ def _more(component: Component) -> str:
         facts["prototype from recording"] = component.prototype_record
     facts.update(component.notes)
     out.append(pairs(facts))
-    return details("Both sides of the margin, measurements", "".join(out))
+    title = "Both sides of the margin, measurements"
+    if component.weighing is not None:
+        out.append(_parts(component.weighing))
+        title += ", weights in numbers"
+    return details(title, "".join(out))
+
+
+def _parts(weighing: Weighing) -> str:
+    """What the component weighs in each part of the beat, and for how much."""
+    rows = [
+        {
+            "part": part.name,
+            "from (ms)": round(1000 * part.segment.start_s),
+            "to (ms)": round(1000 * part.segment.stop_s),
+            "ends": "measured" if part.segment.measured else "fixed",
+            "share of weight": share(part.share),
+            "of time": share(part.share_time),
+            "contribution": round(part.contribution, 3),
+            "swing": round(part.swing, 3),
+            "a change, and what it adds to the margin": "; ".join(
+                f"{effect.change} {effect.gain:+.3f}"
+                + ("" if effect.is_clear else " (no clear direction)")
+                for effect in part.effects
+            ).replace("-", "\N{MINUS SIGN}"),
+        }
+        for part in weighing.parts
+    ]
+    facts = {
+        "value at the mean training beat (level)": weighing.level,
+        "mean value on the beats of the cell": weighing.level
+        + sum(part.contribution for part in weighing.parts),
+        "beats looked at": weighing.num_beats,
+        "different templates among them": weighing.num_templates,
+        "variance of its value that the mean template tells": weighing.told,
+        "mean template and that at the prototype, correlation": weighing.likeness,
+        f"one {weighing.unit}, median (mV)": weighing.unit_mv,
+    }
+    caption = (
+        "What it weighs. Contribution: mean over the cell of template times (beat less "
+        "mean training beat); swing: standard deviation of mean template times beat "
+        "over training beats."
+    )
+    shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items()}
+    return table(rows, caption=caption) + pairs(shown)
 
 
 def _measured(sketch: Sketch) -> dict[str, object]:
@@ -217,10 +277,12 @@ def _measured(sketch: Sketch) -> dict[str, object]:
         "R, largest deflection (mV)": m.r_mv,
         "ST level, 60 ms after the QRS (mV)": m.st_mv,
         "T (mV)": m.t_mv,
+        "turning point of T (s)": m.t_s,
         "deflection before the QRS (mV)": m.p_mv,
         "RR before, median (s)": sketch.rr_before_s,
         "RR before, middle 80% (s)": None if band is None else list(band),
         "RR after, median (s)": sketch.rr_after_s,
+        "bSQI of the recordings, median": sketch.quality,
         "width of the 80% band, mean (mV)": sketch.spread_mv,
         "turned upside down for showing": share(sketch.share_flipped),
     }
@@ -234,7 +296,7 @@ def _measured(sketch: Sketch) -> dict[str, object]:
 
 def _short(component: Component) -> str:
     if component.share_answers is not None and component.side is not None:
-        return f"{percent(component.share_answers)} of answers"
+        return percent(component.share_answers)
     return ""
 
 

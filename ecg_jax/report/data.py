@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ecg_jax.sketch import Sketch
+from ecg_jax.weighs import Weighing
 
 Row = Mapping[str, Any]
 Curve = tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]
@@ -160,7 +161,9 @@ class Component:
         share_frozen: Share of its side's opened units that are frozen.
         prototype: The beat it is anchored at, in mV, shown upright.
         prototype_record: The recording that beat is from.
+        phrase: A few words for its cell, such as "narrow QRS, upright T, rate 60-90".
         weighs: What the component itself weighs, in words, apart from who is in it.
+        weighing: The same as arrays; `None` to draw the cell alone.
         notes: Further facts, name to value.
     """
 
@@ -177,7 +180,9 @@ class Component:
     share_frozen: float | None = None
     prototype: Float[np.ndarray, " time"] | None = None
     prototype_record: str | None = None
+    phrase: str | None = None
     weighs: str | None = None
+    weighing: Weighing | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 

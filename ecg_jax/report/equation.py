@@ -1,8 +1,9 @@
 """The equation, in MathML (which browsers render by themselves) and in words."""
 
 from ecg_jax.report.data import Component, EquationFacts
-from ecg_jax.report.html import details, esc, number, pairs
+from ecg_jax.report.html import anchor, details, esc, number, pairs
 
+MOST_NAMED = 12
 SPACE = '<mspace width="0.6em"/>'
 THIN = '<mspace width="0.22em"/>'
 
@@ -77,10 +78,16 @@ def mathematics(equation: EquationFacts) -> str:
     }
     known = {key: value for key, value in facts.items() if value is not None}
     table = pairs(known) if known else ""
-    text = ""
-    if equation.text:
-        text = details("The equation as text", f"<pre>{esc(equation.text)}</pre>")
-    return f'<div class="equations">{shown}</div>{table}{text}'
+    return f'<div class="equations">{shown}</div>{table}'
+
+
+def as_text(equation: EquationFacts) -> str:
+    """The equation as text: who is in each cell, what each component weighs."""
+    if not equation.text:
+        return ""
+    title = "The equation as text, with who is in each cell and what is weighed"
+    text = f'<pre class="long">{esc(equation.text)}</pre>'
+    return details(title, text, is_open=True)
 
 
 def words(components: list[Component], strength: float | None) -> str:
@@ -89,8 +96,7 @@ def words(components: list[Component], strength: float | None) -> str:
     roots = {c.id for c in components if c.parent is None}
     first = [c for c in top if c.parent in roots]
     names = {
-        side: [c.name for c in first if c.side == side]
-        for side in ("normal", "not normal")
+        side: [c for c in first if c.side == side] for side in ("normal", "not normal")
     }
     items = [
         "<li><b>f(x)</b> is the margin of the network on a beat <i>x</i>: from 0 "
@@ -99,13 +105,13 @@ def words(components: list[Component], strength: float | None) -> str:
     if names["normal"]:
         items.append(
             f"<li>The answer <b class=normal>normal</b> is <b>proven</b> if a beat "
-            f"passes {_any(names['normal'])}: a witness never exceeds the network, so "
+            f"passes {_any(names['normal'])}. A witness never exceeds the network, so "
             "where one reaches 0, the network does.</li>"
         )
     if names["not normal"]:
         items.append(
             f"<li>The answer <b class=other>not normal</b> is <b>proven</b> if a beat "
-            f"fails {_any(names['not normal'])}: a refuter never falls below the "
+            f"fails {_any(names['not normal'])}. A refuter never falls below the "
             "network, so where one is under 0, the network is.</li>"
         )
     if strength:
@@ -121,11 +127,17 @@ def words(components: list[Component], strength: float | None) -> str:
     return f'<ul class="words">{"".join(items)}</ul>'
 
 
-def _any(names: list[str]) -> str:
-    if len(names) > 6:
-        shown = f"{', '.join(names[:3])}, … or {names[-1]}"
-        return f"any of {number(len(names))} components ({esc(shown)})"
-    return esc(" or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names))
+def _any(components: list[Component]) -> str:
+    """The components with their phrases, joined by "or"; at most twelve."""
+    shown = [
+        f'<a href="#{anchor(c)}">{esc(c.name)}</a>'
+        + (f" ({esc(c.phrase)})" if c.phrase else "")
+        for c in components[:MOST_NAMED]
+    ]
+    hidden = len(components) - len(shown)
+    if hidden:
+        return f"{', '.join(shown)}, or one of {number(hidden)} more"
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if shown[1:] else shown)
 
 
 def _row(*parts: str) -> str:

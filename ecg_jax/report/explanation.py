@@ -9,13 +9,24 @@ from ecg_jax import draw
 from ecg_jax.draw.paper import LABEL_NAMES
 from ecg_jax.draw.render import write_bytes
 from ecg_jax.report.components import sentence_of
-from ecg_jax.report.data import ExplainData, ExplainedBeat
-from ecg_jax.report.html import details, esc, number, pairs, picture, share, tiles
+from ecg_jax.report.data import Component, ExplainData, ExplainedBeat
+from ecg_jax.report.html import (
+    details,
+    esc,
+    number,
+    pairs,
+    picture,
+    share,
+    table,
+    tiles,
+)
 from ecg_jax.report.page import frame
 from ecg_jax.report.sections import LABEL_NOTE
 
 MOST_PICTURES = 24
 MOST_OVERLAID = 12
+MOST_SPARKS = 1000
+MOST_NAMED = 40
 
 
 def build_explanation(data: ExplainData) -> str:
@@ -106,7 +117,8 @@ def _strip(data: ExplainData) -> str:
 def _by_component(data: ExplainData) -> str:
     counts = Counter(b.component for b in data.beats if b.component is not None)
     if not counts:
-        return '<p class="none">No component proves an answer here.</p>'
+        none = '<p class="none">No component proves an answer here.</p>'
+        return (_counts(data) if data.beats else "") + none
     cards = []
     for name, count in counts.most_common():
         own = [beat for beat in data.beats if beat.component == name]
@@ -118,14 +130,46 @@ def _by_component(data: ExplainData) -> str:
         part = share(count / len(data.beats))
         cards.append(
             f'<article class="card {kind}"><h4>{esc(name)} <span>proves “{esc(side)}” '
-            f'for {_beats_of(count)} ({part})</span></h4><div class="cardbody">'
-            f"{_overlay(data, own, name, side)}<div><p>{esc(sentence)}</p>"
-            f"<p>{_range(margins)}</p></div></div></article>"
+            f'for {_beats_of(count)} ({part})</span></h4><div class="cardbody wide">'
+            f"{_overlay(data, own, name, side)}<div><p>Its beats here: "
+            f"{_range(margins)}</p>{_who(sentence)}{_weighs(known)}"
+            f"</div></div></article>"
         )
     return (
-        "<p>Left the beats of this recording, right (dashed) the prototype of the "
-        f'component that proves them.</p><div class="cards">{"".join(cards)}</div>'
+        f"{_counts(data)}<p>Left the beats of this recording, right (dashed) the "
+        "prototype of the component that proves them. Who is in a component's cell was "
+        "measured on the recordings of the run, not on this one.</p>"
+        f'<div class="cards">{"".join(cards)}</div>'
     )
+
+
+def _counts(data: ExplainData) -> str:
+    """How often each component answered, and how often it proved the answer."""
+    cells = Counter(b.nearest for b in data.beats if b.nearest is not None)
+    proofs = Counter(b.component for b in data.beats if b.component is not None)
+    rows = []
+    for name in sorted(cells | proofs, key=lambda n: (-cells[n], -proofs[n], n)):
+        known = data.components.get(name)
+        row: dict[str, object] = {"component": name, "beats in its cell": cells[name]}
+        row["of all beats"] = share(cells[name] / len(data.beats))
+        row["beats it proves"] = proofs[name]
+        row["its cell, in the run"] = None if known is None else known.phrase
+        rows.append(row)
+    rest = sum(beat.component is None for beat in data.beats)
+    if rest:
+        row = {"component": "none: the network itself", "beats in its cell": None}
+        rows.append(row | {"of all beats": share(rest / len(data.beats))})
+    return table(rows, caption="Which components answered, and how often")
+
+
+def _who(sentence: str) -> str:
+    return f"<p>Who is in its cell: {esc(sentence)}</p>" if sentence else ""
+
+
+def _weighs(known: Component | None) -> str:
+    if known is None or not known.weighs:
+        return ""
+    return f'<p class="weighs">It weighs: {esc(known.weighs)}</p>'
 
 
 def _beats_of(count: int) -> str:
@@ -134,7 +178,7 @@ def _beats_of(count: int) -> str:
 
 def _range(margins: list[float]) -> str:
     low, high = number(round(min(margins), 2)), number(round(max(margins), 2))
-    return f"Margins {low} to {high}." if low != high else f"Margin {low}."
+    return f"margins {low} to {high}." if low != high else f"margin {low}."
 
 
 def _overlay(data: ExplainData, own: list[ExplainedBeat], name: str, side: str) -> str:
@@ -159,10 +203,14 @@ def _unproven(data: ExplainData) -> str:
     more = ""
     if len(rest) > MOST_PICTURES:
         more = f"<p>The {MOST_PICTURES} closest to the boundary are shown.</p>"
+    times = ", ".join(f"{beat.r_time_s:.2f}" for beat in rest[:MOST_NAMED])
+    if len(rest) > MOST_NAMED:
+        times += ", …"
     return (
         f"<p>{number(len(rest))} {'answer is' if len(rest) == 1 else 'answers are'} "
         "given by the network itself; the chosen "
-        "components only say between which two numbers the margin lies.</p>"
+        "components only say between which two numbers the margin lies. R peaks: "
+        f"{times} s.</p>"
         f'{more}<div class="differs">{"".join(items)}</div>'
     )
 
@@ -170,26 +218,37 @@ def _unproven(data: ExplainData) -> str:
 def _beats(data: ExplainData) -> str:
     if not data.beats:
         return '<p class="none">No beat was found.</p>'
-    rows = "".join(_row(beat) for beat in data.beats)
-    table = (
-        '<div class="scroll"><table><thead><tr><th>R peak</th><th>answer</th>'
-        "<th>margin</th><th>between</th><th>proven by</th><th>RR before</th></tr>"
+    rows = "".join(
+        _row(data, beat, at < MOST_SPARKS) for at, beat in enumerate(data.beats)
+    )
+    listed = (
+        "<p>Each beat (solid) over the prototype (dashed) of the component that proves "
+        "its answer, or, where none does, of the component of its own cell.</p>"
+        '<div class="scroll"><table><thead><tr><th>beat and prototype</th>'
+        "<th>R peak</th><th>answer</th><th class=num>margin</th>"
+        "<th class=num>between</th><th>proven by</th><th class=num>RR before</th></tr>"
         f"</thead><tbody>{rows}</tbody></table></div>"
     )
     shown = data.beats[:MOST_PICTURES]
     items = "".join(_one(data, beat) for beat in shown)
     pictures = f'<div class="differs">{items}</div>'
-    title = f"Each beat beside its prototype ({len(shown):,} of {len(data.beats):,})"
-    return table + details(title, pictures)
+    title = f"On ECG paper ({len(shown):,} of {len(data.beats):,})"
+    return listed + details(title, pictures)
 
 
-def _row(beat: ExplainedBeat) -> str:
+def _row(data: ExplainData, beat: ExplainedBeat, with_spark: bool) -> str:
+    sketch = ""
+    if with_spark:
+        prototype = _prototype(data, beat.component or beat.nearest)
+        if prototype is not None and len(prototype) != len(beat.millivolts):
+            prototype = None
+        sketch = draw.spark(beat.millivolts, prototype, side=beat.answer)
     kind = "normal" if beat.answer == "normal" else "other"
     rr = "\N{EM DASH}"
     if beat.rr_before_s is not None and np.isfinite(beat.rr_before_s):
         rr = f"{beat.rr_before_s:.2f} s"
     return (
-        f"<tr><td class=num>{beat.r_time_s:.2f} s</td>"
+        f'<tr><td class="spark">{sketch}</td><td class=num>{beat.r_time_s:.2f} s</td>'
         f"<td><b class={kind}>{esc(beat.answer)}</b></td>"
         f"<td class=num>{number(round(beat.margin, 3))}</td>"
         f"<td class=num>{_between(beat)}</td><td>{_proof(beat)}</td>"

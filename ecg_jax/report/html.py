@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_jax.draw.paper import LABEL_COLORS, LABEL_NAMES, OTHER_LABEL
+from ecg_jax.report.data import Component
 from ecg_jax.report.names import COLUMNS, HELP, METRICS
 from ecg_jax.sketch import percent
 
@@ -25,6 +26,11 @@ def esc(value: object) -> str:
 def slug(name: str) -> str:
     """Turn a name into an id that is safe in an attribute and in a link."""
     return re.sub(r"[^A-Za-z0-9_.-]", lambda m: f"-{ord(m[0]):x}", name) or "-"
+
+
+def anchor(component: Component) -> str:
+    """Id of the card of a component."""
+    return f"c{component.id}-{slug(component.name)}"
 
 
 def number(value: object) -> str:

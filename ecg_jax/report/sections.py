@@ -29,7 +29,7 @@ LABEL_NOTE = (
 BEAT_LABEL_NOTE = (
     "Where a recording has annotated beats (MIT-BIH), the label is the beat's own."
 )
-PURITY_NULLS = {"null_hyperplane", "null_random_network", "null_shuffled_labels"}
+PURITY_NULLS = {"gain_hyperplanes"}
 CANNOT = (
     "A P wave cannot be shown to be absent: delineators report one in most beats of "
     "atrial fibrillation too. The deflection before the QRS is a number, no finding.",
@@ -39,6 +39,10 @@ CANNOT = (
     "turned upright for showing, and the share that was turned is given.",
     "Band-pass filtering from 0.5 Hz shifts the ST level; it is no ST measurement in "
     "the clinical sense.",
+    "What a component weighs tells how its value would move if a beat were changed at "
+    "that moment and nowhere else. It is no cause of an arrhythmia, parts of the beat "
+    "are placed on the median of the cell, and weight before the QRS does not show that"
+    " P waves are there or missing.",
     "Cells group beats that the network treats alike. That a cell looks like a known "
     "shape is an observation on these recordings, not a diagnosis.",
 )
@@ -136,15 +140,23 @@ def purity_section(run: ReportData) -> str:
         words += "none was measured in this run.</p>"
     else:
         words += (
-            "random cuts of the same sizes, and the same factorization of networks "
-            "that know nothing. K-means with as many cells is the ceiling.</p>"
+            "random cuts of the same sizes. K-means with as many cells is the "
+            "ceiling.</p>"
         )
+    caption = "Purity of the cells, level by level"
     if "gain" in keys:
         words += (
-            "<p>The gain is in the correlation of a beat with the median of its cell, "
-            "taken without its own recording.</p>"
+            "<p>The correlation is that of a beat with the mean of its cell in the "
+            "training recordings. The three gains count from the same point, the cells "
+            "one level up, and can be compared; the variance explained is absolute.</p>"
         )
-    return words + table(run.purity, caption="Purity of the cells, level by level")
+        caption += "; gains in correlation over the level above"
+    nulls = {row["num_nulls"] for row in run.purity if "num_nulls" in row}
+    if nulls:
+        least = min(nulls)
+        caption += f"; p \N{GREATER-THAN OR EQUAL TO} 1/{least + 1} with {least} nulls"
+    shown = [{k: v for k, v in row.items() if k != "num_nulls"} for row in run.purity]
+    return words + table(shown, caption=caption)
 
 
 def run_section(run: ReportData) -> str:

@@ -1,6 +1,7 @@
 """Explaining one recording: what answers for each beat, and what is proven."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     with jax.enable_x64(True):
         decision = tree.decide(inputs_of(tree, beats))
     names = [node.name for node in tree.nodes]
-    answer = explanation(recording, beats, decision, names)
+    answer = explanation(recording, beats, decision, names, parts)
     out.mkdir(parents=True, exist_ok=True)
     page = report.ExplainData(
         record=recording.name,
@@ -70,9 +71,13 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
 
 
 def explanation(
-    recording: Recording, beats: Beats, decision: Decision, names: list[str]
+    recording: Recording,
+    beats: Beats,
+    decision: Decision,
+    names: list[str],
+    parts: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The explanation as plain values."""
+    """The explanation as plain values; `parts` is what `components.json` holds."""
     bsqi = float(beats.records.bsqi[0])
     provers = [names[i] if i >= 0 else None for i in decision.prover]
     entries = [
@@ -84,11 +89,14 @@ def explanation(
             "upper": float(decision.upper[row]),
             "proven_by": provers[row],
             "cell": names[decision.cell[row]],
+            "prototype_of": provers[row] or names[decision.cell[row]],
             "rr_before_s": float(beats.rr_before_s[row]),
         }
         for row in range(len(beats))
     ]
     margin = float(np.mean(decision.value))
+    cells = Counter(names[i] for i in decision.cell)
+    proofs = Counter(p for p in provers if p is not None)
     return {
         "record": recording.name,
         "label": recording.label,
@@ -96,7 +104,14 @@ def explanation(
         "margin": margin,
         "num_beats": len(beats),
         "share_proven": float(np.mean(decision.prover >= 0)),
-        "provers": dict(Counter(p for p in provers if p is not None).most_common()),
+        "provers": dict(proofs.most_common()),
+        "cells": dict(cells.most_common()),
+        "unproven": [row for row in range(len(beats)) if provers[row] is None],
+        "components": {
+            part["name"]: _named(part)
+            for part in parts
+            if part["name"] in cells or part["name"] in proofs
+        },
         "bsqi": bsqi if np.isfinite(bsqi) else None,
         "polarity": "upright" if beats.records.polarity[0] > 0 else "inverted",
         "beats": entries,
@@ -105,6 +120,12 @@ def explanation(
             "Research use only; not a medical device.",
         ],
     }
+
+
+def _named(part: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a component that answers: its cell, its weights, its anchor."""
+    kept = ("side", "phrase", "sentence", "weighs", "prototype_record", "prototype")
+    return {key: part.get(key) for key in kept}
 
 
 def _shown(beats: Beats, row: int, entry: dict[str, Any]) -> report.ExplainedBeat:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ from ecg_jax.maxmin import Gate
 from ecg_jax.partition import proven_by_each
 from ecg_jax.program import Equation, Refused
 from ecg_jax.runs.evaluation import Evaluation
-from ecg_jax.sketch import Sketch, composite, describe
+from ecg_jax.runs.weighing import to_json, weigh_all
+from ecg_jax.sketch import Sketch, composite, describe, percent, phrase
 from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.statistics.quality import disagreements
 from ecg_jax.statistics.scores import auc, record_scores
 from ecg_jax.tree import Node
+from ecg_jax.weighs import words
 
 NUM_DISAGREEMENTS = 6
+NUM_NULLS = 10
+"""Random hyperplanes that an evaluation holds the cells against."""
 
 
 def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | None:
@@ -41,53 +45,63 @@ def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | No
         rr_before_s=beats.rr_before_s[rows],
         rr_after_s=beats.rr_after_s[rows],
         polarity=records.polarity[beats.record[rows]] if turned else None,
+        quality=records.bsqi[beats.record[rows]],
     )
 
 
 def components(found: Evaluation) -> list[report.Component]:
-    """The root and every component, with the beats they answer for."""
+    """The root and every component, with the beats they answer for and its weights."""
     part, rows = found.part, found.rows
     answers = part.decision.normal[rows]
     count = {"normal": int(answers.sum()), "not normal": int((~answers).sum())}
     with jax.enable_x64(True):
         proven = proven_by_each(part, rows)
+    inside = {0: rows, **{i: own for i, (own, _) in proven.items()}}
+    margin = part.decision.value
+    sketches = {i: sketch_of(part.beats, margin, own) for i, own in inside.items()}
+    weighed = weigh_all(part.tree, part.beats, inside, sketches)
     train = part.beats.rows("train")
     fitted = part.beats.inputs(train).reshape(len(train), -1)
-    return [
-        _component(found, node, count, *proven.get(node.id, (rows, answers)), fitted)
-        for node in part.tree.nodes
-    ]
+    out = []
+    for node in part.tree.nodes:
+        sketch, weighing = sketches[node.id], weighed.get(node.id)
+        known: dict[str, Any] = {"parent": None, "side": None}
+        if node.id:
+            known = _known(part.beats, node, count[node.side], proven[node.id], fitted)
+        if sketch is not None:
+            share = known.get("share_answers")
+            known["sentence"] = describe(sketch, share=share, answer=known["side"])
+            known["phrase"] = phrase(sketch)
+            if share is not None:
+                known["phrase"] += f", {percent(share)} of {node.side} answers"
+        if weighing is not None:
+            known["weighs"] = words(weighing)
+        shown = {"id": node.id, "name": node.name, "sketch": sketch}
+        out.append(report.Component(**shown, weighing=weighing, **known))
+    return out
 
 
-def _component(
-    found: Evaluation,
+def _known(
+    beats: Beats,
     node: Node,
-    count: Mapping[str, int],
-    inside: np.ndarray,
-    proven: np.ndarray,
+    num_answers: int,
+    proven: tuple[np.ndarray, np.ndarray],
     fitted: np.ndarray,
-) -> report.Component:
-    part, beats = found.part, found.part.beats
-    margin = part.decision.value
-    if not node.id:
-        return report.Component(
-            0, None, node.name, None, sketch_of(beats, margin, found.rows)
-        )
+) -> dict[str, Any]:
+    """What is known of a component, of all answers of its side."""
+    inside, by_itself = proven
     prototype, record = _prototype(beats, node, fitted)
-    return report.Component(
-        id=node.id,
-        parent=node.parent,
-        name=node.name,
-        side=node.side,
-        sketch=sketch_of(beats, margin, inside),
-        share_answers=len(inside) / max(count[node.side], 1),
-        share_proven=float(proven.mean()) if len(inside) else None,
-        share_frozen=node.share_frozen,
-        prototype=prototype,
-        prototype_record=record,
-        proves=True,
-        notes={"levels of gates frozen": node.depth, "training beats": node.count},
-    )
+    return {
+        "parent": node.parent,
+        "side": node.side,
+        "share_answers": len(inside) / max(num_answers, 1),
+        "share_proven": float(by_itself.mean()) if len(inside) else None,
+        "share_frozen": node.share_frozen,
+        "prototype": prototype,
+        "prototype_record": record,
+        "proves": True,
+        "notes": {"levels of gates frozen": node.depth, "training beats": node.count},
+    }
 
 
 def _prototype(
@@ -245,7 +259,8 @@ def report_data(
 ) -> report.ReportData:
     """Everything on the page."""
     tree = found.part.tree
-    sides = [np.asarray(side) for side in tree.eq.sides]
+    with jax.enable_x64(True):
+        sides = [np.asarray(side) for side in tree.eq.sides]
     strengths = [n.strength for n in tree.nodes[1:] if n.parent == 0]
     return report.ReportData(
         title=f"{found.network.card.title}",
@@ -272,7 +287,7 @@ def report_data(
             num_min_units=int(sum((side < 0).sum() for side in sides)),
             num_patterns=len(tree.seen),
             strength=float(np.mean(strengths)) if strengths else None,
-            text=to_text(tree),
+            text=_text(found, shown),
         ),
         metrics=metrics,
         config=config,
@@ -303,58 +318,72 @@ def _told(end: Equation) -> str:
     return f"not opened: {end.primitive} at {end.source}{why}"
 
 
+def _text(found: Evaluation, shown: Sequence[report.Component]) -> str:
+    """The equation in words: who is in each cell, and what each component weighs."""
+    decision = found.part.decision
+    measured = {f.name: getattr(decision, f.name)[found.rows] for f in fields(decision)}
+    sentences = {
+        c.name: [f"Its cell: {c.sentence}", f"It weighs: {c.weighs}"]
+        for c in shown
+        if c.sentence and c.weighs
+    }
+    phrases = {c.name: c.phrase for c in shown if c.phrase}
+    return to_text(found.part.tree, phrases, replace(decision, **measured), sentences)
+
+
 def _purity_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """All gains from the same point, the cells one level up."""
     measured = row["correlation"]
+    above = measured["value"] - measured["gain"]
     return {
         "depth": row["depth"],
         "num_cells": row["cells"],
         "purity": row["variance_explained"]["value"],
         "gain": measured["gain"],
-        "null_hyperplane": measured["null_hyperplanes"],
-        "kmeans": measured["kmeans"],
+        "gain_hyperplanes": measured["null_hyperplanes"] - above,
+        "gain_kmeans": measured["kmeans"] - above,
         "score": measured["score"],
         "p": measured["p_hyperplanes"],
+        "num_nulls": NUM_NULLS,
     }
 
 
 def component_json(component: report.Component) -> dict[str, Any]:
     """What is kept of a component to explain recordings with, without its beats."""
-    sentence = component.sentence
-    if sentence is None and component.sketch is not None:
-        sentence = describe(
-            component.sketch, share=component.share_answers, answer=component.side
-        )
-    prototype = component.prototype
+    prototype, weighing = component.prototype, component.weighing
     return {
         "id": component.id,
         "parent": component.parent,
         "name": component.name,
         "side": component.side,
-        "sentence": sentence,
+        "phrase": component.phrase,
+        "sentence": component.sentence,
+        "weighs": component.weighs,
         "share_answers": component.share_answers,
         "share_proven": component.share_proven,
         "share_frozen": component.share_frozen,
         "prototype": None if prototype is None else [float(v) for v in prototype],
         "prototype_record": component.prototype_record,
+        "weighing": None if weighing is None else to_json(weighing),
     }
 
 
 def component_of(values: Mapping[str, Any]) -> report.Component:
-    """The inverse of `component_json`; there is no sketch."""
-    prototype = values["prototype"]
-    return report.Component(
-        **{**values, "prototype": None if prototype is None else np.array(prototype)},
-        sketch=None,
-    )
+    """The inverse of `component_json`, without sketch and weights as arrays."""
+    kept = {key: value for key, value in values.items() if key != "weighing"}
+    if kept["prototype"] is not None:
+        kept["prototype"] = np.array(kept["prototype"])
+    return report.Component(**kept, sketch=None)
 
 
 def write_figures(shown: Sequence[report.Component], folder: Path) -> None:
-    """One composite sketch of every component's cell, as a file of its own."""
+    """Of every component its cell and what it weighs, as a file of its own."""
     folder.mkdir(exist_ok=True)
     for component in shown:
-        if component.sketch is not None:
-            figure = draw.cell(
+        if component.sketch is not None and component.weighing is not None:
+            figure = draw.weights(
                 component.sketch,
+                component.weighing,
                 side=component.side,
                 prototype=component.prototype,
                 title=component.name,

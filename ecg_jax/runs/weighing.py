@@ -1,6 +1,8 @@
 """What the components of a run weigh: their templates on the beats of their cells."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import jax
 import numpy as np
@@ -78,3 +80,28 @@ def unit_mv(beats: Beats, rows: Int[np.ndarray, " row"]) -> float:
         ratio = millivolts / units
     known = ratio[np.isfinite(ratio) & (ratio > 0)]
     return float(np.median(known)) if len(known) else 1.0
+
+
+def to_json(weighing: weighs.Weighing) -> dict[str, Any]:
+    """A weighing as plain values, for whoever reads `components.json`."""
+    return {
+        "unit": weighing.unit,
+        "unit_mv": weighing.unit_mv,
+        "time_s": weighing.time_s.tolist(),
+        "template": weighing.template.tolist(),
+        "spread": weighing.spread.tolist(),
+        "offset": weighing.offset,
+        "level": weighing.level,
+        "num_beats": weighing.num_beats,
+        "num_templates": weighing.num_templates,
+        "told": weighing.told,
+        "likeness": weighing.likeness,
+        "by_lead": list(weighing.by_lead),
+        "parts": [
+            {
+                **{k: v for k, v in asdict(part).items() if k != "segment"},
+                **asdict(part.segment),
+            }
+            for part in weighing.parts
+        ],
+    }
