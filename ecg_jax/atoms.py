@@ -20,6 +20,7 @@ from ecg_jax.kernels import blocks
 from ecg_jax.tree import Tree
 
 SAME = 1e-9
+BLOCK = 256
 
 
 def templates(
@@ -48,7 +49,7 @@ def templates(
             if nodes is not None:
                 pattern = jax.tree.map(lambda leaf, at=at: leaf[at], nodes.patterns)
                 own = (pattern, [mask[at] for mask in nodes.frozen])
-            value, template = blocks(piece, data[i], *own)
+            value, template = blocks(piece, data[i], *own, block=BLOCK)
             out[i] = template, value
     return out
 

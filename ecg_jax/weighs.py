@@ -30,7 +30,7 @@ CHANGE_SHARE = 0.1
 SMALLEST_WAVE_MV = 0.03
 
 WEIGHING_RULE = (
-    "At each of up to 500 beats of its cell a component is an affine function: a "
+    "At each of up to 255 beats of its cell a component is an affine function: a "
     "template (how much the margin rises for one unit more at that moment) and an "
     "offset. Drawn is the mean template with one standard deviation to either side. "
     "Share of a part: of the sum over all samples of |mean template| times the "

@@ -191,6 +191,20 @@ def test_what_a_component_weighs_is_named_below_its_cell():
     assert "its cell" in draw.svg(draw.weights(*weighing(leads=2)))
 
 
+def test_a_long_window_has_its_prototype_below():
+    time = np.arange(500) / 100 - 2.5
+    x = np.sin(7 * time) * np.linspace(0.8, 1.2, 9)[:, None, None]
+    cell = composite(
+        x, np.arange(9), ["N"] * 9, np.ones(9), sample_rate_hz=100.0, before_s=2.5
+    )
+    found = weigh(x, x[:, 0, 0], x, cell, Scale.of(x, "mV"))
+    figure = draw.weights(cell, found, prototype=x[0, 0], width=5.0)
+    cell_box, own, strip = (axes.get_position() for axes in figure.axes[:3])
+    assert own.y1 < cell_box.y0 and strip.y1 < own.y0
+    assert own.width == pytest.approx(cell_box.width) and own.width > 0.9
+    assert "margin per mV" in draw.svg(figure)
+
+
 def test_composite_and_template_share_a_time_axis():
     cell, found = weighing()
     above, below = draw.weights(cell, found).axes[:2]

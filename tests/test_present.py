@@ -78,9 +78,9 @@ def test_every_component_with_beats_is_weighed(found):
         own = component.weighing
         inside = np.any(found.part.decision.path[found.rows] == component.id, axis=1)
         inside |= component.id == 0
-        assert own.num_beats == min(500, inside.sum())
+        assert own.num_beats == min(255, inside.sum())
         mean = own.level + sum(part.contribution for part in own.parts)
-        if inside.sum() <= 500:
+        if inside.sum() <= 255:
             assert mean == pytest.approx(values[inside, component.id].mean())
         assert own.unit == "standard deviation of the recording"
         assert 0.01 < own.unit_mv < 1

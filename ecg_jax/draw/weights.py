@@ -1,5 +1,6 @@
 """What a component weighs, below the composite ECG of its cell, on one time axis."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from jaxtyping import Float
 
 from ecg_jax.draw.cells import DASHED, draw_cell
 from ecg_jax.draw.paper import (
+    ASPECT,
     INK,
     PAPER,
     PROTOTYPE,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 RAISES, LOWERS = SIDE_COLORS["normal"], SIDE_COLORS["not normal"]
 ROOM_S, GAP, HEAD = 0.12, 0.14, 0.24
 STRIP, FOOT, PANEL = 1.0, 0.26, 1.9
+LONG_S = 2.0
 FIDUCIAL: dict[str, Any] = {"color": INK, "lw": 0.55, "ls": (0, (1.2, 1.2))}
 
 
@@ -44,11 +47,11 @@ def weights(
 ) -> "Figure":
     """Draw a cell, its prototype beside it, and below what its component weighs.
 
-    On the left, on one time axis: the composite of the cell, and the mean template of
+    On one time axis: the composite of the cell, and the mean template of
     the component with one standard deviation to either side; blue where a higher value
     raises the margin, orange where it lowers it. Thin lines: start and end of the QRS,
-    turning point of the T, as measured. On the right the prototype, and the share of
-    the weight that lies on each part of the beat.
+    turning point of the T, as measured. Beside them (below, where the window is longer
+    than 2 s) the prototype, and the share of the weight on each part of the beat.
 
     Args:
         sketch: Composite ECG of the cell.
@@ -63,65 +66,103 @@ def weights(
     Returns:
         The figure.
     """
-    time = sketch.time_s
-    start, stop = float(time[0]) - ROOM_S, float(time[-1])
     if limits is None:
         limits = limits_of([sketch])
-    scale = (width - PANEL - 2 * GAP) / (stop - start)
-    if prototype is not None:
-        scale = (width - 3 * GAP) / (2 * (stop - start) - ROOM_S)
-    wide, right = (stop - start) * scale, (stop - float(time[0])) * scale
-    if prototype is None:
-        right = PANEL
-    paper = (limits[1] - limits[0]) * 0.4 * scale
-    above = HEAD + (0.2 if title is not None else 0)
-    figure = new_figure(width, above + paper + HEAD + STRIP + FOOT)
+    plan = _plan(sketch, limits, width, title is not None, prototype is not None)
+    figure = new_figure(width, plan.height)
     figure.patch.set_facecolor(PAPER)
-    y = above + paper + HEAD
-
-    def place(left: float, top: float, size: tuple[float, float]) -> "Axes":
-        full = figure.get_size_inches()
-        box = (left / full[0], 1 - (top + size[1]) / full[1])
-        return figure.add_axes((*box, size[0] / full[0], size[1] / full[1]))
-
-    axes = place(GAP / 2, above, (wide, paper))
-    ecg_paper(axes, (start, stop), limits)
-    calibration_mark(axes, start + 0.02, 0.08)
-    draw_cell(axes, sketch, side=side, max_points=max_points, marks=False)
-    strip = place(GAP / 2, y, (wide, STRIP))
-    _template(strip, weighing, sketch.lead, (start, stop))
-    _fiducials(axes, strip, sketch)
     color = SIDE_COLORS.get(side or "", INK)
+    bold: dict[str, Any] = {"size": 7.6, "weight": "bold"}
+
+    def place(name: str, words: str, ink: str = INK) -> "Axes":
+        left, top, wide, high = plan.boxes[name]
+        say(figure, left, top - HEAD / 2, words, color=ink, **bold)
+        box = (left / width, 1 - (top + high) / plan.height)
+        return figure.add_axes((*box, wide / width, high / plan.height))
+
     if title is not None:
         say(figure, GAP / 2, 0.12, title, size=10, weight="bold", color=color)
-    head = above - HEAD / 2
     counts = f"{sketch.num_beats:,} beats, {sketch.num_records:,} recordings: its cell"
-    say(figure, GAP / 2, head, counts, size=7.6, weight="bold", color=color)
-    words = "margin per " + _unit(weighing)
+    axes = place("cell", counts, color)
+    ecg_paper(axes, plan.span, limits)
+    calibration_mark(axes, plan.span[0] + 0.02, 0.08)
+    draw_cell(axes, sketch, side=side, max_points=max_points, marks=False)
+    if prototype is not None:
+        own = place("prototype", "its prototype, one beat", PROTOTYPE)
+        ecg_paper(own, plan.beside, limits)
+        own.plot(sketch.time_s, prototype, color=PROTOTYPE, lw=1.2, ls=DASHED)
+    strip = place("weights", "what it weighs")
+    words = "margin per " + weighing.unit.replace("standard deviation", "SD")
     if len(weighing.by_lead) > 1:
         words += f", lead {sketch.lead + 1}"
-    say(figure, GAP / 2, y - HEAD / 2, "what it weighs", size=7.6, weight="bold")
-    say(figure, GAP / 2 + 0.92, y - HEAD / 2, words, size=6.2)
-    beside = wide + 1.5 * GAP
-    if prototype is not None:
-        own = place(beside, above, (right, paper))
-        ecg_paper(own, (float(time[0]), stop), limits)
-        own.plot(time, prototype, color=PROTOTYPE, lw=1.2, ls=DASHED)
-        style = {"weight": "bold", "color": PROTOTYPE}
-        say(figure, beside, head, "its prototype, one beat", size=7.6, **style)
-    words = "share of the weight"
-    say(figure, beside, y - HEAD / 2, words, size=7.6, weight="bold")
-    _shares(place(beside, y, (right, STRIP)), weighing)
-    foot, left = y + STRIP + FOOT / 2, GAP / 2 + 0.02
-    for words, color, step in (
+    left, top = plan.boxes["weights"][:2]
+    say(figure, left + 0.92, top - HEAD / 2, words, size=6.2)
+    _template(strip, weighing, sketch.lead, plan.span)
+    _fiducials(axes, strip, sketch)
+    _shares(place("shares", "share of the weight"), weighing)
+    foot, left = top + STRIP + FOOT / 2, GAP / 2 + 0.02
+    for words, ink, step in (
         ("higher here raises the margin", RAISES, 1.95),
         ("higher here lowers it", LOWERS, 1.5),
         ("\N{PLUS-MINUS SIGN}1 SD", "#8b98a4", 0),
     ):
-        say(figure, left, foot, "\N{BLACK SQUARE}", size=9, color=color)
+        say(figure, left, foot, "\N{BLACK SQUARE}", size=9, color=ink)
         say(figure, left + 0.13, foot, words, size=7)
         left += step
     return figure
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where everything lies, in inches from the left and from the top.
+
+    Attributes:
+        height: Of the figure.
+        span: Seconds that the cell shows, with room for the calibration mark.
+        beside: Seconds that the prototype shows.
+        boxes: Left, top, width and height of each part.
+    """
+
+    height: float
+    span: Limits
+    beside: Limits
+    boxes: dict[str, tuple[float, float, float, float]]
+
+
+def _plan(
+    sketch: Sketch, limits: Limits, width: float, titled: bool, with_prototype: bool
+) -> _Plan:
+    """Cell and prototype side by side; one below the other where a window is long."""
+    start, stop = float(sketch.time_s[0]), float(sketch.time_s[-1])
+    span, left = (start - ROOM_S, stop), GAP / 2
+    top = HEAD + (0.2 if titled else 0)
+    seconds, millivolts = stop - start + ROOM_S, limits[1] - limits[0]
+    if seconds > LONG_S:
+        wide = width - GAP
+        high = millivolts * ASPECT * wide / seconds
+        boxes = {"cell": (left, top, wide, high)}
+        top += high + HEAD
+        if with_prototype:
+            boxes["prototype"] = (left, top, wide, high)
+            top += high + HEAD
+        boxes["weights"] = (left, top, wide, STRIP)
+        top += STRIP + FOOT + HEAD
+        boxes["shares"] = (left, top, 0.6 * wide, STRIP)
+        return _Plan(top + STRIP + GAP, span, span, boxes)
+    scale = (width - PANEL - 2 * GAP) / seconds
+    right = PANEL
+    if with_prototype:
+        scale = (width - 3 * GAP) / (2 * seconds - ROOM_S)
+        right = (stop - start) * scale
+    wide, high = seconds * scale, millivolts * ASPECT * scale
+    other, below = wide + 1.5 * GAP, top + high + HEAD
+    boxes = {
+        "cell": (left, top, wide, high),
+        "prototype": (other, top, right, high),
+        "weights": (left, below, wide, STRIP),
+        "shares": (other, below, right, STRIP),
+    }
+    return _Plan(below + STRIP + FOOT, span, (start, stop), boxes)
 
 
 def _template(axes: "Axes", weighing: Weighing, lead: int, span: Limits) -> None:
@@ -137,7 +178,7 @@ def _template(axes: "Axes", weighing: Weighing, lead: int, span: Limits) -> None
     for color, keep in ((RAISES, mean >= 0), (LOWERS, mean <= 0)):
         style = {"color": color, "alpha": 0.75, "lw": 0, "zorder": 2}
         axes.fill_between(time, 0, mean, where=keep, interpolate=True, **style)
-    axes.plot(time, mean, color=INK, lw=0.5, zorder=3)
+    axes.plot(time, mean, color=INK, lw=min(0.5, 60 / len(time)), zorder=3)
     size = float(np.abs(mean).max())
     reach = max(size, float(np.quantile(np.abs(mean) + spread, 0.97)), 1e-12)
     axes.set_ylim(-1.12 * reach, 1.12 * reach)
@@ -184,10 +225,6 @@ def _shares(axes: "Axes", weighing: Weighing) -> None:
         axes.text(-0.03 * longest, row, part.name, ha="right", **style)
         share = percent(round(part.share, 9))
         axes.text(part.share + 0.03 * longest, row, share, weight="bold", **style)
-
-
-def _unit(weighing: Weighing) -> str:
-    return weighing.unit.replace("standard deviation of the", "SD of the")
 
 
 def _round(value: float) -> float:

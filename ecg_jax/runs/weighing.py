@@ -15,7 +15,8 @@ from ecg_jax.partition import inputs_of
 from ecg_jax.sketch import Sketch
 from ecg_jax.tree import Tree
 
-NUM_BEATS = 500
+NUM_BEATS = 255
+"""With the prototype they are one block."""
 UNITS = {
     "record": "standard deviation of the recording",
     "beat": "standard deviation of the beat",
