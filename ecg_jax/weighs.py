@@ -17,17 +17,15 @@ import numpy as np
 from jaxtyping import Float
 
 from ecg_jax.atoms import count_different
+from ecg_jax.changes import changes
 from ecg_jax.errors import ExampleError
-from ecg_jax.morphology import Morphology, Segment, segments
+from ecg_jax.morphology import Segment, segments
 from ecg_jax.sketch import Sketch, percent
 
 LEAST_AGREE = 0.9
 LEAST_NET = 0.2
 LEAST_SHOWN = 0.05
 LEAST_TOLD = 0.05
-CHANGE_MV = 0.1
-CHANGE_SHARE = 0.1
-SMALLEST_WAVE_MV = 0.03
 
 WEIGHING_RULE = (
     "At each of up to 255 beats of its cell a component is an affine function: a "
@@ -44,11 +42,11 @@ WEIGHING_RULE = (
     "\N{PLUS-MINUS SIGN} 50 ms, T: R + 160 to 400 ms). "
     "Directions: the mean template times a change of the composite (QRS 10% larger, or "
     "10% wider about R; the ST level, the T, the deflection before the QRS 0.1 mV "
-    "higher). Said only where at least 90% of the templates agree on the sign and at "
-    "least 20% of the weights within the change do not cancel. A direction is what the "
-    "component's value would do if the beat were changed there and nowhere else; it is "
-    "no statement on hearts, and weight before the QRS says nothing on whether a P "
-    "wave is there."
+    "higher; the whole level where no wave of 0.03 mV stands out). Said only where at "
+    "least 90% of the templates agree on the sign and at least 20% of the weights "
+    "within the change do not cancel. A direction is what the component's value would "
+    "do if the beat were changed there and nowhere else; it is no statement on hearts, "
+    "and weight before the QRS says nothing on whether a P wave is there."
 )
 
 
@@ -296,9 +294,9 @@ def _effects(
     segment: Segment, sketch: Sketch, template: np.ndarray, unit_mv: float
 ) -> tuple[Effect, ...]:
     """What changes of the composite do, in one part of it."""
-    changes = _changes(segment, sketch, sketch.median[sketch.lead])
-    out = []
-    for (change, short), millivolts in changes.items():
+    beat, out = sketch.median[sketch.lead], []
+    made = changes(segment, sketch.morphology, sketch.time_s, beat)
+    for (change, short), millivolts in made.items():
         gains = template[:, sketch.lead] @ (millivolts / unit_mv)
         gain = float(gains.mean())
         gross = np.abs(template[:, sketch.lead].mean(axis=0) * millivolts).sum()
@@ -312,44 +310,6 @@ def _effects(
             )
         )
     return tuple(out)
-
-
-def _changes(
-    segment: Segment, sketch: Sketch, beat: Float[np.ndarray, " time"]
-) -> dict[tuple[str, str], Float[np.ndarray, " time"]]:
-    """Changes of a median beat in one of its parts, in mV."""
-    from scipy.interpolate import CubicSpline
-
-    time, shape = sketch.time_s, sketch.morphology
-    inside = segment.holds(time)
-    deflection = np.asarray(beat, np.float64) - (shape.zero_mv or 0.0)
-    if segment.name == "QRS" and segment.measured:
-        stretch = 1 + CHANGE_SHARE
-        spline = CubicSpline(time, deflection)
-        inner = (time >= stretch * segment.start_s) & (time < stretch * segment.stop_s)
-        wider = np.where(inner, spline(time / stretch) - deflection, 0.0)
-        return {
-            ("a QRS 10% larger", "larger"): CHANGE_SHARE * deflection * inside,
-            ("a QRS 10% wider", "wider"): wider,
-        }
-    words = {
-        "P-PR": "a deflection before the QRS 0.1 mV higher",
-        "ST": "an ST level 0.1 mV higher",
-        "T": "a T 0.1 mV higher",
-    }
-    if segment.name not in words:
-        return {}
-    wave = _wave(segment.name, shape, deflection * inside)
-    level = inside.astype(np.float64) if wave is None else wave
-    return {(words[segment.name], "higher"): CHANGE_MV * level}
-
-
-def _wave(name: str, shape: Morphology, deflection: np.ndarray) -> np.ndarray | None:
-    """The wave in a part, its peak 1; `None` where there is none to speak of."""
-    peak = {"P-PR": shape.p_mv, "T": shape.t_mv}.get(name)
-    if peak is None or abs(peak) < SMALLEST_WAVE_MV:
-        return None
-    return np.clip(deflection / peak, 0, 1)
 
 
 def words(weighing: Weighing) -> str:

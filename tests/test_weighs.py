@@ -154,6 +154,17 @@ def test_an_inverted_t_is_raised_toward_the_line():
     assert found["T"].effects[0].gain > 0
 
 
+def test_what_slopes_before_the_qrs_is_no_wave():
+    x = beats()
+    wave = weighing_of(network(np.ones((1, 65))), x)["P-PR"].effects[0]
+    assert wave.change == "a deflection before the QRS 0.1 mV higher"
+    x = x - bump(-0.16, 0.02, 0.15) + 0.5 * np.exp(-(TIME + 0.25) / 0.06)
+    found = weighing_of(network(np.ones((1, 65))), x)["P-PR"]
+    assert found.effects[0].change == "a level before the QRS 0.1 mV higher"
+    inside = found.segment.holds(TIME)
+    assert found.effects[0].gain == pytest.approx(0.1 * inside.sum())
+
+
 def test_a_qrs_is_made_larger_and_wider():
     x = beats()
     larger = weighing_of(network(bump(0, 0.012, 1.0)[None]), x)
