@@ -182,7 +182,7 @@ def _told(
     levels = f"{node.depth} level{'s' if node.depth > 1 else ''}"
     text = (
         f"{indent}{node.name}: proves {node.side}; freezes {levels} of gates, "
-        f"{node.share_frozen:.0%} of the outermost units; "
+        f"{node.share_frozen:.0%} of {_units(tree, node)}; "
     ) + _share(tree, node, decision)
     below = [tree.nodes[i].name for i in tree.children(node.id)]
     if below:
@@ -194,6 +194,12 @@ def _told(
         _filled(text + ".", inner),
         *(_filled(inner + sentence, inner + "  ") for sentence in sentences),
     ]
+
+
+def _units(tree: Tree, node: Node) -> str:
+    """Which units a component's share is of: the first that its side has."""
+    level = min(n.depth for n in _first(tree, node.sign))
+    return "the outermost units" if level == 1 else f"the units of level {level}"
 
 
 def _share(tree: Tree, node: Node, decision: Decision | None) -> str:

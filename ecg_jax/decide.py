@@ -12,8 +12,8 @@ from jaxtyping import Array
 
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
-from ecg_jax.kernels import METRICS, blocks, gaps, squared_distances
-from ecg_jax.proof.rounding import from_cut, rounding_bound
+from ecg_jax.kernels import METRICS, blocks, squared_distances
+from ecg_jax.proof.rounding import rounding_bound, tail_bound, values_at_cut
 from ecg_jax.proof.slack import FROZEN_RULES
 from ecg_jax.tree import Decision, Tree, first_level
 
@@ -41,7 +41,8 @@ def decide(tree: Tree, data: Any) -> Decision:
 
     cell, own, room = own_side("cell"), own_side("gap"), np.abs(value) - slack
     path = np.full((len(value), max(tree.depth, 1)), -1)
-    path[:, 0] = cell
+    path[:, 0] = 0
+    path[np.arange(len(value)), own_side("depth") - 1] = cell
     other = np.where(own_side("least") < room, own_side("best"), -1)
     prover = np.where(own < room, cell, other)
 
@@ -73,18 +74,18 @@ def _first_level(tree: Tree) -> Any:
         value = tree.program.evaluate(x)
         out: dict[str, Any] = {"value": value, "slack": slack(x)}
         for name, level in sides.items():
-            nothing = {"cell": jnp.int32(0), "best": jnp.int32(-1)}
+            none = {"depth": 1, "cell": 0, "best": -1}
+            none = {key: jnp.int32(number) for key, number in none.items()}
             infinite = jnp.full((), jnp.inf, value.dtype)
-            out[name] = {**nothing, "gap": infinite, "least": infinite}
+            out[name] = {**none, "gap": infinite, "least": infinite}
             if level is not None:
-                side, nodes, table = level
-                gap = gaps(side.features(x)[1][None], table)[0]
-                away = squared_distances(METRICS[tree.metric](x)[None], nodes.vectors)[
-                    0
-                ]
+                nodes, gap = level.nodes, level.gaps(x)
+                vector = METRICS[tree.metric](x)[None]
+                away = squared_distances(vector, nodes.vectors)[0]
                 cell, best = jnp.argmin(gap + nodes.strength * away), jnp.argmin(gap)
                 ids = jnp.asarray(nodes.ids, jnp.int32)
                 out[name] = {
+                    "depth": jnp.int32(level.depth),
                     "cell": ids[cell],
                     "best": ids[best],
                     "gap": gap[cell],
@@ -99,7 +100,7 @@ def _descend(
     tree: Tree, data: Any, cell: np.ndarray, sign: np.ndarray, depth: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One level down: rows whose cell has children, the child, and its gap."""
-    ids = [node.id for node in tree.nodes if node.depth == depth]
+    ids = _children(tree, depth)
     rows = np.flatnonzero(np.isin(cell, [tree.nodes[i].parent for i in ids]))
     if not ids or not len(rows):
         return rows[:0], rows[:0], np.zeros(0)
@@ -108,10 +109,15 @@ def _descend(
     return rows, np.array(ids)[child], lost
 
 
+def _children(tree: Tree, depth: int) -> list[int]:
+    """Ids of the components of a depth that are below another component."""
+    return [node.id for node in tree.nodes if node.depth == depth and node.parent > 0]
+
+
 @lru_cache(maxsize=64)
 def _child(tree: Tree, depth: int) -> Any:
     """The child that decides, by number among the nodes of a depth, and its gap."""
-    ids = [node.id for node in tree.nodes if node.depth == depth]
+    ids = _children(tree, depth)
     nodes = tree.stacked(ids)
     families: dict[int, list[int]] = {}
     for k, i in enumerate(ids):
@@ -263,17 +269,27 @@ def _deepest(descent: Descent) -> Any:
 
 @lru_cache(maxsize=16)
 def _bound(descent: Descent) -> Any:
-    """Twice the rounding of all levels: once for `f`, once for what they leave.
+    """The rounding of all levels, twice: that of `f` and that of what they leave.
 
     Where an operation without a rule is below the gates, only what is rounded from the
-    gates on: `f` and the component start from the same numbers there.
+    gates on: `f` and the component start from the same numbers there. That patterns are
+    read off rounded numbers is of second order in these, within the factor 2.
     """
-    opened, program = descent.gates, descent.program
+    opened, program, start = descent.gates, descent.program, None
     if descent.end is None:
-        bound = rounding_bound(program, opened=opened, rules=FROZEN_RULES)
-        return lambda x: 2 * bound(x, descent.patterns(x, descent.num_levels))
-    at_cut, tail = from_cut(program, opened, rules=FROZEN_RULES)
-    return lambda x: 2 * tail(at_cut(x), descent.patterns(x, descent.num_levels))
+        live = rounding_bound(program, opened=())
+        frozen = rounding_bound(program, opened=opened, rules=FROZEN_RULES)
+    else:
+        start = values_at_cut(program, opened)
+        live = tail_bound(program, opened, live=True)
+        frozen = tail_bound(program, opened, rules=FROZEN_RULES)
+
+    def bound(x: Any) -> Array:
+        own = descent.patterns(x, descent.num_levels)
+        values = x if start is None else start(x)
+        return 2 * jnp.maximum(live(values), frozen(values, own))
+
+    return bound
 
 
 @lru_cache(maxsize=16)

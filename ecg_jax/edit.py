@@ -128,7 +128,7 @@ def descendants(tree: Tree, node: int) -> list[int]:
 
 
 def path(tree: Tree, x: Any) -> Int[Array, " depth"]:
-    """Ids of the components that decide at one example, first level first.
+    """Ids of the components that decide at one example, by depth.
 
     Traceable; `tree.decide` gives the same for a data set, faster.
     """
@@ -136,15 +136,17 @@ def path(tree: Tree, x: Any) -> Int[Array, " depth"]:
     nodes = tree.nodes[1:]
     sign = np.array([n.sign for n in nodes])
     parent = np.array([n.parent for n in nodes])
+    depths = np.array([n.depth for n in nodes])
     strength = jnp.asarray([n.strength for n in nodes], gap.dtype)
     vectors = jnp.stack([METRICS[tree.metric](jnp.asarray(n.anchor)) for n in nodes])
     away = jnp.sum((METRICS[tree.metric](x)[None] - vectors) ** 2, axis=1)
     score = gap[1:] + strength * away
     side = jnp.where(value >= 0, 1, -1)
     current, steps = jnp.zeros((), int), []
-    for _ in range(tree.depth):
-        children = (parent == current) & (sign == side)
+    for depth in range(1, tree.depth + 1):
+        children = (parent == current) & (sign == side) & (depths == depth)
         best = 1 + jnp.argmin(jnp.where(children, score, jnp.inf))
-        current = jnp.where(jnp.any(children), best, -1)
-        steps.append(current)
+        nothing = 0 if depth == 1 else -1
+        steps.append(jnp.where(jnp.any(children), best, nothing))
+        current = jnp.where(jnp.any(children), best, current)
     return jnp.stack(steps)

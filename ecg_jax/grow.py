@@ -2,11 +2,13 @@
 
 The first level of each side is a cover by localized components; then the leaf whose
 samples differ most is split, its children one level of gates deeper, until the budget
-is spent, a cell would be too small, or no level is left.
+is spent, a cell would be too small, or no level is left. A side without units at the
+outermost level (the max side, below a max of rivals) starts at the first that has any.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -14,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
-from ecg_jax.cluster import kmeans, nearest
-from ecg_jax.cover import CoverConfig, choose
+from ecg_jax.cluster import kmeans, means, nearest
+from ecg_jax.cover import CoverConfig, choose, localize
 from ecg_jax.decide import pattern_hashes
 from ecg_jax.errors import CoverError
-from ecg_jax.kernels import METRICS, Side, blocks
+from ecg_jax.kernels import METRICS, Side, blocks, squared_distances
 from ecg_jax.program import Rules, trace
 from ecg_jax.rules import RULES
 from ecg_jax.tree import SIDES, Node, Tree
@@ -42,7 +44,8 @@ def grow(
     Args:
       fn: pure function of one example to a scalar margin.
       data: examples with a leading axis; they choose the components.
-      depth: how many levels of gates a component may freeze.
+      depth: how many levels of gates a component may freeze; fewer where the function
+        has fewer, or an operation without a rule ends them.
       budget: how many components (leaves) are shown on each side.
       min_count: a cell with fewer samples is not split.
       metric: what distances to prototypes are taken of: "euclidean", the example as
@@ -104,27 +107,37 @@ def _side(
     first_id: int,
 ) -> list[Node]:
     """The components of one side."""
-    side = Side(tree.eq, sign)
-    if not len(rows) or not side.num_units:
+    if not len(rows):
         return []
+    side, start = Side(tree.eq, sign), 1
     rng = np.random.default_rng(config.seed)
     rows = np.sort(rng.choice(rows, min(config.sample, len(rows)), replace=False))
     part = tree_util.tree_map(lambda v: np.asarray(v[rows]), data)
     x, g = blocks(METRICS[tree.metric], part), sign * values[rows]
     slack = blocks(tree.slack, part)
-    width = limits.budget if limits.depth < 2 else -(-limits.budget // 2)
+    if not side.num_units:
+        start = _first_depth(tree, part, sign, limits.depth)
+        if not start:
+            return []
+    width = limits.budget if limits.depth <= start else -(-limits.budget // 2)
     width = min(width, max(1, len(rows) // max(limits.min_count, 1)))
-    chosen = choose(
-        side,
-        x,
-        g,
-        slack,
-        blocks(tree.eq.operands, part),
-        blocks(lambda v: tree.eq.pattern(v)[0 if sign > 0 else 1], part),
-        blocks(lambda v: side.features(v)[1], part),
-        width,
-        config,
-    )
+    splitter = _Splitter(tree, part, x, g - slack, sign, start, limits, config.seed)
+    if start == 1:
+        chosen = choose(
+            side,
+            x,
+            g,
+            slack,
+            blocks(tree.eq.operands, part),
+            blocks(lambda v: tree.eq.pattern(v)[0 if sign > 0 else 1], part),
+            blocks(lambda v: side.features(v)[1], part),
+            width,
+            config,
+        )
+        frozen = [tuple(side.split(flags)) for flags in chosen.frozen]
+        first = _First(chosen.anchors, frozen, chosen.strength, chosen.cells)
+    else:
+        first = splitter.first(width, config)
     letter, kind = ("P", "witness") if sign > 0 else ("Q", "refuter")
     nodes = [
         Node(
@@ -133,38 +146,118 @@ def _side(
             name=f"{letter}{k + 1}",
             side=SIDES[sign],
             kind=kind,
-            depth=1,
-            anchor=tree_util.tree_map(lambda v, r=row: v[r], part),
-            frozen=tuple(side.split(flags)),
-            share_frozen=float(np.mean(flags)),
-            strength=chosen.strength,
+            depth=start,
+            anchor=splitter.at(row),
+            frozen=masks,
+            share_frozen=splitter.share(row, masks),
+            strength=first.strength,
             count=0,
         )
-        for k, (row, flags) in enumerate(
-            zip(chosen.anchors, chosen.frozen, strict=True)
-        )
+        for k, (row, masks) in enumerate(zip(first.anchors, first.frozen, strict=True))
     ]
-    if limits.depth > 1:
-        splitter = _Splitter(tree, part, x, g - slack, sign, limits, config.seed)
-        nodes = splitter.grow(nodes, chosen.cells)
-    return nodes
+    return splitter.grow(nodes, first.cells)
+
+
+def _first_depth(tree: Tree, part: Any, sign: int, depth: int) -> int:
+    """The first depth where a sample has units on a side; 0 where none has."""
+
+    def has_units(x: Any) -> Any:
+        sides = tree.descent.sides(x, sign, depth)
+        return jnp.stack([jnp.any(side) for side in sides])
+
+    found = np.any(blocks(has_units, part), axis=0)
+    levels = [tree.descent.level[i] for i in np.flatnonzero(found)]
+    return 1 + min(levels, default=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class _First:
+    """Components below the root: rows of anchors, masks, and whose cell a row is in."""
+
+    anchors: Sequence[int] | np.ndarray
+    frozen: Sequence[tuple[np.ndarray, ...]]
+    strength: float
+    cells: np.ndarray
 
 
 @dataclass(eq=False)
 class _Splitter:
-    """Splits the leaf whose samples differ most, until the budget is spent."""
+    """Components at any depth, by prototypes of cells.
+
+    Splits the leaf whose samples differ most, until the budget is spent.
+    """
 
     tree: Tree
     part: Any
     x: np.ndarray
     room: np.ndarray
     sign: int
+    start: int
     limits: _Limits
     seed: int
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
         self.deep: dict[int, Any] = {}
+
+    @cached_property
+    def _sides(self) -> Any:
+        """Jitted: the units on this side at an input."""
+        descent, sign, start = self.tree.descent, self.sign, self.start
+        return jax.jit(lambda a: descent.sides(a, sign, start))
+
+    @cached_property
+    def _lost(self) -> Any:
+        """What components of the first depth take from `f` at an example."""
+        descent, sign, start = self.tree.descent, self.sign, self.start
+
+        def at(x: Any, anchors: Any, masks: Any) -> Any:
+            def lost(anchor: Any, mask: Any) -> Any:
+                pattern = descent.patterns(anchor, start)
+                return descent.gap(pattern, x, sign, mask, start)[1]
+
+            return jax.vmap(lost)(anchors, masks)
+
+        return at
+
+    def at(self, rows: Any) -> Any:
+        """Samples by row."""
+        return tree_util.tree_map(lambda v: v[rows], self.part)
+
+    def share(self, row: int, masks: Sequence[np.ndarray]) -> float:
+        """Which share a component freezes of the units on its side at its anchor."""
+        sides, levels = self._sides(self.at(row)), self.tree.descent.level
+        level = [i for i in range(len(sides)) if levels[i] == self.start - 1]
+        flags = [masks[i][np.asarray(sides[i])] for i in level]
+        return float(np.mean(np.concatenate(flags))) if np.any(flags[0].size) else 0.0
+
+    def first(self, num: int, config: CoverConfig) -> _First:
+        """Localized components below the root, at a depth below the outermost level.
+
+        Cells begin as those of k-means; prototypes and cells take turns.
+        """
+        centres = kmeans(self.x, num, seed=config.seed)
+        cells = nearest(self.x, centres)
+        best, most = None, -1.0
+        for _ in range(config.rounds):
+            inside = [np.flatnonzero(cells == k) for k in range(num)]
+            everyone = np.arange(len(self.x))
+            picked = [
+                self.prototype(rows if len(rows) else everyone, self.start)
+                for rows in inside
+            ]
+            anchors = np.array([row for row, _ in picked])
+            frozen = [masks for _, masks in picked]
+            masks = [np.stack(mask) for mask in zip(*frozen, strict=True)]
+            lost = blocks(self._lost, self.part, self.at(anchors), masks)
+            away = squared_distances(jnp.asarray(self.x), jnp.asarray(self.x[anchors]))
+            strength, cells = localize(lost, np.asarray(away), self.room, config.loss)
+            own = np.take_along_axis(lost, cells[:, None], 1)[:, 0]
+            if (proven := float(np.mean(own < self.room))) >= most:
+                best, most = _First(anchors, frozen, strength, cells), proven
+            centres = means(self.x, cells, centres)
+        assert best is not None
+        return best
 
     def grow(self, nodes: list[Node], cells: np.ndarray) -> list[Node]:
         """Adds children, two at a time, where the spread they remove is largest."""
@@ -203,31 +296,35 @@ class _Splitter:
         return float(np.sum((x - x.mean(0)) ** 2) - within), rows, half
 
     def _child(self, parent: Node, node_id: int, k: int, rows: np.ndarray) -> Node:
-        """The prototype of half a cell, one level deeper, that proves most of it."""
-        depth = parent.depth + 1
-        away = np.sum((self.x[rows] - self.x[rows].mean(0)) ** 2, axis=1)
-        candidates = np.resize(rows[np.argsort(away)[:CANDIDATES]], CANDIDATES)
-        members = np.resize(self.rng.permutation(rows), MEMBERS)
-
-        def at(r: Any) -> Any:
-            return tree_util.tree_map(lambda v: v[r], self.part)
-
-        masks, lost = self._judge(depth)(at(candidates), at(members))
-        room = self.room[members]
-        winner = int(np.argmax(np.mean(np.asarray(lost) < room, axis=1)))
-        side = Side(self.tree.eq, self.sign)
-        frozen = tuple(np.asarray(mask[winner]) for mask in masks)
-        flags = [f[m] for f, m in zip(frozen, side.masks, strict=False)]
+        """The prototype of half a cell, one level deeper."""
+        row, frozen = self.prototype(rows, parent.depth + 1)
         return replace(
             parent,
             id=node_id,
             parent=parent.id,
             name=f"{parent.name}.{k + 1}",
-            depth=depth,
-            anchor=at(candidates[winner]),
+            depth=parent.depth + 1,
+            anchor=self.at(row),
             frozen=frozen,
-            share_frozen=float(np.mean(np.concatenate([f.ravel() for f in flags]))),
+            share_frozen=self.share(row, frozen),
         )
+
+    def prototype(
+        self, rows: np.ndarray, depth: int
+    ) -> tuple[int, tuple[np.ndarray, ...]]:
+        """The row, of some near the mean of a cell, that proves most of the cell.
+
+        And the units, of each gate above a depth, that it freezes: those whose pattern
+        most of the cell share.
+        """
+        away = np.sum((self.x[rows] - self.x[rows].mean(0)) ** 2, axis=1)
+        candidates = np.resize(rows[np.argsort(away)[:CANDIDATES]], CANDIDATES)
+        members = np.resize(self.rng.permutation(rows), MEMBERS)
+        masks, lost = self._judge(depth)(self.at(candidates), self.at(members))
+        room = self.room[members]
+        winner = int(np.argmax(np.mean(np.asarray(lost) < room, axis=1)))
+        frozen = tuple(np.asarray(mask[winner]) for mask in masks)
+        return int(candidates[winner]), frozen
 
     def _judge(self, depth: int) -> Any:
         """Jitted: what candidates freeze where members agree, and their gaps."""

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float, Int
 from ecg_jax.decide import decide
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import RunError
-from ecg_jax.kernels import blocks, gaps
+from ecg_jax.kernels import blocks
+from ecg_jax.maxmin import Gate
 from ecg_jax.storage.files import replacing
 from ecg_jax.tree import SIDES, Decision, Tree, first_level
 
@@ -27,7 +28,7 @@ class Partition:
       beats: the beats.
       decision: one entry a beat, in float64.
       float32: the network's own margin of every beat.
-      evaluated: for each beat the component of its cell of the first level, evaluated
+      evaluated: for each beat the component of its cell below the root, evaluated
         as a program of its own, and whether it proves the answer; NaN without one.
     """
 
@@ -47,7 +48,7 @@ class Partition:
         decision = self.decision
         sign = np.where(decision.normal, 1, -1)
         beyond = sign * (self.evaluated - decision.value) > decision.slack
-        claimed = decision.prover == decision.path[:, 0]
+        claimed = decision.prover == decision.first
         failed = claimed & (sign * self.evaluated < -decision.slack)
         other = (self.float32 >= 0) != decision.normal
         return {
@@ -143,27 +144,32 @@ def inputs_of(
 def components(
     tree: Tree, data: Any, decision: Decision
 ) -> Float[np.ndarray, " sample"]:
-    """The component of each sample's cell of the first level, run as a program.
+    """The component of each sample's cell below the root, run as a program.
 
     Other than the gaps that a tree decides by, this evaluates the witness or refuter
     itself: the traced function with its gates replaced by tangents.
     """
     out = np.full(len(decision.value), np.nan)
     for sign in SIDES:
-        ids = [n.id for n in tree.nodes if n.depth == 1 and n.sign == sign]
-        rows = np.flatnonzero(np.isin(decision.path[:, 0], ids))
+        ids = [i for i in tree.children(0) if tree.nodes[i].sign == sign]
+        rows = np.flatnonzero(np.isin(decision.first, ids))
         if not len(rows):
             continue
-        nodes = tree.stacked(ids)
+        nodes, depth = tree.stacked(ids), tree.nodes[ids[0]].depth
         frozen = [np.asarray(mask) for mask in nodes.frozen]
 
-        def one(sample: Any, nodes: Any, frozen: Any, sign: int = sign) -> Any:
+        def one(
+            sample: Any, nodes: Any, frozen: Any, sign: int = sign, depth: int = depth
+        ) -> Any:
             x, at = sample
             pattern = jax.tree_util.tree_map(lambda v: v[at], nodes)
+            masks = [mask[at] for mask in frozen]
+            if depth > 1:
+                return tree.descent.bound(pattern, x, sign, masks, depth)
             bound = tree.eq.witness if sign > 0 else tree.eq.refuter
-            return bound(pattern, [mask[at] for mask in frozen])(x)
+            return bound(pattern, masks)(x)
 
-        at = np.searchsorted(ids, decision.path[rows, 0]).astype(np.int32)
+        at = np.searchsorted(ids, decision.first[rows]).astype(np.int32)
         part = jax.tree_util.tree_map(lambda v, rows=rows: v[rows], data)
         out[rows] = blocks(one, (part, at), nodes.patterns, frozen)
     return out
@@ -218,7 +224,7 @@ def _filled(column: Any) -> np.ndarray:
 def proves(
     tree: Tree, data: Any, sign: int
 ) -> tuple[list[int], Bool[np.ndarray, "n k"]]:
-    """Which components of the first level of a side prove each sample's answer.
+    """Which components below the root of a side prove each sample's answer.
 
     Args:
       tree: a grown tree.
@@ -231,15 +237,12 @@ def proves(
     level = first_level(tree, sign)
     if level is None:
         return [], np.zeros((len(data), 0), bool)
-    side, nodes, table = level
-    slack = tree.slack
+    gaps, slack = level.gaps, tree.slack
 
     def one(x: Any) -> Any:
-        value, features = side.features(x)
-        gap = gaps(features[None], table)[0]
-        return sign * value - gap > slack(x)
+        return sign * tree.program.evaluate(x) - gaps(x) > slack(x)
 
-    return nodes.ids.tolist(), blocks(one, data)
+    return level.nodes.ids.tolist(), blocks(one, data)
 
 
 def proven_by_each(
@@ -288,10 +291,10 @@ class Coverage:
     Attributes:
       side: "normal" or "not normal".
       num_answers: answers of this side.
-      num_components: components of the first level.
+      num_components: components below the root.
       num_distinct: distinct functions among them.
       share_frozen: share of the side's units that a component freezes, mean.
-      proven: share proven by the component of the beat's own cell, first level.
+      proven: share proven by the component of the beat's own cell below the root.
       proven_leaf: share proven by the deciding leaf itself, at its depth.
       proven_any: share proven by any chosen component.
       one_everywhere: control: the one best component used for every cell.
@@ -322,7 +325,7 @@ def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage
         if not ids or not on.any():
             continue
         mine = np.asarray(rows)[on]
-        column = np.searchsorted(ids, decision.path[mine, 0])
+        column = np.searchsorted(ids, decision.first[mine])
         nodes = [tree.nodes[i] for i in ids]
         rng = np.random.default_rng(0)
         deals = [rng.permutation(len(ids)) for _ in range(10)]
@@ -346,20 +349,19 @@ def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage
 
 def _distinct(tree: Tree, ids: Sequence[int]) -> int:
     """How many of some components of one depth are different functions."""
-    nodes = tree.stacked(ids)
-    sign = tree.nodes[ids[0]].sign
+    nodes, first = tree.stacked(ids), tree.nodes[ids[0]]
+    masks = [np.asarray(mask) for mask in nodes.frozen]
+    if first.depth == 1:  # below, a unit's side depends on the sample
+        sides = [first.sign * side > 0 for side in tree.eq.sides]
+        masks = [mask & side for mask, side in zip(masks, sides, strict=True)]
+    gates = [tree.descent.gates[i].role for i in range(len(masks))]
     fill = [
-        gate.keep(np.asarray(frozen) & (sign * side > 0), pattern)
-        for gate, side, pattern, frozen in zip(
-            tree.eq.gates,
-            tree.eq.sides,
-            nodes.patterns,
-            nodes.frozen,
-            strict=False,
-        )
+        gate.keep(mask, pattern)
+        for gate, mask, pattern in zip(gates, masks, nodes.patterns, strict=True)
+        if isinstance(gate, Gate)
     ]
     rows = [
         np.asarray(leaf).reshape(len(ids), -1).astype(np.float64)
-        for leaf in jax.tree_util.tree_leaves([fill, nodes.frozen])
+        for leaf in jax.tree_util.tree_leaves([fill, masks])
     ]
     return len(np.unique(np.concatenate(rows, axis=1), axis=0))

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.descent import Descent, descent_of
 from ecg_jax.factor import open_gates
-from ecg_jax.kernels import METRICS, Side, blocks
+from ecg_jax.kernels import METRICS, Side, blocks, gaps
 from ecg_jax.maxmin import MaxMin
 from ecg_jax.program import Program
 from ecg_jax.proof.slack import slack_of
@@ -40,10 +40,12 @@ class Node:
       name: "f", "P3" (proves normal), "Q7" (proves not normal), "P3.1" (deeper).
       side: "normal" or "not normal"; "" for the root.
       kind: "root", "witness" or "refuter".
-      depth: how many levels of gates it freezes.
+      depth: how many levels of gates it freezes; below the root 1, or the first that
+        has units on this side.
       anchor: the prototype, an input.
       frozen: for each gate it opens, which units are frozen.
-      share_frozen: share of its side's units, at the outermost level, that it freezes.
+      share_frozen: share of the units on its side at its anchor that it freezes, at
+        the first level where this side has units.
       strength: weight of the squared distance among its siblings.
       count: how many samples it was grown on it decides.
     """
@@ -72,7 +74,8 @@ class Decision:
 
     Attributes:
       value: `f(x)`; `>= 0` means normal.
-      path: node ids from the first level down, -1 below the leaf.
+      path: the node of every depth, -1 where there is none; 0, the root, in the first
+        column where no component of that depth is on this side.
       cell: the leaf whose component decides.
       proven: whether the leaf's own component proves the answer.
       prover: the first node on the way (leaf, its ancestors, any other of the first
@@ -95,6 +98,12 @@ class Decision:
     def normal(self) -> Bool[np.ndarray, " n"]:
         """The answer: `f(x) >= 0`."""
         return self.value >= 0
+
+    @property
+    def first(self) -> Int[np.ndarray, " n"]:
+        """The component below the root that each sample falls to; 0 or less: none."""
+        column = np.argmax(self.path > 0, axis=1)
+        return np.take_along_axis(self.path, column[:, None], 1)[:, 0]
 
     @property
     def wrongly_proven(self) -> int:
@@ -280,11 +289,34 @@ class Stack:
     strength: Float[Array, " k"]
 
 
-def first_level(tree: Tree, sign: int) -> tuple[Side, Stack, Array] | None:
-    """The components of the first level of a side, and their coefficients."""
-    ids = [n.id for n in tree.nodes if n.depth == 1 and n.sign == sign]
+@dataclass(frozen=True, eq=False)
+class FirstLevel:
+    """The components below the root on one side; all freeze as many levels of gates.
+
+    Attributes:
+      nodes: the components.
+      depth: how many levels they freeze: 1, or the first that has units on this side.
+      gaps: what each takes from `f` at one example; a matrix product at depth 1.
+    """
+
+    nodes: Stack
+    depth: int
+    gaps: Callable[[Any], Float[Array, " k"]]
+
+
+def first_level(tree: Tree, sign: int) -> FirstLevel | None:
+    """The components below the root on one side; None where there are none."""
+    ids = [i for i in tree.children(0) if tree.nodes[i].sign == sign]
     if not ids:
         return None
-    side, nodes = Side(tree.eq, sign), tree.stacked(ids)
-    coefficients = jax.jit(jax.vmap(side.coefficients))
-    return side, nodes, coefficients(nodes.patterns, nodes.frozen)
+    nodes, depth = tree.stacked(ids), tree.nodes[ids[0]].depth
+    if depth > 1:
+
+        def below(x: Any) -> Array:
+            lost_to = partial(tree._gap, x, sign, depth)
+            return jax.vmap(lost_to)(nodes.patterns, nodes.frozen)
+
+        return FirstLevel(nodes, depth, below)
+    side = Side(tree.eq, sign)
+    table = jax.jit(jax.vmap(side.coefficients))(nodes.patterns, nodes.frozen)
+    return FirstLevel(nodes, depth, lambda x: gaps(side.features(x)[1][None], table)[0])

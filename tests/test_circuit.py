@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_trees import bare, function, grown, quarters
+from small_trees import bare, function, grown, node, quarters, with_nodes
 
 import ecg_jax as ej
 from ecg_jax.circuit import Junction, Literal, circuit, to_latex, to_text
@@ -57,6 +57,28 @@ def test_the_circuit_as_a_formula():
     data = quarters(3, 30)
     assert np.array_equal(
         circuit(root).evaluate(data), np.asarray(jax.vmap(function("mlp"))(data)) >= 0
+    )
+
+
+def test_text_of_a_side_that_starts_deeper():
+    """All units of the outermost level are on the min side: P1 freezes two levels."""
+    tree = bare(function("margin"), quarters(1, 40))
+    tree = with_nodes(tree, node(tree, 1, 2, quarters(1, 40)[0], name="P1"))
+    tree = with_nodes(tree, node(tree, -1, 1, quarters(1, 40)[1], name="Q1"))
+    assert (
+        tree.to_text()
+        == """\
+f(x) = max(P1, rest)
+     = min(Q1, rest)
+
+normal if it passes P1;
+not normal if it passes Q1;
+otherwise the rest, f itself, decides: normal if f(x) >= 0.
+
+P1: proves normal; freezes 2 levels of gates, 100% of the units of level 2;
+    answers for 0 of 0 (0%) normal samples.
+Q1: proves not normal; freezes 1 level of gates, 100% of the outermost units;
+    answers for 0 of 0 (0%) not normal samples."""
     )
 
 

@@ -24,8 +24,19 @@ def grown():
     return ej.grow(fn, data, depth=2, budget=4, min_count=10), data
 
 
-def test_path_of_one_example_is_that_of_decide(grown):
-    tree, data = grown
+@pytest.fixture(scope="module")
+def late():
+    """Of three classes: "normal" has no units at the outermost level."""
+    rng = np.random.default_rng(1)
+    first, last = (jnp.asarray(rng.integers(-4, 5, s) / 4.0) for s in ((6, 8), (8, 3)))
+    fn = ej.margin(lambda x: jax.nn.relu(x @ first) @ last, 0)
+    data = rng.integers(-8, 9, (300, 6)) / 4.0
+    return ej.grow(fn, data, depth=2, budget=4, min_count=10), data
+
+
+@pytest.mark.parametrize("which", ["grown", "late"])
+def test_path_of_one_example_is_that_of_decide(which, request):
+    tree, data = request.getfixturevalue(which)
     paths = jax.jit(jax.vmap(lambda x: path(tree, x)))(data)
     np.testing.assert_array_equal(paths, tree.decide(data).path)
 
@@ -38,6 +49,17 @@ def test_without_changes_only_its_own_cell_and_only_to_what_others_prove(grown):
     after = jax.vmap(edited)(data)
     inside = np.any(decision.path == find(tree, name), axis=1)
     assert inside.any()
+    np.testing.assert_array_equal(after[~inside], decision.value[~inside])
+    assert np.all(after[inside] <= decision.value[inside])
+
+
+def test_without_a_component_that_starts_deeper(late):
+    tree, data = late
+    decision = tree.decide(data)
+    assert tree.nodes[1].name == "P1" and tree.nodes[1].depth == 2
+    after = np.asarray(jax.vmap(tree.without("P1"))(data))
+    inside = decision.first == 1
+    assert inside.any() and np.array_equal(inside, decision.path[:, 1] == 1)
     np.testing.assert_array_equal(after[~inside], decision.value[~inside])
     assert np.all(after[inside] <= decision.value[inside])
 

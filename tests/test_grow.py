@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_trees import function, quarters
+from small_trees import SIZE, function, quarters
 
 import ecg_jax as ej
+from ecg_jax.circuit import circuit
 from ecg_jax.cover import CoverConfig
 from ecg_jax.errors import CoverError
 from ecg_jax.grow import _agreement, grow
+from ecg_jax.partition import components, proves
 
 COVER = CoverConfig(candidates=8, members=16, rounds=1)
 
@@ -29,6 +31,11 @@ def check(tree, fn, data, *, unseen=None):
     assert {n.id: n.count for n in tree.nodes[1:]} == dict(
         zip(ids.tolist(), counts.tolist(), strict=True)
     )
+    for sign in (1, -1):  # components below the root freeze one depth
+        first = [k for k in tree.children(0) if tree.nodes[k].sign == sign]
+        assert len({tree.nodes[k].depth for k in first}) <= 1
+        answers = decision.normal if sign > 0 else ~decision.normal
+        assert not first or np.isin(decision.first[answers], first).all()
     for i, node in enumerate(tree.nodes):
         assert node.id == i and node.parent < i
         assert 0 <= node.share_frozen <= 1
@@ -182,6 +189,79 @@ def test_the_same_data_give_the_same_tree():
         assert (a.name, a.count, a.strength) == (b.name, b.count, b.strength)
         assert np.array_equal(a.anchor, b.anchor) if a.id else b.anchor is None
         assert all(map(np.array_equal, a.frozen, b.frozen))
+
+
+def three_classes(classes, act, seed=0):
+    """A dense network, a margin of several classes, and data: dyadic numbers."""
+    rng = np.random.default_rng(seed)
+    shapes = ((SIZE, 6), (6, 5), (5, classes))
+    one, two, three = (jnp.asarray(rng.integers(-3, 4, s) / 2) for s in shapes)
+    logits = lambda x: act(act(x @ one) @ two) @ three  # noqa: E731
+    margins = [ej.margin(logits, k) for k in range(classes)]
+    data = quarters(44, 200)
+    shares = [np.mean(jax.vmap(fn)(data) >= 0) for fn in margins]
+    return margins[int(np.argmin(np.abs(np.array(shares) - 0.4)))], data
+
+
+@pytest.mark.parametrize("classes, depth", [(3, 2), (4, 3)])
+def test_a_margin_of_several_classes(classes, depth, tmp_path):
+    """Its outermost gate is the best rival: "normal" starts one level deeper."""
+    fn, data = three_classes(classes, jax.nn.relu)
+    tree = small(fn, data, depth=depth, budget=4, min_count=5)
+    decision = check(tree, fn, data, unseen=quarters(45, 300))
+    first = [tree.nodes[k] for k in tree.children(0)]
+    assert {(n.side, n.depth) for n in first} == {("normal", 2), ("not normal", 1)}
+    assert tree.depth == depth and tree.descent.num_levels == 3
+    assert (decision.path[decision.normal, 0] == 0).all()
+    found = tree.certificate(data)
+    assert found.holds and found.proven_normal > 0.3 and found.proven_not_normal > 0.3
+
+    unseen = quarters(46, 300)
+    f = np.asarray(jax.jit(jax.vmap(fn))(unseen))
+    again = tree.decide(unseen)
+    proven = again.prover >= 0
+    assert again.wrongly_proven == 0 and proven[again.normal].any()
+    values, slack = tree.values(unseen), again.slack
+    signs = np.array([n.sign for n in tree.nodes])
+    by = values[np.arange(len(f)), again.prover] * signs[again.prover]
+    assert np.all(by[proven] > slack[proven])
+    assert np.array_equal(again.lower, values[:, _first(tree, 1)].max(axis=1))
+    assert np.array_equal(again.upper, values[:, _first(tree, -1)].min(axis=1))
+    assert np.array_equal(circuit(tree).evaluate(unseen), f >= 0)
+    assert "of the units of level 2" in tree.to_text()
+
+    tree.save(tmp_path / "tree")
+    loaded = ej.load(tmp_path / "tree")
+    assert np.array_equal(loaded.decide(unseen).path, again.path)
+    assert np.array_equal(loaded.values(unseen), values)
+
+    ids, table = proves(tree, unseen, 1)
+    assert ids == _first(tree, 1)
+    assert np.array_equal(table, values[:, ids] > slack[:, None])
+    evaluated = components(tree, unseen, again)
+    own = values[np.arange(len(f)), again.first]
+    assert np.array_equal(evaluated, own)
+
+
+def _first(tree, sign):
+    return [k for k in tree.children(0) if tree.nodes[k].sign == sign]
+
+
+def test_a_budget_of_levels_that_ends_above_the_first_units():
+    fn, data = three_classes(3, jax.nn.relu)
+    tree = small(fn, data, depth=1, budget=4)
+    decision = check(tree, fn, data)
+    assert {n.side for n in tree.nodes[1:]} == {"not normal"}
+    assert np.all(decision.prover[decision.normal] == -1)
+
+
+def test_a_margin_of_several_classes_with_smooth_gates():
+    fn, data = three_classes(3, jax.nn.softplus)
+    tree = small(fn, data, depth=2, budget=4, min_count=5)
+    found = tree.certificate(data)
+    assert found.holds and found.wrongly_proven == 0
+    assert {n.depth for n in tree.nodes if n.side == "normal"} == {2}
+    assert found.proven_normal > 0.2 and found.proven_not_normal > 0.2
 
 
 def test_a_network_with_a_black_box_below(tmp_path):

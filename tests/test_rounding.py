@@ -181,6 +181,22 @@ def test_operations_below_the_gates(name):
     assert np.median(bound) <= 1e5 * np.median(error)
 
 
+def test_jumps_below_the_gates_have_no_bound_and_are_not_guessed():
+    """A rule for moved entries does not hold where an index sees the input."""
+
+    def fn(x):
+        return jnp.sum(jax.nn.relu(x + x[jnp.argmax(x)]))
+
+    data = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    program = trace(fn, jnp.asarray(data[0]), rules.RULES)
+    with pytest.raises(UnsupportedPrimitiveError, match="cannot bound the rounding"):
+        rounding_bound(program)(data[0])
+    found = factor(fn, jnp.asarray(data[0])).certificate(data, num_pairs=64)
+    assert found.holds
+    assert all(claim.endswith("fn(x)") for claim in found.unchecked)
+    assert len(found.unchecked) == 6
+
+
 def test_an_unknown_operation_is_refused_not_guessed():
     def fn(x):
         return jax.nn.relu(lax.lgamma(x)).sum()

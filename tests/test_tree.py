@@ -103,6 +103,37 @@ def test_the_slack_is_above_what_rounding_does():
     assert slack.max() < FACTOR * 1e-4, "a bound that says nothing proves nothing"
 
 
+@pytest.mark.parametrize("act", [jax.nn.softplus, jax.nn.silu, jnp.tanh])
+def test_smooth_gates_may_feed_one_another(act):
+    """Two levels of them, frozen together: the slack is finite, and above rounding."""
+    rng = np.random.default_rng(0)
+    shapes = ((9, 6), (7, 9), (7,))
+    weights = [jnp.asarray(rng.normal(size=s) / 2, jnp.float32) for s in shapes]
+
+    def fn(x):
+        return weights[2] @ act(weights[1] @ act(weights[0] @ x))
+
+    data = rng.normal(size=(40, 6)).astype(np.float32)
+    tree = bare(fn, data)
+    deep = tree.descent.num_levels
+    for k, sign in enumerate((1, -1)):
+        above = node(tree, sign, 1, data[2 * k], name=f"n{k}")
+        tree = with_nodes(tree, above)
+        below = node(tree, sign, deep, data[2 * k + 1], name="below", parent=above.id)
+        tree = with_nodes(tree, below)
+    wider = [replace(n, anchor=np.float64(n.anchor)) for n in tree.nodes[1:]]
+    nodes = (tree.nodes[0], *wider)
+    with jax.enable_x64(True):
+        wide = Tree(tree.program.widen(), nodes, np.float64(data[0]), tree.seen)
+        exact = wide.values(data.astype(np.float64))
+    away = np.abs(tree.values(data) - exact).max(axis=1)
+    slack = np.asarray(jax.vmap(tree.slack)(data))
+    assert np.all(away < slack) and np.median(slack) < 0.1
+    found = tree.certificate(data)
+    assert found.holds and found.atoms and found.levels == deep == 2
+    assert 0 < found.max_bound_ratio < 1
+
+
 def test_opened_gates_may_feed_one_another():
     """Leaky ReLU on a pool, both opened: the slack is finite, and small."""
     tree = grown("pool")

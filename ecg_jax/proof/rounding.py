@@ -16,7 +16,9 @@ used, only `m`. The bound at `x` thus holds for the program and for every compon
 witness and refuter of these gates, at any pattern, evaluated by jit, vmap or neither.
 
 A tangent of a smooth gate is as steep and as high as its anchor makes it: for these the
-bound is that of one pattern, `bound(x, frozen)`. What has no rule is refused.
+bound is that of one pattern, `bound(x, frozen)`. A smooth gate behind another opened
+one is bounded frozen only; the function as it is, `opened=()`, has a bound of its own.
+What has no rule is refused.
 
 Products are bounded by the textbook algorithm: a fast convolution (Winograd, FFT), as
 some GPU libraries choose for float32, is outside the model. Constants are taken as the
@@ -97,9 +99,6 @@ def rounding_bound(
       True
     """
     gates = opened_gates(program) if opened is None else tuple(opened)
-    if any(_lawless(eqn, program) for eqn in program.equations):
-        dtype = program.avals[program.output].dtype
-        return lambda x, frozen=None: jnp.full((), jnp.inf, dtype)
     walk = _Walk(program, gates, precision, rules)
 
     def bound(x: Any, frozen: Sequence[Any] | None = None) -> Array:
@@ -117,6 +116,7 @@ def tail_bound(
     *,
     precision: str | None = None,
     rules: RoundingRules = ROUNDING_RULES,
+    live: bool = False,
 ) -> Callable[..., Float[Array, ""]]:
     """The same, counting only what is rounded from the opened gates on.
 
@@ -124,12 +124,19 @@ def tail_bound(
     component and the function itself, differ by no more than the sum of their tails'
     rounding errors, however deep the program below.
 
+    Args:
+      program: the traced program.
+      opened: the gates where the tail begins, frozen to any tangents.
+      precision: as above.
+      rules: as above.
+      live: the bound is that of the gates as they are, none of them frozen.
+
     Returns:
       A pure function `bound(values, frozen=None)` of the values at the cut, in the
       order that `cut` gives.
     """
     numbers, tail = cut(program, opened)
-    walk = _Walk(program, tuple(opened), precision, rules)
+    walk = _Walk(program, () if live else tuple(opened), precision, rules)
 
     def bound(values: Sequence[Array], frozen: Sequence[Any] | None = None) -> Array:
         bounded = [Bounded(value, _size(value)) for value in values]
@@ -139,10 +146,10 @@ def tail_bound(
     return bound
 
 
-def from_cut(
-    program: Program, opened: Sequence[Equation], rules: RoundingRules = ROUNDING_RULES
-) -> tuple[Callable[[Any], list[Array]], Callable[..., Float[Array, ""]]]:
-    """The values at the cut as a function of an input, and `tail_bound` from there."""
+def values_at_cut(
+    program: Program, opened: Sequence[Equation]
+) -> Callable[[Any], list[Array]]:
+    """The values that enter the tail, in the order of `cut`, as a function of `x`."""
     numbers, _ = cut(program, opened)
 
     def at_cut(x: Any) -> list[Array]:
@@ -151,7 +158,7 @@ def from_cut(
         run(program.equations, env)
         return [jnp.asarray(env[number]) for number in numbers]
 
-    return at_cut, tail_bound(program, opened, rules=rules)
+    return at_cut
 
 
 def opened_gates(program: Program) -> tuple[Equation, ...]:
@@ -274,13 +281,16 @@ class _Walk:
             product=self.product,
             where=lambda number: self._where(number, env),
         )
-        sizes, errors = self._rule(op)(op)
-        if op.opened and eqn.primitive not in PIECEWISE_ROUNDING:
-            if frozen is None:
-                raise op.refuse("its tangents depend on the anchor: bound(x, frozen)")
-            size, error = tangent(op, frozen[self.opened[id(eqn)]])
-            sizes = list(map(jnp.maximum, sizes, size))
-            errors = list(map(jnp.maximum, errors, error))
+        if not op.opened or eqn.primitive in PIECEWISE_ROUNDING:
+            sizes, errors = self._rule(op)(op)
+        elif frozen is None:
+            raise op.refuse("its tangents depend on the anchor: bound(x, frozen)")
+        else:
+            sizes, errors = tangent(op, frozen[self.opened[id(eqn)]])
+            if all(arg.value is not None for arg in op.args):
+                live = self._rule(op)(op)
+                sizes = list(map(jnp.maximum, sizes, live[0]))
+                errors = list(map(jnp.maximum, errors, live[1]))
         self.drift += sum(op.gammas)
         values: Sequence[Any] = [None] * len(eqn.outputs)
         if not op.opened and all(arg.value is not None for arg in op.args):
@@ -297,6 +307,8 @@ class _Walk:
             return self.rules.get(role.name, of_gate)
         if rule is None:
             raise op.refuse("its primitive is not in the table of rounding rules")
+        if lawless(op.equation) and rule is ROUNDING_RULES.get(op.equation.primitive):
+            raise op.refuse("it jumps: a small error may become a large one")
         return rule
 
     def _where(
@@ -316,10 +328,9 @@ _CONTINUOUS = (
 """What the rounding rules hold for, whether the factorization has a rule or not."""
 
 
-def _lawless(eqn: Equation, program: Program) -> bool:
+def lawless(eqn: Equation) -> bool:
     """A jump, an index that sees the input, ...: small errors may become large ones."""
-    refused = isinstance(eqn.role, Refused) and eqn.primitive not in _CONTINUOUS
-    return refused and any(n in program.live for n in eqn.outputs)
+    return isinstance(eqn.role, Refused) and eqn.primitive not in _CONTINUOUS
 
 
 def _floating(value: Any) -> bool:

@@ -77,21 +77,23 @@ def norm(op: Operation) -> Bounds:
 def tangent(op: Operation, pattern: Any) -> Bounds:
     """`T_a(z) = phi(a) + <s, z - a>`: `e' = |s| e + c u (|phi(a)| + |s| |z - a|)`.
 
-    Holds for gates that act unit by unit and for those of all values to one.
+    Holds for gates that act unit by unit and for those of all values to one. Behind an
+    opened gate, where no value is known, `|z - a| <= |z| + |a|`.
     """
     gate = op.equation.role
     assert isinstance(gate, Gate)
     zs = gate.live(op.args)
-    if any(z.value is None for z in zs):
-        raise op.refuse("its operand lies behind an opened gate")
     anchors = tree_util.tree_leaves(pattern)
     if not all(jnp.issubdtype(jnp.result_type(a), jnp.floating) for a in anchors):
-        anchors = [jnp.zeros_like(z.value) for z in zs]
-    value, back = jax.vjp(lambda *z: gate.tangent(pattern, *z), *(z.value for z in zs))
+        anchors = [jnp.zeros_like(z.size) for z in zs]
+    value, back = jax.vjp(lambda *z: gate.tangent(pattern, *z), *anchors)
     slopes = [jnp.abs(slope) for slope in back(jnp.ones_like(value))]
     error, length = jnp.zeros_like(value), jnp.abs(gate.apply(*anchors))
     for z, slope, anchor in zip(zs, slopes, anchors, strict=True):
-        step = jnp.abs(z.value - anchor) + 2 * z.slack
+        if z.value is None:
+            step = z.size + jnp.abs(anchor) + 2 * z.slack
+        else:
+            step = jnp.abs(z.value - anchor) + 2 * z.slack
         moved, far = slope * z.slack, slope * step * (1 + jnp.abs(anchor))
         if np.shape(z.size) != np.shape(value):
             if np.shape(value):

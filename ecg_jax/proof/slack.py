@@ -19,7 +19,7 @@ from jaxtyping import Array
 
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.maxmin import Gate
-from ecg_jax.proof.rounding import ROUNDING_RULES, from_cut
+from ecg_jax.proof.rounding import ROUNDING_RULES, tail_bound, values_at_cut
 from ecg_jax.proof.rounding_rules import Bounds, Operation, selection
 
 FACTOR = 9
@@ -59,14 +59,16 @@ def slack_of(tree: Any) -> Callable[[Any], Array]:
     depth = max(tree.depth, 1)
     opened = [descent.gates[i] for i in descent.opened(depth)]
     with jax.ensure_compile_time_eval():
-        at_cut, tail = from_cut(program, opened, rules=FROZEN_RULES)
+        at_cut = values_at_cut(program, opened)
+        tail = tail_bound(program, opened, rules=FROZEN_RULES)
+        live = tail_bound(program, opened, live=True)
 
     def piecewise(x: Any) -> Array:
         return FACTOR * tail(at_cut(x))
 
     def smooth(x: Any) -> Array:
         values, own = at_cut(x), descent.patterns(x, depth)
-        at_x = tail(values, own)
+        at_x = jnp.maximum(live(values), tail(values, own))
         worst = at_x
         for ids in tree.families():
             nodes = tree.stacked(ids)
