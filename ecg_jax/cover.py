@@ -1,15 +1,19 @@
 """Few components that prove most answers, each with a prototype that a reader knows.
 
-On one side of the decision, `g = f` (or `-f`) is non-negative and each candidate anchor
-`a` gives a lower bound `g(x) - gap_a(x)`. A cell is the set of samples whose localized
-component decides,
+On one side of the decision, `g = f` (or `-f`) is non-negative, and a component with
+anchor `a` gives a lower bound `g(x) - gap_a(x)`: a proof where the gap is smaller than
+`g(x)`, beyond rounding. Several components may prove one answer. The cell of a sample
+is the nearest of those that do, and where none does the nearest of all:
 
-    cell(x) = argmin_k  gap_k(x) + strength * |x - a_k|^2
+    cell(x) = argmin_k |x - c_k|^2    over the k with  gap_k(x) < g(x)
 
-and a sample is proven by its own cell where `g(x) - gap(x)` is positive beyond
-rounding. Prototypes are chosen per k-means cell: of the training samples nearest to
-its centre, the one that proves most of the cell once the units that cost most are left
-alive.
+with `c_k` the centre of the cell: its mean. So proofs come first, at no price, and a
+cell looks like one ECG. (It is the limit of localizing `W_a(x) - d(x, a)` by a penalty
+that is small beside any gap too large for a proof: a bound stays a bound.)
+
+Cells begin as those of k-means. The prototype of a cell is the sample nearest to its
+centre whose component proves the wanted share of the cell with the fewest units left
+alive; then cells and centres are taken anew.
 """
 
 from collections.abc import Sequence
@@ -25,7 +29,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.cluster import kmeans, means, nearest
 from ecg_jax.errors import CoverError
-from ecg_jax.kernels import Side, gaps, squared_distances
+from ecg_jax.kernels import Side, gaps, nearest_proof, squared_distances
+
+JUDGED = 2**22  # entries of the table of gaps that judges the candidates of one cell
+STEPS = 8  # in how many steps units are thawed, at most
 
 
 @dataclass(frozen=True)
@@ -33,22 +40,22 @@ class CoverConfig:
     """How components are chosen.
 
     Attributes:
+      wanted: the share of answers that the components are to prove: units are left
+        alive only as long as it is not reached, and only in cells that miss it.
       least_frozen: every component freezes at least this share of its side's units.
       candidates: how many training samples nearest to a centre may become prototype.
       members: how many samples of a cell judge a candidate.
-      rounds: how often cells are reassigned.
-      loss: the largest share of proven answers that localizing may cost: the strength
-        is the largest of a grid that costs no more on training samples.
+      rounds: how often prototypes are chosen and cells taken anew.
       sample: how many training samples of a side take part in choosing.
       seed: of the sampling and of k-means.
     """
 
+    wanted: float = 0.995
     least_frozen: float = 0.75
     candidates: int = 256
     members: int = 512
     rounds: int = 3
-    loss: float = 0.03
-    sample: int = 20_000
+    sample: int = 120_000
     seed: int = 0
 
 
@@ -59,14 +66,14 @@ class Cover:
     Attributes:
       anchors: rows of the samples that are prototypes.
       frozen: for each component, flags over the side's units.
-      strength: weight of the squared distance in deciding the cell.
-      proven: share of the samples proven by the component of their own cell.
+      centres: of the cells, as vectors.
+      proven: share of the samples that a component proves.
       cells: the component that decides each sample.
     """
 
     anchors: Int[np.ndarray, " k"]
     frozen: Bool[np.ndarray, "k u"]
-    strength: float
+    centres: Float[np.ndarray, "k t"]
     proven: float
     cells: Int[np.ndarray, " n"]
 
@@ -74,21 +81,20 @@ class Cover:
 def choose(
     side: Side,
     x: Float[np.ndarray, "n t"],
-    g: Float[np.ndarray, " n"],
-    slack: Float[np.ndarray, " n"],
+    room: Float[np.ndarray, " n"],
     operands: Any,
     patterns: Any,
     features: Float[np.ndarray, "n d"],
     num: int,
     config: CoverConfig,
 ) -> Cover:
-    """Chooses `num` localized components for one side.
+    """Chooses `num` components for one side.
 
     Args:
       side: the side of the equation.
       x: the samples of this side as vectors.
-      g: `sign * f`, non-negative.
-      slack: what `g - gap` must exceed to count as proof, from the arithmetic.
+      room: what a gap must be smaller than to count as proof: `sign * f` less what
+        rounding may do.
       operands: of the opened gates at every sample.
       patterns: of this side at every sample.
       features: `side.features` at every sample.
@@ -96,7 +102,7 @@ def choose(
       config: how to choose.
 
     Returns:
-      The prototypes, what each freezes, and the strength of localization.
+      The prototypes, what each freezes, and the centres of their cells.
 
     Raises:
       CoverError: fewer samples than components, or none.
@@ -106,27 +112,19 @@ def choose(
             f"{num} components asked for, {len(x)} samples on this side.\n"
             "  try: a smaller budget, or more data"
         )
+    judge = _Judge(side, x, room, operands, patterns, config)
     centres = kmeans(x, num, seed=config.seed)
     cells = nearest(x, centres)
-    best: Cover | None = None
-    judge = _Judge(side, x, g, slack, operands, patterns, config)
+    best: tuple[tuple[float, float], Cover] | None = None
     for _ in range(config.rounds):
-        picked = [judge.pick(centre, cells == k) for k, centre in enumerate(centres)]
-        anchors = np.array([anchor for anchor, _ in picked])
-        frozen = np.stack([flags for _, flags in picked])
-        rows = jnp.asarray(coefficients(side, patterns, anchors, frozen))
-        table = np.asarray(gaps(jnp.asarray(features), rows))
-        prototypes = jnp.asarray(x[anchors])
-        distance = np.asarray(squared_distances(jnp.asarray(x), prototypes))
-        strength, cells = localize(table, distance, g - slack, config.loss)
-        own = np.take_along_axis(table, cells[:, None], 1)[:, 0]
-        proven = float(np.mean(g - own > slack))
-        cover = Cover(anchors, frozen, strength, proven, cells)
-        if best is None or cover.proven >= best.proven:
-            best = cover
+        cover, spread = judge.cover(centres, cells, features)
+        merit = min(cover.proven, config.wanted), -spread
+        if best is None or merit >= best[0]:
+            best = merit, cover
+        cells = cover.cells
         centres = means(x, cells, centres)
     assert best is not None
-    return best
+    return best[1]
 
 
 def coefficients(
@@ -141,84 +139,75 @@ def coefficients(
     return np.stack(rows)
 
 
-def localize(
-    table: Float[np.ndarray, "n k"],
-    distance: Float[np.ndarray, "n k"],
-    room: Float[np.ndarray, " n"],
-    loss: float,
-) -> tuple[float, Int[np.ndarray, " n"]]:
-    """The largest strength that costs at most `loss` of the proven share.
-
-    Args:
-      table: gap of every component at every sample.
-      distance: squared distance of every prototype.
-      room: how large a gap may be for a proof.
-      loss: share of answers.
-
-    Returns:
-      The strength, and the cell of every sample.
-    """
-    scale = max(float(np.median(np.min(distance, axis=1))), 1e-30)
-    unit = max(float(np.median(room)), 1e-30) / scale
-    best, chosen = -1.0, (0.0, np.argmin(table, axis=1))
-    for strength in (0.0, *(unit * 10.0 ** np.arange(-2.5, 2.01, 0.25))):
-        cells = np.argmin(table + strength * distance, axis=1)
-        own = np.take_along_axis(table, cells[:, None], 1)[:, 0]
-        proven = float(np.mean(own < room))
-        best = max(best, proven)
-        if proven >= best - loss:
-            chosen = (float(strength), cells)
-    return chosen
-
-
 class _Judge:
-    """Picks the prototype of a cell, and what it freezes."""
+    """Picks the prototype of every cell, and what it freezes."""
 
     def __init__(
         self,
         side: Side,
         x: np.ndarray,
-        g: np.ndarray,
-        slack: np.ndarray,
+        room: np.ndarray,
         operands: Any,
         patterns: Any,
         config: CoverConfig,
     ):
-        self.side, self.x, self.room = side, x, g - slack
+        self.side, self.x, self.room = side, x, room
         self.operands, self.patterns, self.config = operands, patterns, config
         self.rng = np.random.default_rng(config.seed)
-        self.steps = int(np.floor((1 - config.least_frozen) * side.num_units + 1e-9))
+        self.limit = 0  # steps of thawing that the round before needed
+        self.thawed = int(np.floor((1 - config.least_frozen) * side.num_units + 1e-9))
 
-    def pick(
+    def cover(
+        self, centres: np.ndarray, cells: np.ndarray, features: np.ndarray
+    ) -> tuple[Cover, float]:
+        """The cover with the fewest units alive that proves what is wanted."""
+        judged = [self._judged(c, cells == k) for k, c in enumerate(centres)]
+        away = np.asarray(squared_distances(jnp.asarray(self.x), jnp.asarray(centres)))
+        for limit in range(max(self.limit - 1, 0), len(judged[0][1])):
+            picked = [self._picked(*entry, limit) for entry in judged]
+            anchors = np.array([anchor for anchor, _ in picked])
+            frozen = np.stack([flags for _, flags in picked])
+            rows = coefficients(self.side, self.patterns, anchors, frozen)
+            table = np.asarray(gaps(jnp.asarray(features), jnp.asarray(rows)))
+            proven = float(np.mean(np.any(table < self.room[:, None], axis=1)))
+            if proven >= self.config.wanted:
+                break
+        self.limit = limit
+        own = np.asarray(nearest_proof(table, self.room, away))
+        spread = float(np.mean(np.take_along_axis(away, own[:, None], 1)))
+        return Cover(anchors, frozen, centres, proven, own), spread
+
+    def _judged(
         self, centre: np.ndarray, inside: Bool[np.ndarray, " n"]
-    ) -> tuple[int, Bool[np.ndarray, " u"]]:
-        """The prototype nearest to a centre that proves most of a cell."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Candidates of a cell, nearest first; what each freezes and proves by step."""
         rows = np.flatnonzero(inside)
         if not len(rows):
             rows = np.arange(len(self.x))
         order = np.argsort(np.sum((self.x[rows] - centre) ** 2, axis=1))
-        near = rows[order[: self._affordable()]]
-        members = self._sampled(rows, self.config.members)
-        candidates = self._sampled(near, self._affordable(), keep_order=True)
+        members = rows
+        if len(rows) > self.config.members:
+            members = self.rng.choice(rows, self.config.members, replace=False)
+        members = np.resize(np.sort(members), self.config.members)
+        candidates = np.resize(rows[order[: self._affordable()]], self._affordable())
         gap = _unit_gaps(
             self.side, _at(self.patterns, candidates), _at(self.operands, members)
         )
-        frozen, proven = _thaw(gap, jnp.asarray(self.room[members]), self.steps)
-        winner = int(jnp.argmax(proven))
-        return int(candidates[winner]), np.asarray(frozen[winner])
+        frozen, proven = _thaw(gap, jnp.asarray(self.room[members]), self.thawed)
+        return candidates, np.asarray(frozen), np.asarray(proven)
+
+    def _picked(
+        self, candidates: np.ndarray, frozen: np.ndarray, proven: np.ndarray, limit: int
+    ) -> tuple[int, Bool[np.ndarray, " u"]]:
+        """The fewest units alive, then the nearest candidate, that prove the most."""
+        reached = np.minimum(proven[: limit + 1], self.config.wanted)
+        step, winner = np.unravel_index(np.argmax(reached), reached.shape)
+        return int(candidates[winner]), frozen[step, winner]
 
     def _affordable(self) -> int:
-        """Fewer candidates for wide gates: the table of gaps stays under 256 MiB."""
-        size = self.config.members * max(self.side.num_units, 1) * 8
-        return int(np.clip(2**28 // size, 8, self.config.candidates))
-
-    def _sampled(
-        self, rows: np.ndarray, num: int, keep_order: bool = False
-    ) -> np.ndarray:
-        """Exactly `num` rows: a sample, or all of them repeated (one compilation)."""
-        if len(rows) <= num or keep_order:
-            return np.resize(rows, num)
-        return np.sort(self.rng.choice(rows, num, replace=False))
+        """Fewer candidates for wide gates."""
+        size = self.config.members * max(self.side.num_units, 1)
+        return int(np.clip(JUDGED // size, 8, self.config.candidates))
 
 
 def _at(tree: Any, rows: np.ndarray) -> Any:
@@ -233,36 +222,45 @@ def _unit_gaps(side: Side, patterns: Any, operands: Any) -> Float[Array, "c m u"
 
 @partial(jax.jit, static_argnums=2)
 def _thaw(
-    gap: Float[Array, "c m u"], room: Float[Array, " m"], steps: int
-) -> tuple[Bool[Array, "c u"], Float[Array, " c"]]:
-    """Leaves alive, one after the other, the units whose freezing costs most proofs.
+    gap: Float[Array, "c m u"], room: Float[Array, " m"], thawed: int
+) -> tuple[Bool[Array, "s c u"], Float[Array, "s c"]]:
+    """Leaves units alive, those first whose freezing costs most proofs.
 
-    Greedy: each step thaws the unit that gains most proven members, or, where none
-    gains one, the largest mean shortfall.
+    Greedy, in at most `STEPS` steps: each thaws the units that gain most proven
+    members, or, where none gains one, the largest mean shortfall.
+
+    Returns:
+      After each step, from none thawed to `thawed`: what is frozen, and the share of
+      the members that is proven.
     """
     candidates, _, units = gap.shape
-    at_once = max(1, -(-steps // 8))
+    at_once = max(1, -(-thawed // STEPS))
 
-    def shortfall(lack: Float[Array, "... m"]) -> Float[Array, "..."]:
-        return jnp.mean(lack >= 0, -1, dtype=lack.dtype) + jnp.mean(
-            jnp.clip(lack / (jnp.mean(room) + 1e-30), -1, 0), -1
-        ) / len(room)
+    def lack_of(frozen: Bool[Array, "c u"]) -> Float[Array, "c m"]:
+        return room[None] - jnp.einsum("cmu,cu->cm", gap, frozen.astype(gap.dtype))
 
-    def step(frozen: Bool[Array, "c u"], left: Any) -> tuple[Any, None]:
-        lack = room[None] - jnp.einsum("cmu,cu->cm", gap, frozen.astype(gap.dtype))
-        gain = jax.lax.map(
-            lambda u: shortfall(lack + gap[:, :, u]), jnp.arange(units)
-        ).T
+    def proven(lack: Float[Array, "... m"]) -> Float[Array, "..."]:
+        return jnp.mean(lack > 0, -1, dtype=lack.dtype)
+
+    def merit(lack: Float[Array, "... m"]) -> Float[Array, "..."]:
+        shortfall = jnp.mean(jnp.clip(lack / (jnp.mean(room) + 1e-30), -1, 0), -1)
+        return proven(lack) + shortfall / len(room)
+
+    def step(frozen: Bool[Array, "c u"], num: Any) -> tuple[Any, Any]:
+        lack = lack_of(frozen)
+        gain = jax.lax.map(lambda u: merit(lack + gap[:, :, u]), jnp.arange(units)).T
         gain = jnp.where(frozen, gain, -jnp.inf)
         rank = jnp.argsort(jnp.argsort(-gain, axis=1), axis=1)
-        return frozen & ~(rank < left), None
+        frozen = frozen & ~(rank < num)
+        return frozen, (frozen, proven(lack_of(frozen)))
 
-    counts = [min(at_once, steps - start) for start in range(0, steps, at_once)]
-    frozen = jnp.ones((candidates, units), bool)
-    if counts:
-        frozen, _ = jax.lax.scan(step, frozen, jnp.asarray(counts))
-    lack = room[None] - jnp.einsum("cmu,cu->cm", gap, frozen.astype(gap.dtype))
-    return frozen, shortfall(lack)
+    counts = [min(at_once, thawed - start) for start in range(0, thawed, at_once)]
+    whole = jnp.ones((candidates, units), bool)
+    _, (frozen, shares) = jax.lax.scan(step, whole, jnp.asarray(counts, int))
+    return (
+        jnp.concatenate([whole[None], frozen]),
+        jnp.concatenate([proven(lack_of(whole))[None], shares]),
+    )
 
 
 def frozen_share(frozen: Sequence[Any] | np.ndarray) -> float:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
-from ecg_jax.kernels import METRICS, blocks, squared_distances
+from ecg_jax.kernels import METRICS, blocks, nearest_proof, squared_distances
 from ecg_jax.proof.rounding import rounding_bound, tail_bound, values_at_cut
 from ecg_jax.proof.slack import FROZEN_RULES
 from ecg_jax.tree import Decision, Tree, first_level
@@ -21,8 +21,8 @@ from ecg_jax.tree import Decision, Tree, first_level
 def decide(tree: Tree, data: Any) -> Decision:
     """The deciding leaf, the proof and the sandwich of every sample.
 
-    At each level the child with the least `gap + strength * distance^2` decides, among
-    witnesses where `f(x) >= 0`, among refuters elsewhere.
+    At each level the child with the nearest centre decides, among witnesses where
+    `f(x) >= 0`, among refuters elsewhere; if children prove the answer, among those.
 
     Args:
       tree: a grown tree.
@@ -47,7 +47,7 @@ def decide(tree: Tree, data: Any) -> Decision:
     prover = np.where(own < room, cell, other)
 
     for depth in range(2, tree.depth + 1):
-        rows, cells, lost = _descend(tree, data, cell, sign, depth)
+        rows, cells, lost = _descend(tree, data, cell, sign, room, depth)
         if not len(rows):
             break
         cell[rows], path[rows, depth - 1], own[rows] = cells, cells, lost
@@ -81,8 +81,9 @@ def _first_level(tree: Tree) -> Any:
             if level is not None:
                 nodes, gap = level.nodes, level.gaps(x)
                 vector = METRICS[tree.metric](x)[None]
-                away = squared_distances(vector, nodes.vectors)[0]
-                cell, best = jnp.argmin(gap + nodes.strength * away), jnp.argmin(gap)
+                away = squared_distances(vector, nodes.centres)[0]
+                room = jnp.abs(value) - out["slack"]
+                cell, best = nearest_proof(gap, room, away), jnp.argmin(gap)
                 ids = jnp.asarray(nodes.ids, jnp.int32)
                 out[name] = {
                     "depth": jnp.int32(level.depth),
@@ -97,7 +98,12 @@ def _first_level(tree: Tree) -> Any:
 
 
 def _descend(
-    tree: Tree, data: Any, cell: np.ndarray, sign: np.ndarray, depth: int
+    tree: Tree,
+    data: Any,
+    cell: np.ndarray,
+    sign: np.ndarray,
+    room: np.ndarray,
+    depth: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One level down: rows whose cell has children, the child, and its gap."""
     ids = _children(tree, depth)
@@ -105,7 +111,8 @@ def _descend(
     if not ids or not len(rows):
         return rows[:0], rows[:0], np.zeros(0)
     part = tree_util.tree_map(lambda v: v[rows], data)
-    child, lost = blocks(_child(tree, depth), (part, cell[rows], sign[rows]))
+    own = (part, cell[rows], sign[rows], room[rows])
+    child, lost = blocks(_child(tree, depth), own)
     return rows, np.array(ids)[child], lost
 
 
@@ -128,7 +135,7 @@ def _child(tree: Tree, depth: int) -> Any:
         table[parent] = np.resize(members, widest)
 
     def one(sample: Any) -> tuple[Array, Array]:
-        x, parent, s = sample
+        x, parent, s, room = sample
         members = jnp.asarray(table)[parent]
 
         def lost_to(pattern: Any, frozen: Any) -> Array:
@@ -138,9 +145,9 @@ def _child(tree: Tree, depth: int) -> Any:
         pick = tree_util.tree_map(lambda v: jnp.asarray(v)[members], components)
         lost = jax.vmap(lost_to)(*pick)
         away = squared_distances(
-            METRICS[tree.metric](x)[None], jnp.asarray(nodes.vectors)[members]
+            METRICS[tree.metric](x)[None], jnp.asarray(nodes.centres)[members]
         )
-        child = jnp.argmin(lost + jnp.asarray(nodes.strength)[members] * away[0])
+        child = nearest_proof(lost, room, away[0])
         return members[child], lost[child]
 
     return one

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.errors import PatternError
-from ecg_jax.kernels import METRICS, blocks
+from ecg_jax.kernels import METRICS, blocks, nearest_proof, squared_distances
 from ecg_jax.tree import Tree
 
 
@@ -137,15 +137,15 @@ def path(tree: Tree, x: Any) -> Int[Array, " depth"]:
     sign = np.array([n.sign for n in nodes])
     parent = np.array([n.parent for n in nodes])
     depths = np.array([n.depth for n in nodes])
-    strength = jnp.asarray([n.strength for n in nodes], gap.dtype)
-    vectors = jnp.stack([METRICS[tree.metric](jnp.asarray(n.anchor)) for n in nodes])
-    away = jnp.sum((METRICS[tree.metric](x)[None] - vectors) ** 2, axis=1)
-    score = gap[1:] + strength * away
+    centres = jnp.asarray(np.stack([n.centre for n in nodes]))
+    away = squared_distances(METRICS[tree.metric](x)[None], centres)[0]
+    room = jnp.abs(value) - tree.slack(x)
     side = jnp.where(value >= 0, 1, -1)
     current, steps = jnp.zeros((), int), []
     for depth in range(1, tree.depth + 1):
         children = (parent == current) & (sign == side) & (depths == depth)
-        best = 1 + jnp.argmin(jnp.where(children, score, jnp.inf))
+        own = jnp.where(children, gap[1:], jnp.inf)
+        best = 1 + nearest_proof(own, room, jnp.where(children, away, jnp.inf))
         nothing = 0 if depth == 1 else -1
         steps.append(jnp.where(jnp.any(children), best, nothing))
         current = jnp.where(jnp.any(children), best, current)

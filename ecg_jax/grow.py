@@ -17,14 +17,16 @@ import numpy as np
 from jax import tree_util
 
 from ecg_jax.cluster import kmeans, means, nearest
-from ecg_jax.cover import CoverConfig, choose, localize
+from ecg_jax.cover import CoverConfig, choose
 from ecg_jax.decide import pattern_hashes
 from ecg_jax.errors import CoverError
-from ecg_jax.kernels import METRICS, Side, blocks, squared_distances
+from ecg_jax.kernels import METRICS, Side, blocks, nearest_proof, squared_distances
 from ecg_jax.program import Rules, trace
 from ecg_jax.rules import RULES
 from ecg_jax.tree import SIDES, Node, Tree
 
+DEEP = 20_000  # samples that choose components below the outermost level
+LARGEST = 2**25  # features of all samples that take part in choosing, as numbers
 CANDIDATES, MEMBERS, AGREEMENT = 8, 256, 0.9  # for components below the first level
 
 
@@ -93,7 +95,7 @@ class _Limits:
 
 
 def _root(count: int) -> Node:
-    return Node(0, -1, "f", "", "root", 0, None, (), 0.0, 0.0, count)
+    return Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, count)
 
 
 def _side(
@@ -111,31 +113,32 @@ def _side(
         return []
     side, start = Side(tree.eq, sign), 1
     rng = np.random.default_rng(config.seed)
-    rows = np.sort(rng.choice(rows, min(config.sample, len(rows)), replace=False))
+    width = jax.eval_shape(side.features, tree.example)[1].size
+    most = min(config.sample, max(LARGEST // width, 1000), len(rows))
+    if not side.num_units:  # no matrix product below the outermost level
+        most = min(most, DEEP)
+    rows = np.sort(rng.choice(rows, most, replace=False))
     part = tree_util.tree_map(lambda v: np.asarray(v[rows]), data)
-    x, g = blocks(METRICS[tree.metric], part), sign * values[rows]
-    slack = blocks(tree.slack, part)
+
+    @jax.jit
+    def seen(v: Any) -> Any:
+        vector, pattern = METRICS[tree.metric](v), tree.eq.pattern(v)
+        own = pattern[0 if sign > 0 else 1]
+        return vector, tree.slack(v), tree.eq.operands(v), own, side.features(v)[1]
+
+    x, slack, *about = blocks(seen, part)
+    room = sign * values[rows] - slack
     if not side.num_units:
         start = _first_depth(tree, part, sign, limits.depth)
         if not start:
             return []
     width = limits.budget if limits.depth <= start else -(-limits.budget // 2)
     width = min(width, max(1, len(rows) // max(limits.min_count, 1)))
-    splitter = _Splitter(tree, part, x, g - slack, sign, start, limits, config.seed)
+    splitter = _Splitter(tree, part, x, room, sign, start, limits, config.seed)
     if start == 1:
-        chosen = choose(
-            side,
-            x,
-            g,
-            slack,
-            blocks(tree.eq.operands, part),
-            blocks(lambda v: tree.eq.pattern(v)[0 if sign > 0 else 1], part),
-            blocks(lambda v: side.features(v)[1], part),
-            width,
-            config,
-        )
+        chosen = choose(side, x, room, *about, width, config)
         frozen = [tuple(side.split(flags)) for flags in chosen.frozen]
-        first = _First(chosen.anchors, frozen, chosen.strength, chosen.cells)
+        first = _First(chosen.anchors, frozen, chosen.centres, chosen.cells)
     else:
         first = splitter.first(width, config)
     letter, kind = ("P", "witness") if sign > 0 else ("Q", "refuter")
@@ -150,10 +153,12 @@ def _side(
             anchor=splitter.at(row),
             frozen=masks,
             share_frozen=splitter.share(row, masks),
-            strength=first.strength,
+            centre=centre,
             count=0,
         )
-        for k, (row, masks) in enumerate(zip(first.anchors, first.frozen, strict=True))
+        for k, (row, masks, centre) in enumerate(
+            zip(first.anchors, first.frozen, first.centres, strict=True)
+        )
     ]
     return splitter.grow(nodes, first.cells)
 
@@ -176,7 +181,7 @@ class _First:
 
     anchors: Sequence[int] | np.ndarray
     frozen: Sequence[tuple[np.ndarray, ...]]
-    strength: float
+    centres: np.ndarray
     cells: np.ndarray
 
 
@@ -232,12 +237,12 @@ class _Splitter:
         return float(np.mean(np.concatenate(flags))) if np.any(flags[0].size) else 0.0
 
     def first(self, num: int, config: CoverConfig) -> _First:
-        """Localized components below the root, at a depth below the outermost level.
+        """Components below the root, at a depth below the outermost level.
 
         Cells begin as those of k-means; prototypes and cells take turns.
         """
         centres = kmeans(self.x, num, seed=config.seed)
-        cells = nearest(self.x, centres)
+        cells, room = nearest(self.x, centres), jnp.asarray(self.room)
         best, most = None, -1.0
         for _ in range(config.rounds):
             inside = [np.flatnonzero(cells == k) for k in range(num)]
@@ -250,11 +255,11 @@ class _Splitter:
             frozen = [masks for _, masks in picked]
             masks = [np.stack(mask) for mask in zip(*frozen, strict=True)]
             lost = blocks(self._lost, self.part, self.at(anchors), masks)
-            away = squared_distances(jnp.asarray(self.x), jnp.asarray(self.x[anchors]))
-            strength, cells = localize(lost, np.asarray(away), self.room, config.loss)
-            own = np.take_along_axis(lost, cells[:, None], 1)[:, 0]
-            if (proven := float(np.mean(own < self.room))) >= most:
-                best, most = _First(anchors, frozen, strength, cells), proven
+            away = squared_distances(jnp.asarray(self.x), jnp.asarray(centres))
+            cells = np.asarray(nearest_proof(lost, room, away))
+            proven = float(np.mean(np.any(lost < self.room[:, None], axis=1)))
+            if proven >= most:
+                best, most = _First(anchors, frozen, centres, cells), proven
             centres = means(self.x, cells, centres)
         assert best is not None
         return best
@@ -305,6 +310,7 @@ class _Splitter:
             name=f"{parent.name}.{k + 1}",
             depth=parent.depth + 1,
             anchor=self.at(row),
+            centre=self.x[rows].mean(0),
             frozen=frozen,
             share_frozen=self.share(row, frozen),
         )

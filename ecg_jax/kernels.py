@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ecg_jax.maxmin import Gate, MaxMin
 
@@ -193,6 +193,15 @@ def squared_distances(
     cross = jnp.matmul(x, centres.T, precision=HIGHEST)
     square = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(centres**2, axis=1)[None]
     return jnp.maximum(square - 2 * cross, 0)
+
+
+def nearest_proof(
+    gap: Float[Array, "*n k"], room: Float[Array, "*n"], away: Float[Array, "*n k"]
+) -> Int[Array, "*n"]:
+    """Of the components that prove a sample, the nearest; where none does, of all."""
+    proves = gap < room[..., None]
+    either = proves | ~jnp.any(proves, axis=-1, keepdims=True)
+    return jnp.argmin(jnp.where(either, away, jnp.inf), axis=-1)
 
 
 def flatten(x: Any) -> Float[Array, " t"]:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.descent import Descent, descent_of
 from ecg_jax.factor import open_gates
-from ecg_jax.kernels import METRICS, Side, blocks, gaps
+from ecg_jax.kernels import Side, blocks, gaps
 from ecg_jax.maxmin import MaxMin
 from ecg_jax.program import Program
 from ecg_jax.proof.slack import slack_of
@@ -46,7 +46,7 @@ class Node:
       frozen: for each gate it opens, which units are frozen.
       share_frozen: share of the units on its side at its anchor that it freezes, at
         the first level where this side has units.
-      strength: weight of the squared distance among its siblings.
+      centre: of its cell, as a vector of the tree's metric.
       count: how many samples it was grown on it decides.
     """
 
@@ -59,7 +59,7 @@ class Node:
     anchor: Any
     frozen: tuple[Any, ...]
     share_frozen: float
-    strength: float
+    centre: Any
     count: int
 
     @property
@@ -241,18 +241,12 @@ class Tree:
             lambda *leaves: jnp.asarray(np.stack(leaves)), *(n.anchor for n in nodes)
         )
 
-        @jax.jit
-        @jax.vmap
-        def of(anchor: Any) -> tuple[Array, list[Any]]:
-            return METRICS[self.metric](anchor), self.descent.patterns(anchor, depth)
-
-        vectors, patterns = of(anchors)
+        patterns = jax.jit(jax.vmap(lambda a: self.descent.patterns(a, depth)))
         return Stack(
             ids=np.array(ids),
-            vectors=vectors,
-            patterns=patterns,
+            centres=jnp.asarray(np.stack([n.centre for n in nodes])),
+            patterns=patterns(anchors),
             frozen=[np.stack(m) for m in zip(*(n.frozen for n in nodes), strict=True)],
-            strength=jnp.asarray([n.strength for n in nodes], vectors.dtype),
         )
 
     def _gap(self, x: Any, sign: int, depth: int, pattern: Any, frozen: Any) -> Array:
@@ -283,10 +277,9 @@ class Stack:
     """Several components of one depth as arrays: what the kernels work on."""
 
     ids: np.ndarray
-    vectors: Float[Array, "k t"]
+    centres: Float[Array, "k t"]
     patterns: list[Any]
     frozen: list[Any]
-    strength: Float[Array, " k"]
 
 
 @dataclass(frozen=True, eq=False)

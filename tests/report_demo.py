@@ -206,7 +206,6 @@ def demo_run(components=None, name="Recordings of a demonstration"):
             num_max_units=9,
             num_min_units=7,
             num_patterns=9909,
-            strength=0.1,
             text="f(x) = max(min(P1, P2), Q1) & more < text",
         ),
         metrics=metrics,

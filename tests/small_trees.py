@@ -72,7 +72,7 @@ def quarters(seed, count):
     return x
 
 
-def node(tree, sign, depth, anchor, *, name, parent=0, strength=0.0, rng=None):
+def node(tree, sign, depth, anchor, *, name, parent=0, rng=None):
     """A component; all of its units are frozen, or a random share of them."""
     shapes = tree.descent.unit_shapes(depth)
     masks = tuple(
@@ -88,7 +88,7 @@ def node(tree, sign, depth, anchor, *, name, parent=0, strength=0.0, rng=None):
         anchor=anchor,
         frozen=masks,
         share_frozen=1.0,
-        strength=strength,
+        centre=np.ravel(anchor),
         count=0,
     )
 
@@ -96,7 +96,7 @@ def node(tree, sign, depth, anchor, *, name, parent=0, strength=0.0, rng=None):
 def bare(fn, data):
     """A tree of the root alone."""
     program = trace(fn, data[0], ej.RULES)
-    root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, 0.0, len(data))
+    root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, len(data))
     seen = np.unique(
         pattern_hashes(Tree(program, (root,), data[0], None).eq, data[: len(data) // 2])
     )
@@ -127,7 +127,6 @@ def grown(name):
                 data[next(rows)],
                 name=label,
                 parent=parent,
-                strength=0.25,
                 rng=rng,
             )
             tree = with_nodes(tree, new)

@@ -1,5 +1,7 @@
 """Choosing components: localization, thawing, and what a cover promises."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +14,10 @@ from ecg_jax.cover import (
     choose,
     coefficients,
     frozen_share,
-    localize,
 )
 from ecg_jax.errors import CoverError
 from ecg_jax.factor import factor
-from ecg_jax.kernels import Side, squared_distances
+from ecg_jax.kernels import Side, nearest_proof, squared_distances
 
 SMALL = CoverConfig(candidates=8, members=16, rounds=2)
 
@@ -41,8 +42,7 @@ def side_and_data(name="mlp", sign=1, count=80):
 
 
 def chosen(side, x, g, operands, patterns, features, num, config=SMALL):
-    slack = np.full(len(x), 1e-9)
-    return choose(side, x, g, slack, operands, patterns, features, num, config)
+    return choose(side, x, g - 1e-9, operands, patterns, features, num, config)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -55,12 +55,11 @@ def test_a_cover_proves_what_it_says(sign):
     rows = coefficients(side, patterns, cover.anchors, cover.frozen)
     table = features @ rows.T
     assert np.all(table >= 0)
-    cost = table + cover.strength * np.asarray(squared_distances(x, x[cover.anchors]))
+    away = np.asarray(squared_distances(x, cover.centres))
+    assert np.array_equal(cover.cells, nearest_proof(table, g - 1e-9, away))
     own = np.take_along_axis(table, cover.cells[:, None], 1)[:, 0]
-    assert np.all(
-        np.take_along_axis(cost, cover.cells[:, None], 1)[:, 0] == cost.min(1)
-    )
     assert cover.proven == np.mean(own < g - 1e-9)
+    assert cover.proven == np.mean(np.any(table < (g - 1e-9)[:, None], axis=1))
     assert cover.proven > 0.5
     for k, anchor in enumerate(cover.anchors):
         assert table[anchor, k] == 0, "a component loses nothing at its prototype"
@@ -88,31 +87,26 @@ def test_too_few_samples():
         chosen(*everything, 0)
 
 
-def test_localizing_costs_what_it_may():
+def test_the_nearest_proof_decides():
     rng = np.random.default_rng(0)
-    table, distance = rng.random((300, 5)), 10 * rng.random((300, 5))
-    room = np.full(300, 0.3)
-
-    def proven(strength):
-        cells = np.argmin(table + strength * distance, axis=1)
-        return np.mean(np.take_along_axis(table, cells[:, None], 1)[:, 0] < room)
-
-    strengths = []
-    for loss in (0.0, 0.03, 0.2, 1.0):
-        strength, cells = localize(table, distance, room, loss)
-        assert np.array_equal(cells, np.argmin(table + strength * distance, axis=1))
-        assert proven(strength) >= proven(0.0) - loss
-        strengths.append(strength)
-    assert strengths == sorted(strengths) and strengths[0] < strengths[-1]
-    _, cells = localize(table, distance, room, 1.0)
-    assert np.mean(cells == np.argmin(distance, axis=1)) > 0.9
-    alone = localize(table[:, :1], distance[:, :1], room, 0.0)[1]
-    assert np.all(alone == 0)
+    gap, away, room = rng.random((300, 5)), rng.random((300, 5)), rng.random(300) / 2
+    cells = np.asarray(nearest_proof(gap, room, away))
+    for row, cell in enumerate(cells):
+        proofs = np.flatnonzero(gap[row] < room[row])
+        among = proofs if len(proofs) else np.arange(5)
+        assert cell == among[np.argmin(away[row, among])]
 
 
-def test_localizing_with_prototypes_that_coincide():
-    strength, cells = localize(np.zeros((4, 2)), np.zeros((4, 2)), np.ones(4), 0.03)
-    assert np.isfinite(strength) and cells.tolist() == [0, 0, 0, 0]
+def test_units_stay_alive_only_where_a_proof_is_wanted():
+    everything = side_and_data("residual", -1)
+    counts = []
+    for wanted in (0.0, 0.5, 0.9, 1.0):
+        config = replace(SMALL, least_frozen=0.5, wanted=wanted)
+        cover = chosen(*everything, 1, config)
+        counts.append((~cover.frozen).sum())
+        if wanted == 0:
+            assert counts[0] == 0 and np.all(cover.frozen)
+    assert counts[0] < counts[-1]
 
 
 def test_thawing_is_greedy():
@@ -120,24 +114,24 @@ def test_thawing_is_greedy():
     rng = np.random.default_rng(0)
     gap = rng.random((6, 40, 7)) ** 4
     room = np.full(40, 0.6)
-    for steps in (0, 1, 2):
-        frozen, score = map(
-            np.asarray, _thaw(jnp.asarray(gap), jnp.asarray(room), steps)
+    for thawed in (0, 1, 2):
+        frozen, proven = map(
+            np.asarray, _thaw(jnp.asarray(gap), jnp.asarray(room), thawed)
         )
-        assert np.all((~frozen).sum(1) == steps)
+        assert frozen.shape == (thawed + 1, 6, 7) and proven.shape == (thawed + 1, 6)
         for c in range(6):
             mask = np.ones(7, bool)
-            for _ in range(steps):
+            for step in range(thawed + 1):
+                kept = (gap[c] * frozen[step, c]).sum(1) < room
+                assert np.isclose(proven[step, c], kept.mean(), rtol=1e-12)
+                if not step:
+                    continue
                 left = [mask & (np.arange(7) != u) for u in range(7)]
-                proofs = [np.sum(gap[c][:, m].sum(1) <= room) for m in left]
+                proofs = [np.sum(gap[c][:, m].sum(1) < room) for m in left]
                 most = max(p for p, m in zip(proofs, mask, strict=True) if m)
-                picked = [
-                    u for u in range(7) if mask[u] & ~frozen[c, u] & (proofs[u] == most)
-                ]
-                assert picked, "another unit gains more"
-                mask[picked[0]] = False
-            kept = (gap[c] * frozen[c]).sum(1) <= room
-            assert abs(score[c] - kept.mean()) <= 1 / 40
+                (picked,) = np.flatnonzero(mask & ~frozen[step, c])
+                assert proofs[picked] == most, "another unit gains more"
+                mask = frozen[step, c]
 
 
 def test_a_share_of_nothing_is_whole():
@@ -148,7 +142,8 @@ def test_the_same_seed_gives_the_same_cover():
     everything = side_and_data()
     one, two = (chosen(*everything, 3) for _ in range(2))
     assert np.array_equal(one.anchors, two.anchors)
-    assert np.array_equal(one.frozen, two.frozen) and one.strength == two.strength
+    assert np.array_equal(one.frozen, two.frozen)
+    assert np.array_equal(one.centres, two.centres)
 
 
 def test_duplicates_do_no_harm():

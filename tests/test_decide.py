@@ -7,6 +7,7 @@ from small_trees import bare, function, grown, quarters
 
 from ecg_jax.decide import TreeCertificate, deepest, pattern_hashes
 from ecg_jax.errors import CertificateError
+from ecg_jax.kernels import nearest_proof
 
 UNSEEN = quarters(78, 700)  # more than a block
 
@@ -18,20 +19,24 @@ def test_the_decision_is_that_of_the_values(name):
     assert np.array_equal(decision.value, f)
     assert np.array_equal(decision.normal, f >= 0)
     gap = np.abs(values - f[:, None])
-    anchors = np.stack([np.zeros(6), *(n.anchor for n in tree.nodes[1:])])
-    away = ((UNSEEN[:, None] - anchors[None]) ** 2).sum(-1)
-    strength = np.array([n.strength for n in tree.nodes])
-    cost, rows = gap + strength * away, np.arange(len(f))
+    centres = np.stack([np.zeros(6), *(n.centre for n in tree.nodes[1:])])
+    away = ((UNSEEN[:, None] - centres[None]) ** 2).sum(-1)
+    room, rows = np.abs(f) - decision.slack, np.arange(len(f))
+
+    def nearest(own, ids):
+        return ids.start + np.asarray(
+            nearest_proof(gap[own, ids], room[own], away[own, ids])
+        )
+
     for sign, first in ((1, 1), (-1, 5)):
         own = np.flatnonzero(sign * (f + 1e-9) > 0)
-        level1 = first + np.argmin(cost[own, first : first + 2], axis=1)
+        level1 = nearest(own, slice(first, first + 2))
         assert np.array_equal(decision.path[own, 0], level1)
         split = level1 == first
-        level2 = first + 2 + np.argmin(cost[own, first + 2 : first + 4], axis=1)
+        level2 = nearest(own, slice(first + 2, first + 4))
         expected = np.where(split, level2, -1)
         assert np.array_equal(decision.path[own, 1], expected)
         assert np.array_equal(decision.cell[own], np.where(split, level2, level1))
-    room = np.abs(f) - decision.slack
     assert np.array_equal(decision.proven, gap[rows, decision.cell] < room)
     assert np.array_equal(decision.lower, values[:, 1:3].max(axis=1))
     assert np.array_equal(decision.upper, values[:, 5:7].min(axis=1))

@@ -191,7 +191,7 @@ def test_a_full_disk_is_one_clear_message(tmp_path, monkeypatch):
     with pytest.raises(DiskFullError) as caught:
         run(config(tiny().data), tmp_path / "run", say=silent)
     path = tmp_path / "run" / "config.json"
-    assert str(caught.value).startswith(f"no space is left for {path} (")
+    assert str(caught.value).startswith(f"no space is left for {path}: free some")
     with pytest.raises(DiskFullError) as caught:
         write_parquet({"a": np.arange(3)}, tmp_path / "a.parquet")
     assert str(caught.value) == (

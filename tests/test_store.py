@@ -81,7 +81,7 @@ def hand_grown(fn, data, depths=(1, 1, 2)):
     """A tree with nodes on both sides, without the cost of choosing them."""
     program = trace(fn, data[0], ej.RULES)
     bare = Tree(program, (), jnp.asarray(data[0]), None)
-    nodes = [Node(0, -1, "f", "", "root", 0, None, (), 0.0, 0.0, len(data))]
+    nodes = [Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, len(data))]
     rng = np.random.default_rng(0)
     for sign, letter, kind, side in (
         (1, "P", "witness", "normal"),
@@ -104,7 +104,7 @@ def hand_grown(fn, data, depths=(1, 1, 2)):
                     anchor=np.asarray(data[(7 * k + sign) % len(data)]),
                     frozen=masks,
                     share_frozen=0.8,
-                    strength=0.125,
+                    centre=np.ravel(data[sign]),
                     count=3,
                 )
             )
@@ -202,7 +202,7 @@ def test_inputs_may_be_nested(tmp_path):
     x = {"beat": jnp.ones(2), "gaps": (jnp.ones((1, 2)), jnp.zeros((1, 2))), "no": None}
     tree = Tree(
         trace(fn, x, ej.RULES),
-        (Node(0, -1, "f", "", "root", 0, None, (), 0.0, 0.0, 1),),
+        (Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, 1),),
         x,
         None,
     )

@@ -129,7 +129,6 @@ class EquationFacts:
         num_max_units: Those on the max side.
         num_min_units: Those on the min side.
         num_patterns: Patterns that occur in the data.
-        strength: Of the penalty d, a multiple of the squared distance; 0 for none.
         text: The equation as text, from the tree.
     """
 
@@ -138,7 +137,6 @@ class EquationFacts:
     num_max_units: int | None = None
     num_min_units: int | None = None
     num_patterns: int | None = None
-    strength: float | None = None
     text: str = ""
 
 

@@ -38,31 +38,6 @@ def mathematics(equation: EquationFacts) -> str:
             _row(_indexed("W", "a"), _o("≤"), _f("x"), _o("≤"), _indexed("R", "b")),
         ),
     ]
-    if equation.strength:
-        lines.append(
-            (
-                "Localized: a penalty d for being unlike the prototype keeps both "
-                "bounds true, and makes each component answer for the beats that look "
-                "like its prototype.",
-                _row(
-                    _largest("a"),
-                    _o("["),
-                    _indexed("W", "a"),
-                    _o("\N{MINUS SIGN}"),
-                    _distance("a"),
-                    _o("]"),
-                    _o("≤"),
-                    _f("x"),
-                    _o("≤"),
-                    _smallest("b"),
-                    _o("["),
-                    _indexed("R", "b"),
-                    _o("+"),
-                    _distance("b"),
-                    _o("]"),
-                ),
-            )
-        )
     shown = "".join(
         f'<div class="eq"><math display="block">{math}</math><p>{esc(words)}</p></div>'
         for words, math in lines
@@ -74,7 +49,6 @@ def mathematics(equation: EquationFacts) -> str:
         "on the max side": equation.num_max_units,
         "on the min side": equation.num_min_units,
         "patterns that occur in the data": equation.num_patterns,
-        "strength of d": equation.strength,
     }
     known = {key: value for key, value in facts.items() if value is not None}
     table = pairs(known) if known else ""
@@ -90,7 +64,7 @@ def as_text(equation: EquationFacts) -> str:
     return details(title, text, is_open=True)
 
 
-def words(components: list[Component], strength: float | None) -> str:
+def words(components: list[Component]) -> str:
     """The equation as sentences, with the names of the components."""
     top = [c for c in components if c.parent is not None]
     roots = {c.id for c in components if c.parent is None}
@@ -114,11 +88,10 @@ def words(components: list[Component], strength: float | None) -> str:
             f"fails {_any(names['not normal'])}. A refuter never falls below the "
             "network, so where one is under 0, the network is.</li>"
         )
-    if strength:
-        items.append(
-            "<li>A penalty for being unlike its prototype decides only <b>which</b> "
-            "component answers for a beat; the proof is the component's own bound.</li>"
-        )
+    items.append(
+        "<li>Where several components prove an answer, the one whose cell the beat "
+        "looks most like (the nearest mean of a cell) answers for it.</li>"
+    )
     items.append(
         "<li>If none of them decides, the answer stands <b>not proven</b>: the network "
         "itself gives it, and the components only say between which two numbers the "
@@ -188,10 +161,3 @@ def _product(sign: str, index: str) -> str:
     tangent = f"<msub>{_i('T')}{_i(index)}</msub>"
     inner = f"<mo stretchy=false>(</mo>{_call('z', 'x')}<mo stretchy=false>)</mo>"
     return _row(_o("⟨"), weight, "<mo>,</mo>", tangent, inner, _o("⟩"))
-
-
-def _distance(anchor: str) -> str:
-    return (
-        f"{_i('d')}<mo stretchy=false>(</mo>{_i('x')}<mo>,</mo>{_i(anchor)}"
-        "<mo stretchy=false>)</mo>"
-    )

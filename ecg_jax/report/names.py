@@ -5,7 +5,6 @@ COLUMNS = {
     "side": "side",
     "num_components": "components",
     "num_distinct": "distinct functions",
-    "strength": "strength of d",
     "proven": "proven by own component",
     "proven_any": "proven by any",
     "proven_normal": "“normal” proven",

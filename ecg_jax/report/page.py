@@ -34,7 +34,7 @@ def build(run: ReportData) -> str:
             "The network as an equation",
             equation.mathematics(run.equation)
             + "<h3>In words</h3>"
-            + equation.words(components, run.equation.strength)
+            + equation.words(components)
             + equation.as_text(run.equation),
         ),
         (

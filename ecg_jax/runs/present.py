@@ -261,7 +261,6 @@ def report_data(
     tree = found.part.tree
     with jax.enable_x64(True):
         sides = [np.asarray(side) for side in tree.eq.sides]
-    strengths = [n.strength for n in tree.nodes[1:] if n.parent == 0]
     return report.ReportData(
         title=f"{found.network.card.title}",
         data=data_facts(found.part.beats, title, citation),
@@ -286,7 +285,6 @@ def report_data(
             num_max_units=int(sum((side > 0).sum() for side in sides)),
             num_min_units=int(sum((side < 0).sum() for side in sides)),
             num_patterns=len(tree.seen),
-            strength=float(np.mean(strengths)) if strengths else None,
             text=_text(found, shown),
         ),
         metrics=metrics,

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
@@ -33,7 +34,7 @@ FORMAT = "ecg_jax.equation/1"
 PROGRAM, TREE = "program.json", "tree.json"
 ARRAYS = "arrays.safetensors"
 _FIELDS = ("id", "parent", "name", "side", "kind", "depth")
-_FIGURES = ("share_frozen", "strength", "count")
+_FIGURES = ("share_frozen", "count")
 
 
 def save(
@@ -147,6 +148,7 @@ def _write_node(node: Node, store: ArrayStore) -> dict[str, Any]:
     if node.sign:
         for i, leaf in enumerate(tree_util.tree_leaves(node.anchor)):
             store.put(f"nodes/{node.id}/anchor/{i}", leaf)
+        store.put(f"nodes/{node.id}/centre", node.centre)
         flags = np.concatenate([np.ravel(mask) for mask in node.frozen])
         store.put(f"nodes/{node.id}/frozen", np.packbits(flags.astype(bool)))
     figures = {name: float(getattr(node, name)) for name in _FIGURES}
@@ -180,12 +182,16 @@ def _read_node(
         raise StoreError(f"node {position} ({row['name']}) is none of this function.")
 
     if not position:
-        return Node(**values, anchor=None, frozen=())
+        return Node(**values, anchor=None, frozen=(), centre=None)
     prefix = f"nodes/{position}"
     shapes = tree.descent.unit_shapes(row["depth"])
+    centre = store.get({"array": f"{prefix}/centre"})
+    if centre.shape != jax.eval_shape(METRICS[tree.metric], tree.example).shape:
+        raise StoreError(f"the centre of {row['name']} does not fit the inputs.")
     return Node(
         **values,
         anchor=_input(f"{prefix}/anchor", store, tree.program),
+        centre=centre,
         frozen=_masks(store.get({"array": f"{prefix}/frozen"}), shapes, row["name"]),
     )
 

@@ -5,7 +5,8 @@
 
 Everything is chosen on the validation recordings; `--heldout` measures the chosen rows
 on the held-out ones. A row that is finished in `results/` is not trained again, one
-that was killed goes on from its checkpoint.
+that was killed goes on from its checkpoint. Networks are saved under the cache, in
+`networks/ROW/model`.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from ecg_jax.ecg.beats import BeatConfig, Beats, extract_beats
 from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.networks.models import NetworkConfig, margins
 from ecg_jax.networks.sampling import TrainingConfig
-from ecg_jax.networks.saved import from_json
+from ecg_jax.networks.saved import ModelCard, Network, from_json, save_network
 from ecg_jax.networks.train import CHECKPOINT, read_history, train
 from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.statistics.quality import measure
@@ -83,6 +84,12 @@ def measure_row(name: str, row: dict, folder, args) -> dict:
     finished = (args.cache / "networks" / name / CHECKPOINT).exists()
     network, training, variables, seconds = train_row(
         name, row, beats, args.cache / "networks" / name
+    )
+    card = ModelCard(title=name, data="challenge-2017", input=asdict(config))
+    save_network(
+        args.cache / "networks" / name / "model",
+        Network(network, variables, card),
+        replace=True,
     )
     history = read_history(args.cache / "networks" / name)
     before = HERE / f"results/{name}.json"
