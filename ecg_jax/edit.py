@@ -7,38 +7,45 @@ In the cell of a component the network's answer is replaced, elsewhere it stays:
 
 (for a refuter the smallest of the other `R_k`). So without P3 a beat of its cell counts
 as normal only if another component proves it. `g` is a pure function again.
+
+`merged` changes no answer and no proof: of two siblings where one freezes the units of
+the other to the same tangents, and more, the freer one proves whatever the other does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import tree_util
 from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.errors import PatternError
 from ecg_jax.kernels import METRICS, blocks, nearest_proof, squared_distances
+from ecg_jax.maxmin import Gate
 from ecg_jax.tree import Tree
 
 
 @dataclass(frozen=True, eq=False)
 class Edited:
-    """A tree with the function in one component's cell replaced.
+    """A tree with the function in the cells of some components replaced.
 
     Attributes:
       tree: the tree as it was.
-      node: id of the component.
-      fn: what stands in its cell.
+      nodes: ids of the components.
+      fn: what stands in their cells.
     """
 
     tree: Tree
-    node: int
+    nodes: tuple[int, ...]
     fn: Callable[[Any], Array]
 
     def __call__(self, x: Any) -> Float[Array, ""]:
         """The edited model at one example: pure, jit and vmap apply."""
-        inside = jnp.any(path(self.tree, x) == self.node)
+        own = path(self.tree, x)
+        inside = jnp.any(own[:, None] == jnp.array(self.nodes, own.dtype)[None])
         return jnp.where(inside, self.fn(x), self.tree.program.evaluate(x))
 
     def changes(self, data: Any, record: Int[np.ndarray, " n"]) -> "Changes":
@@ -71,45 +78,105 @@ class Changes:
     records: np.ndarray
 
 
-def without(tree: Tree, name: str) -> Edited:
-    """The model without a component: its siblings' bounds decide in its cell.
+def without(tree: Tree, *names: str) -> Edited:
+    """The model without some components: the others' bounds decide in their cells.
 
     Args:
       tree: a grown tree.
-      name: of a component, such as "P3".
+      names: of components, such as "P3".
 
     Returns:
-      The edited model. Where no sibling is left, the bound is infinite: no answer of
-      this cell is proven.
+      The edited model. Where no other component of a side is left, the bound is
+      infinite: no answer of these cells is proven.
 
     Raises:
       PatternError: the tree has no such component.
     """
-    node = find(tree, name)
-    sign = tree.nodes[node].sign
-    gone = {node, *descendants(tree, node)}
-    others = [n.id for n in tree.nodes if n.sign == sign and n.id not in gone]
+    nodes = tuple(find(tree, name) for name in names)
+    gone = {i for node in nodes for i in (node, *descendants(tree, node))}
+    signs = np.array([0 if n.id in gone else n.sign for n in tree.nodes])
 
     def bound(x: Any) -> Array:
         value, gap = tree.gaps(x)
-        kept = gap[np.array(others, int)]
-        return value - jnp.asarray(sign, value.dtype) * jnp.min(kept, initial=jnp.inf)
+        lower = jnp.max(jnp.where(signs > 0, value - gap, -jnp.inf))
+        upper = jnp.min(jnp.where(signs < 0, value + gap, jnp.inf))
+        return jnp.where(value >= 0, lower, upper)
 
-    return Edited(tree, node, bound)
+    return Edited(tree, nodes, bound)
 
 
-def replace(tree: Tree, name: str, fn: Callable[[Any], Array]) -> Edited:
-    """The model with another function in a component's cell.
+def replace(
+    tree: Tree, names: str | Sequence[str], fn: Callable[[Any], Array]
+) -> Edited:
+    """The model with another function in the cells of some components.
 
     Args:
       tree: a grown tree.
-      name: of a component, such as "P3".
+      names: of a component, such as "P3", or of several.
       fn: pure function of one example to a scalar, hand-written or trained.
 
     Raises:
       PatternError: the tree has no such component.
     """
-    return Edited(tree, find(tree, name), fn)
+    names = [names] if isinstance(names, str) else names
+    return Edited(tree, tuple(find(tree, name) for name in names), fn)
+
+
+def merged(tree: Tree) -> Tree:
+    """The tree without components that a sibling makes needless, exactly.
+
+    `b` makes its sibling `a` needless where `a` freezes all units that `b` does, to the
+    same tangents: then `gap_b <= gap_a` on every input. Only components without
+    children are left out; `b` answers for their samples.
+    """
+    gone: dict[int, int] = {}
+    leaves = set(tree.leaves())
+    for ids in tree.families():
+        own = [i for i in ids if i in leaves]
+        frozen, patterns = _frozen_patterns(tree, own)
+        order = sorted(range(len(own)), key=lambda k: -tree.nodes[own[k]].count)
+        for a in order[::-1]:
+            for b in order:
+                nodes = tree.nodes[own[a]], tree.nodes[own[b]]
+                if a == b or own[b] in gone or nodes[0].parent != nodes[1].parent:
+                    continue
+                fewer = not np.any(frozen[b] & ~frozen[a])
+                if fewer and np.array_equal(patterns(a, b), patterns(b, b)):
+                    gone[own[a]] = own[b]
+                    break
+    count = {n.id: n.count for n in tree.nodes}
+    for a, b in gone.items():
+        count[b] += count[a]
+    alive = [n for n in tree.nodes if n.id not in gone]
+    number = {n.id: i for i, n in enumerate(alive)} | {-1: -1}
+    nodes = tuple(
+        replaced(n, id=number[n.id], parent=number[n.parent], count=count[n.id])
+        for n in alive
+    )
+    return replaced(tree, nodes=nodes)
+
+
+def _frozen_patterns(tree: Tree, ids: Sequence[int]) -> tuple[np.ndarray, Any]:
+    """What components freeze, as flags, and their patterns where one of them does."""
+    if not ids:
+        return np.zeros((0, 0), bool), None
+    nodes, first = tree.stacked(ids), tree.nodes[ids[0]]
+    masks = [np.asarray(mask) for mask in nodes.frozen]
+    if first.depth == 1:  # below, a unit's side depends on the sample
+        sides = [first.sign * side > 0 for side in tree.eq.sides]
+        masks = [mask & side for mask, side in zip(masks, sides, strict=True)]
+    gates = [tree.descent.gates[i].role for i in range(len(masks))]
+
+    def patterns(of: int, where: int) -> np.ndarray:
+        kept = [
+            gate.keep(mask[where], tree_util.tree_map(lambda v: v[of], pattern))
+            for gate, mask, pattern in zip(gates, masks, nodes.patterns, strict=True)
+            if isinstance(gate, Gate)
+        ]
+        leaves = tree_util.tree_leaves(kept)
+        return np.concatenate([np.ravel(np.asarray(v, np.float64)) for v in leaves])
+
+    return np.concatenate([m.reshape(len(ids), -1) for m in masks], axis=1), patterns
 
 
 def find(tree: Tree, name: str) -> int:

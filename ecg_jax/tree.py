@@ -215,17 +215,23 @@ class Tree:
 
         return to_latex(self)
 
-    def without(self, name: str) -> Any:
-        """The model without a component; see `ecg_jax.edit`."""
+    def without(self, *names: str) -> Any:
+        """The model without some components; see `ecg_jax.edit`."""
         from ecg_jax.edit import without
 
-        return without(self, name)
+        return without(self, *names)
 
-    def replace(self, name: str, fn: Callable[[Any], Array]) -> Any:
-        """The model with another function in a component's cell."""
+    def replace(self, names: str | Sequence[str], fn: Callable[[Any], Array]) -> Any:
+        """The model with another function in the cells of some components."""
         from ecg_jax.edit import replace
 
-        return replace(self, name, fn)
+        return replace(self, names, fn)
+
+    def merged(self) -> "Tree":
+        """The tree without components that a sibling makes needless, exactly."""
+        from ecg_jax.edit import merged
+
+        return merged(self)
 
     def save(self, path: Any) -> None:
         """Writes the tree to a folder; `ecg_jax.load` reads it back."""

@@ -75,6 +75,39 @@ def test_replace_puts_another_function_into_the_cell(grown):
     np.testing.assert_array_equal(changes.records, np.flatnonzero(changes.changed))
 
 
+def test_several_components_are_edited_at_once(grown):
+    tree, data = grown
+    decision = tree.decide(data)
+    names = [n.name for n in tree.nodes if n.parent == 0]
+    nothing = np.asarray(jax.vmap(tree.without(*names))(data))
+    assert np.all(np.isinf(nothing)) and np.all((nothing < 0) == decision.normal)
+    two = [find(tree, name) for name in names[:2]]
+    after = np.asarray(
+        jax.vmap(tree.replace(names[:2], lambda x: jnp.float64(3)))(data)
+    )
+    inside = np.isin(decision.path, two).any(axis=1)
+    assert inside.any() and np.all(after[inside] == 3)
+    np.testing.assert_array_equal(after[~inside], decision.value[~inside])
+
+
+def test_merging_loses_no_proof(grown):
+    tree, data = grown
+    fn = tree.program.evaluate
+    whole = ej.grow(fn, data, depth=1, budget=16, min_count=5)
+    fewer = whole.merged()
+    assert 1 < len(fewer.nodes) < len(whole.nodes)
+    assert [n.id for n in fewer.nodes] == list(range(len(fewer.nodes)))
+    unseen = np.random.default_rng(7).normal(size=(2000, 6)) * 3
+    before, after = whole.decide(unseen), fewer.decide(unseen)
+    np.testing.assert_array_equal(before.value, after.value)
+    np.testing.assert_array_equal(before.prover >= 0, after.prover >= 0)
+    np.testing.assert_allclose(before.lower, after.lower, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(before.upper, after.upper, rtol=0, atol=1e-12)
+    total = sum(n.count for n in whole.nodes[1:])
+    assert sum(n.count for n in fewer.nodes[1:]) == total
+    assert len(fewer.merged().nodes) == len(fewer.nodes)
+
+
 def test_an_unknown_component_is_named(grown):
     tree, _ = grown
     known = ", ".join(node.name for node in tree.nodes[1:])
