@@ -312,3 +312,13 @@ def test_figures_of_a_network_come_from_its_quality():
     data = report.DataFacts("none", "", 60, 600, {})
     text = report.build(report.ReportData("Q", data, [facts], []))
     assert "AUC by recording" in text and "calibration" in text
+
+
+def test_without_labels_of_recordings_the_beats_are_told(page):
+    assert "AUC by recording, held out" in Reader(page).text
+    run = demo_run()
+    model = {**run.metrics["model"], "record_auc": None}
+    text = Reader(
+        report.build(replace(run, metrics={**run.metrics, "model": model}))
+    ).text
+    assert "AUC by beat, held out" in text and "AUC by recording, held" not in text

@@ -107,10 +107,15 @@ def _summary(run: ReportData) -> str:
     if "wrongly_proven" in cover:
         note = "must be 0; on recordings not seen in training"
         items.append((f"{cover['wrongly_proven']:,}", "proven wrongly", note))
-    if "record_auc" in model:
-        note = f"by beat {model['beat_auc']:.3f}" if "beat_auc" in model else ""
-        value = f"{model['record_auc']:.3f}"
-        items.append((value, "AUC by recording, held out", note))
+    areas = {
+        unit: f"{model[key]:.3f}"
+        for unit, key in (("recording", "record_auc"), ("beat", "beat_auc"))
+        if model.get(key) is not None  # none where all labels are alike
+    }
+    if areas:
+        unit, value = next(iter(areas.items()))
+        note = f"by beat {areas['beat']}" if len(areas) > 1 else ""
+        items.append((value, f"AUC by {unit}, held out", note))
     count = f"{run.data.num_recordings:,}"
     items.append((count, "recordings", f"{run.data.num_beats:,} beats"))
     return (
