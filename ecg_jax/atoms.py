@@ -5,7 +5,9 @@ it leaves alive at their own tangents at `x`, it is affine,
 
     W(y) = <w, y> + b     for all y with the patterns of x,     w = grad W(x)
 
-and `w` is its template there. The root's are the atoms of `f`.
+and `w` is its template there. The root's are the atoms of `f`. (Below the first level,
+where a smooth gate is alive above a frozen one, its slope changes with `y`, and `w` is
+the gradient of `W` only.)
 """
 
 from collections.abc import Mapping

@@ -225,7 +225,7 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         _fail(f"ecg-jax {args[0]}: {_reason(error)}")
     except KeyboardInterrupt:
-        resume = "; --resume goes on" if args[0] == "run" else ""
+        resume = "; --resume goes on" if args[0] in ("run", "factor") else ""
         _fail(f"\necg-jax {args[0]}: interrupted{resume}", 130)
 
 

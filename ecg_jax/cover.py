@@ -16,7 +16,6 @@ centre whose component proves the wanted share of the cell with the fewest units
 alive; then cells and centres are taken anew.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,8 +41,10 @@ class CoverConfig:
     Attributes:
       wanted: the share of answers that the components are to prove: units are left
         alive only as long as it is not reached, and only in cells that miss it.
-      least_frozen: every component freezes at least this share of its side's units.
-      candidates: how many training samples nearest to a centre may become prototype.
+      least_frozen: every component of the outermost level freezes at least this share
+        of its side's units.
+      candidates: how many training samples nearest to a centre may become prototype,
+        at most; fewer for wide gates.
       members: how many samples of a cell judge a candidate.
       rounds: how often prototypes are chosen and cells taken anew.
       sample: how many training samples of a side take part in choosing.
@@ -261,8 +262,3 @@ def _thaw(
         jnp.concatenate([whole[None], frozen]),
         jnp.concatenate([proven(lack_of(whole))[None], shares]),
     )
-
-
-def frozen_share(frozen: Sequence[Any] | np.ndarray) -> float:
-    """Which share of a side's units a set of components freezes, on average."""
-    return float(np.mean(frozen)) if np.size(frozen) else 1.0

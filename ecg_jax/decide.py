@@ -49,8 +49,14 @@ def decide(tree: Tree, data: Any) -> Decision:
     for depth in range(2, tree.depth + 1):
         rows, cells, lost = _descend(tree, data, cell, sign, room, depth)
         if not len(rows):
-            break
+            continue
         cell[rows], path[rows, depth - 1], own[rows] = cells, cells, lost
+        for side, level in ((1, witnesses), (-1, refuters)):
+            level["least"][rows] = np.where(
+                sign[rows] == side,
+                np.minimum(level["least"][rows], lost),
+                level["least"][rows],
+            )
         deeper = lost < room[rows]
         prover[rows] = np.where(deeper, cells, prover[rows])
     return Decision(

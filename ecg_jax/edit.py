@@ -8,8 +8,9 @@ In the cell of a component the network's answer is replaced, elsewhere it stays:
 (for a refuter the smallest of the other `R_k`). So without P3 a beat of its cell counts
 as normal only if another component proves it. `g` is a pure function again.
 
-`merged` changes no answer and no proof: of two siblings where one freezes the units of
-the other to the same tangents, and more, the freer one proves whatever the other does.
+`merged` changes no answer and no proof: of two components of the outermost level where
+one freezes the units of the other to the same tangents, and more, the freer one proves
+whatever the other does.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.errors import PatternError
 from ecg_jax.kernels import METRICS, blocks, nearest_proof, squared_distances
-from ecg_jax.maxmin import Gate
 from ecg_jax.tree import Tree
 
 
@@ -125,14 +125,15 @@ def replace(
 def merged(tree: Tree) -> Tree:
     """The tree without components that a sibling makes needless, exactly.
 
-    `b` makes its sibling `a` needless where `a` freezes all units that `b` does, to the
-    same tangents: then `gap_b <= gap_a` on every input. Only components without
-    children are left out; `b` answers for their samples.
+    At the outermost level `b` makes `a` needless where `a` freezes all units that `b`
+    does, to the same tangents: a gap is a sum over units, so `gap_b <= gap_a` on every
+    input. (Deeper, what is frozen above decides the weights below.) Only components
+    without children are left out; their samples are counted to `b`.
     """
     gone: dict[int, int] = {}
     leaves = set(tree.leaves())
     for ids in tree.families():
-        own = [i for i in ids if i in leaves]
+        own = [i for i in ids if i in leaves and tree.nodes[i].depth == 1]
         frozen, patterns = _frozen_patterns(tree, own)
         order = sorted(range(len(own)), key=lambda k: -tree.nodes[own[k]].count)
         for a in order[::-1]:
@@ -160,18 +161,16 @@ def _frozen_patterns(tree: Tree, ids: Sequence[int]) -> tuple[np.ndarray, Any]:
     """What components freeze, as flags, and their patterns where one of them does."""
     if not ids:
         return np.zeros((0, 0), bool), None
-    nodes, first = tree.stacked(ids), tree.nodes[ids[0]]
-    masks = [np.asarray(mask) for mask in nodes.frozen]
-    if first.depth == 1:  # below, a unit's side depends on the sample
-        sides = [first.sign * side > 0 for side in tree.eq.sides]
-        masks = [mask & side for mask, side in zip(masks, sides, strict=True)]
-    gates = [tree.descent.gates[i].role for i in range(len(masks))]
+    nodes, sign = tree.stacked(ids), tree.nodes[ids[0]].sign
+    sides = [sign * np.asarray(side) > 0 for side in tree.eq.sides]
+    masks = [m & side for m, side in zip(nodes.frozen, sides, strict=True)]
 
     def patterns(of: int, where: int) -> np.ndarray:
         kept = [
             gate.keep(mask[where], tree_util.tree_map(lambda v: v[of], pattern))
-            for gate, mask, pattern in zip(gates, masks, nodes.patterns, strict=True)
-            if isinstance(gate, Gate)
+            for gate, mask, pattern in zip(
+                tree.eq.gates, masks, nodes.patterns, strict=True
+            )
         ]
         leaves = tree_util.tree_leaves(kept)
         return np.concatenate([np.ravel(np.asarray(v, np.float64)) for v in leaves])

@@ -49,9 +49,9 @@ def grow(
       depth: how many levels of gates a component may freeze; fewer where the function
         has fewer, or an operation without a rule ends them.
       budget: how many components (leaves) are shown on each side.
-      min_count: a cell with fewer samples is not split.
-      metric: what distances to prototypes are taken of: "euclidean", the example as
-        it is, or "shape", the example scaled to mean 0 and variance 1.
+      min_count: no cell is split into halves of fewer samples (of those that choose).
+      metric: what distances to the centres of cells are taken of: "euclidean", the
+        example as it is, or "shape", the example scaled to mean 0 and variance 1.
       cover: how the first level is chosen.
       rules: table from primitives to rules.
 
@@ -234,7 +234,8 @@ class _Splitter:
         sides, levels = self._sides(self.at(row)), self.tree.descent.level
         level = [i for i in range(len(sides)) if levels[i] == self.start - 1]
         flags = [masks[i][np.asarray(sides[i])] for i in level]
-        return float(np.mean(np.concatenate(flags))) if np.any(flags[0].size) else 0.0
+        whole = np.concatenate(flags)
+        return float(whole.mean()) if whole.size else 0.0
 
     def first(self, num: int, config: CoverConfig) -> _First:
         """Components below the root, at a depth below the outermost level.

@@ -189,7 +189,7 @@ def gaps(
 def squared_distances(
     x: Float[Array, "n t"], centres: Float[Array, "k t"]
 ) -> Float[Array, "n k"]:
-    """`|x - a|^2` for every sample and prototype."""
+    """`|x - c|^2` for every sample and centre."""
     cross = jnp.matmul(x, centres.T, precision=HIGHEST)
     square = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(centres**2, axis=1)[None]
     return jnp.maximum(square - 2 * cross, 0)
@@ -218,4 +218,4 @@ def shape_of(x: Any) -> Float[Array, " t"]:
 METRICS: Mapping[str, Callable[[Any], Array]] = MappingProxyType(
     {"euclidean": flatten, "shape": shape_of}
 )
-"""What the squared distance to a prototype is taken of."""
+"""What the squared distance to the centre of a cell is taken of."""

@@ -29,7 +29,7 @@ class Partition:
       decision: one entry a beat, in float64.
       float32: the network's own margin of every beat.
       evaluated: for each beat the component of its cell below the root, evaluated
-        as a program of its own, and whether it proves the answer; NaN without one.
+        as a program of its own; NaN without one.
     """
 
     tree: Tree

@@ -80,8 +80,8 @@ class Decision:
       proven: whether the leaf's own component proves the answer.
       prover: the first node on the way (leaf, its ancestors, any other of the first
         level) that proves the answer; -1 where none does.
-      lower: the largest chosen witness evaluated at the sample.
-      upper: the smallest chosen refuter.
+      lower: the largest of the witnesses below the root and those on the path.
+      upper: the smallest of the refuters there.
       slack: what a bound must exceed to count, from the arithmetic.
     """
 
@@ -121,7 +121,7 @@ class Tree:
       nodes: the root, then the components.
       example: an input, for its structure.
       seen: hashes of the patterns that occur in the data it was grown on.
-      metric: name of what distances to prototypes are taken of; see `METRICS`.
+      metric: name of what distances to centres are taken of; see `METRICS`.
     """
 
     program: Program

@@ -33,8 +33,9 @@ WEIGHING_RULE = (
     "offset. Drawn is the mean template with one standard deviation to either side. "
     "Share of a part: of the sum over all samples of |mean template| times the "
     "standard deviation of the training beats there, so that a moment at which beats "
-    "do not differ counts for nothing. Level: the component at the mean training beat; "
-    "what a part adds to it (template times beat less mean beat, mean over the cell) "
+    "do not differ counts for nothing. Level: what these affine functions give at the "
+    "mean training beat, on average; what a part adds to it (template times beat less "
+    "mean beat, mean over the cell) "
     "is its contribution, and all of them add up to the mean value in the cell. P-PR: "
     "the 200 ms before the QRS; ST: from the end of the QRS to the T; T: 100 ms to "
     "either side of its turning point; ends are those measured on the composite, as "
@@ -118,7 +119,7 @@ class Weighing:
         likeness: Correlation of the mean template with that at the prototype, both
             in units of what varies; `None` where there is none.
         offset: Mean value that is left for an input of zeros.
-        level: Mean value at the mean training beat: offset + <template, m>.
+        level: Mean over the affine functions at the mean training beat m.
         parts: The parts of the beat, in order of time.
         by_lead: Share of each lead.
         num_beats: Beats that were looked at.
@@ -317,7 +318,7 @@ def words(weighing: Weighing) -> str:
 
     Returns:
         For example "QRS 46% (larger raises the margin, wider lowers it), T 25% (higher
-        raises it), rest 29%; one template for all 512 beats looked at."
+        raises it), rest 29%; one template for all 255 beats looked at."
     """
     shown = [p for p in weighing.parts if p.share >= LEAST_SHOWN]
     shown.sort(key=lambda part: -part.share)

@@ -13,7 +13,6 @@ from ecg_jax.cover import (
     _thaw,
     choose,
     coefficients,
-    frozen_share,
 )
 from ecg_jax.errors import CoverError
 from ecg_jax.factor import factor
@@ -63,7 +62,6 @@ def test_a_cover_proves_what_it_says(sign):
     assert cover.proven > 0.5
     for k, anchor in enumerate(cover.anchors):
         assert table[anchor, k] == 0, "a component loses nothing at its prototype"
-    assert frozen_share(cover.frozen) == cover.frozen.mean()
 
 
 def test_one_component_and_as_many_as_samples():
@@ -132,10 +130,6 @@ def test_thawing_is_greedy():
                 (picked,) = np.flatnonzero(mask & ~frozen[step, c])
                 assert proofs[picked] == most, "another unit gains more"
                 mask = frozen[step, c]
-
-
-def test_a_share_of_nothing_is_whole():
-    assert frozen_share([]) == 1.0
 
 
 def test_the_same_seed_gives_the_same_cover():

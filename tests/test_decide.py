@@ -38,8 +38,12 @@ def test_the_decision_is_that_of_the_values(name):
         assert np.array_equal(decision.path[own, 1], expected)
         assert np.array_equal(decision.cell[own], np.where(split, level2, level1))
     assert np.array_equal(decision.proven, gap[rows, decision.cell] < room)
-    assert np.array_equal(decision.lower, values[:, 1:3].max(axis=1))
-    assert np.array_equal(decision.upper, values[:, 5:7].min(axis=1))
+    on_path = values[rows, decision.cell]
+    lower, upper = values[:, 1:3].max(axis=1), values[:, 5:7].min(axis=1)
+    lower = np.where(f >= 0, np.maximum(lower, on_path), lower)
+    upper = np.where(f >= 0, upper, np.minimum(upper, on_path))
+    assert np.array_equal(decision.lower, lower)
+    assert np.array_equal(decision.upper, upper)
 
 
 def test_who_proves():

@@ -41,6 +41,20 @@ def test_path_of_one_example_is_that_of_decide(which, request):
     np.testing.assert_array_equal(paths, tree.decide(data).path)
 
 
+def test_a_decision_does_not_depend_on_the_other_samples():
+    """Witnesses start at depth 2 and go on below it, where no refuter does."""
+    rng = np.random.default_rng(4)
+    sizes = ((6, 8), (8, 8), (8, 3))
+    a, b, c = (jnp.asarray(rng.integers(-4, 5, s) / 4.0) for s in sizes)
+    logits = lambda x: jax.nn.relu(jax.nn.relu(x @ a) @ b) @ c  # noqa: E731
+    data = rng.integers(-8, 9, (600, 6)) / 4.0
+    tree = ej.grow(ej.margin(logits, 2), data, depth=3, budget=6, min_count=10)
+    whole = tree.decide(data)
+    assert tree.depth == 3 and np.any(whole.path[whole.normal, 2] > 0)
+    part = tree.decide(data[whole.normal])
+    np.testing.assert_array_equal(part.path, whole.path[whole.normal])
+
+
 def test_without_changes_only_its_own_cell_and_only_to_what_others_prove(grown):
     tree, data = grown
     decision = tree.decide(data)

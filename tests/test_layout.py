@@ -38,7 +38,7 @@ def tree() -> str:
     for folder, says in {
         "experiments/": "one folder per question: README, run.py, results",
         "notebooks/": "prose and calls",
-        "tests/": "test_<module>.py for each module",
+        "tests/": "flat: test_<module>.py, or of the package that it is in",
     }.items():
         lines.append(f"{folder:{width}}{says}")
     return "\n".join(lines) + "\n"

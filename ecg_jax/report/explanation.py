@@ -152,13 +152,13 @@ def _counts(data: ExplainData) -> str:
         known = data.components.get(name)
         row: dict[str, object] = {"component": name, "beats in its cell": cells[name]}
         row["of all beats"] = share(cells[name] / len(data.beats))
-        row["beats it proves"] = proofs[name]
+        row["beats it proves"], row["not proven"] = proofs[name], None
         row["its cell, in the run"] = None if known is None else known.phrase
         rows.append(row)
     rest = sum(beat.component is None for beat in data.beats)
     if rest:
         row = {"component": "none: the network itself", "beats in its cell": None}
-        rows.append(row | {"of all beats": share(rest / len(data.beats))})
+        rows.append(row | {"beats it proves": None, "not proven": rest})
     return table(rows, caption="Which components answered, and how often")
 
 

@@ -55,7 +55,7 @@ class TreeConfig:
     Attributes:
       depth: how many levels of gates a component may freeze.
       budget: components (leaves) on each side.
-      min_count: a cell with fewer training beats is not split.
+      min_count: no cell is split into halves of fewer training beats.
       metric: what distances between beats are taken of.
     """
 

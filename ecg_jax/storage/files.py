@@ -54,8 +54,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def plain(value: Any) -> Any:
     """A value as JSON has it; a number that is not finite becomes null."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -17,10 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ecg_jax.circuit import circuit
 from ecg_jax.cluster import kmeans, means, nearest
 from ecg_jax.cover import CoverConfig, choose, coefficients
 from ecg_jax.ecg.beats import extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.grow import grow
 from ecg_jax.kernels import (
     METRICS,
     Side,
@@ -313,6 +315,33 @@ def wrongly_proven(train, held, total, num=144):
     }
 
 
+def read_as_logic(fn, train, held, metric):
+    """The AND/OR circuit of a tree against the network, and the tree merged."""
+    tree = grow(fn, train, depth=2, budget=36, metric=metric)
+    logic, fewer = circuit(tree), tree.merged()
+    certificate = fewer.certificate(held)
+    decisions = {"train": tree.decide(train), "heldout": tree.decide(held)}
+    proven = {
+        name: float(np.mean(decision.prover >= 0))
+        for name, decision in (
+            ("tree", decisions["heldout"]),
+            ("merged", fewer.decide(held)),
+        )
+    }
+    differ = {
+        name: int(np.sum(logic.evaluate(x) != decisions[name].normal))
+        for name, x in (("train", train), ("heldout", held))
+    }
+    return {
+        "components": len(tree.nodes) - 1,
+        "merged_to": len(fewer.nodes) - 1,
+        "proven": proven,
+        "beats": {"train": len(train), "heldout": len(held)},
+        "circuit_differs": differ,
+        "wrongly_proven": certificate.wrongly_proven,
+    }
+
+
 def random_network(network):
     """The same shape with the weights it is initialised with."""
     variables = init_variables(network.config, jax.random.key(1))
@@ -329,6 +358,7 @@ def main():
     parser.add_argument("--components", type=int, nargs="+", default=[4, 12, 36, 144])
     parser.add_argument("--wanted", type=float, default=CoverConfig.wanted)
     parser.add_argument("--perturbed", type=int, default=1_000_000)
+    parser.add_argument("--circuit", action="store_true", help="this row alone")
     parser.add_argument("--quick", action="store_true", help="localized rows only")
     args = parser.parse_args()
     network = load_network(args.model)
@@ -356,6 +386,13 @@ def main():
     with jax.enable_x64(True):
         train = beats.inputs(beats.rows("train")).astype(np.float64)
         held = beats.inputs(beats.rows("heldout")).astype(np.float64)
+        if args.circuit:
+            row = read_as_logic(
+                network.cast(np.float64).margin, train, held, args.metric
+            )
+            print(json.dumps(row, indent=1))
+            write_json(args.out, {**about, **row, "versions": versions()})
+            return
         networks = {"own": network.cast(np.float64).margin}
         if not args.quick:
             networks["random"] = random_network(network)
