@@ -16,6 +16,7 @@ centre whose component proves the wanted share of the cell with the fewest units
 alive; then cells and centres are taken anew.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from ecg_jax.errors import CoverError
 from ecg_jax.kernels import Side, gaps, nearest_proof, squared_distances
 
 JUDGED = 2**22  # entries of the table of gaps that judges the candidates of one cell
+Judged = tuple[np.ndarray, np.ndarray, np.ndarray]
 STEPS = 8  # in how many steps units are thawed, at most
 
 
@@ -163,24 +165,30 @@ class _Judge:
     ) -> tuple[Cover, float]:
         """The cover with the fewest units alive that proves what is wanted."""
         judged = [self._judged(c, cells == k) for k, c in enumerate(centres)]
-        away = np.asarray(squared_distances(jnp.asarray(self.x), jnp.asarray(centres)))
-        for limit in range(max(self.limit - 1, 0), len(judged[0][1])):
-            picked = [self._picked(*entry, limit) for entry in judged]
-            anchors = np.array([anchor for anchor, _ in picked])
-            frozen = np.stack([flags for _, flags in picked])
-            rows = coefficients(self.side, self.patterns, anchors, frozen)
-            table = np.asarray(gaps(jnp.asarray(features), jnp.asarray(rows)))
-            proven = float(np.mean(np.any(table < self.room[:, None], axis=1)))
-            if proven >= self.config.wanted:
-                break
+        away = squared_distances(jnp.asarray(self.x), jnp.asarray(centres))
+        limit = max(self.limit - 1, 0)
+        anchors, frozen, table, proven = self._tried(judged, limit, features)
+        while proven < self.config.wanted and limit + 1 < len(judged[0][1]):
+            limit += 1
+            anchors, frozen, table, proven = self._tried(judged, limit, features)
         self.limit = limit
-        own = np.asarray(nearest_proof(table, self.room, away))
-        spread = float(np.mean(np.take_along_axis(away, own[:, None], 1)))
+        own = np.asarray(nearest_proof(table, jnp.asarray(self.room), away))
+        spread = float(np.mean(np.take_along_axis(np.asarray(away), own[:, None], 1)))
         return Cover(anchors, frozen, centres, proven, own), spread
 
-    def _judged(
-        self, centre: np.ndarray, inside: Bool[np.ndarray, " n"]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _tried(
+        self, judged: Sequence[Judged], limit: int, features: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Array, float]:
+        """Prototypes, what they freeze, their gaps, and the share that is proven."""
+        picked = [self._picked(*entry, limit) for entry in judged]
+        anchors = np.array([anchor for anchor, _ in picked])
+        frozen = np.stack([flags for _, flags in picked])
+        rows = coefficients(self.side, self.patterns, anchors, frozen)
+        table = gaps(jnp.asarray(features), jnp.asarray(rows))
+        proven = np.any(np.asarray(table) < self.room[:, None], axis=1)
+        return anchors, frozen, table, float(np.mean(proven))
+
+    def _judged(self, centre: np.ndarray, inside: Bool[np.ndarray, " n"]) -> Judged:
         """Candidates of a cell, nearest first; what each freezes and proves by step."""
         rows = np.flatnonzero(inside)
         if not len(rows):

@@ -126,7 +126,7 @@ def _side(
         own = pattern[0 if sign > 0 else 1]
         return vector, tree.slack(v), tree.eq.operands(v), own, side.features(v)[1]
 
-    x, slack, *about = blocks(seen, part)
+    x, slack, operands, patterns, features = blocks(seen, part)
     room = sign * values[rows] - slack
     if not side.num_units:
         start = _first_depth(tree, part, sign, limits.depth)
@@ -136,7 +136,7 @@ def _side(
     width = min(width, max(1, len(rows) // max(limits.min_count, 1)))
     splitter = _Splitter(tree, part, x, room, sign, start, limits, config.seed)
     if start == 1:
-        chosen = choose(side, x, room, *about, width, config)
+        chosen = choose(side, x, room, operands, patterns, features, width, config)
         frozen = [tuple(side.split(flags)) for flags in chosen.frozen]
         first = _First(chosen.anchors, frozen, chosen.centres, chosen.cells)
     else:

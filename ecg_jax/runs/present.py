@@ -1,7 +1,7 @@
 """From an evaluation to what the report shows: facts, components, figures."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import numpy as np
 
 from ecg_jax import draw, report
 from ecg_jax.circuit import to_text
+from ecg_jax.decide import pattern_hashes
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.maxmin import Gate
-from ecg_jax.partition import proven_by_each
+from ecg_jax.partition import inputs_of, proven_by_each
 from ecg_jax.program import Equation, Refused
 from ecg_jax.runs.evaluation import Evaluation
 from ecg_jax.runs.weighing import to_json, weigh_all
@@ -25,6 +26,7 @@ from ecg_jax.tree import Node
 from ecg_jax.weighs import words
 
 NUM_DISAGREEMENTS = 6
+NUM_TRAINING = 20_000  # training beats that a component's coverage is told of
 NUM_NULLS = 10
 """Random hyperplanes that an evaluation holds the cells against."""
 
@@ -54,20 +56,37 @@ def components(found: Evaluation) -> list[report.Component]:
     part, rows = found.part, found.rows
     answers = part.decision.normal[rows]
     count = {"normal": int(answers.sum()), "not normal": int((~answers).sum())}
+    train = part.beats.rows("train")
+    rng = np.random.default_rng(0)
+    some = np.sort(rng.choice(train, min(len(train), NUM_TRAINING), replace=False))
     with jax.enable_x64(True):
         proven = proven_by_each(part, rows)
+        known_before = proven_by_each(part, some)
+        hashes = pattern_hashes(part.tree.eq, inputs_of(part.tree, part.beats, rows))
+    unseen = np.zeros(len(part.beats), bool)
+    unseen[rows] = ~np.isin(hashes, part.tree.seen)
+    width = part.decision.upper - part.decision.lower
+    share_of = "{:.1%}".format
     inside = {0: rows, **{i: own for i, (own, _) in proven.items()}}
     margin = part.decision.value
     sketches = {i: sketch_of(part.beats, margin, own) for i, own in inside.items()}
     weighed = weigh_all(part.tree, part.beats, inside, sketches)
-    train = part.beats.rows("train")
     fitted = part.beats.inputs(train).reshape(len(train), -1)
     out = []
     for node in part.tree.nodes:
         sketch, weighing = sketches[node.id], weighed.get(node.id)
         known: dict[str, Any] = {"parent": None, "side": None}
         if node.id:
+            own, by_itself = proven[node.id]
             known = _known(part.beats, node, count[node.side], proven[node.id], fitted)
+            known["notes"] |= {
+                "of its cell proven by it, training beats": _mean(
+                    known_before[node.id][1], share_of
+                ),
+                "the same, beats shown": _mean(by_itself, share_of),
+                "mean width of the sandwich": _mean(width[own], "{:.3g}".format),
+                "patterns not seen in training": _mean(unseen[own], share_of),
+            }
         if sketch is not None:
             share = known.get("share_answers")
             known["sentence"] = describe(sketch, share=share, answer=known["side"])
@@ -79,6 +98,12 @@ def components(found: Evaluation) -> list[report.Component]:
         shown = {"id": node.id, "name": node.name, "sketch": sketch}
         out.append(report.Component(**shown, weighing=weighing, **known))
     return out
+
+
+def _mean(values: np.ndarray, told: Callable[[float], str]) -> str:
+    """A mean in words; nothing of no values, or where a side has no components."""
+    known = len(values) and np.all(np.isfinite(values))
+    return told(float(np.mean(values))) if known else "-"
 
 
 def _known(
@@ -362,6 +387,7 @@ def component_json(component: report.Component) -> dict[str, Any]:
         "share_frozen": component.share_frozen,
         "prototype": None if prototype is None else [float(v) for v in prototype],
         "prototype_record": component.prototype_record,
+        "notes": dict(component.notes),
         "weighing": None if weighing is None else to_json(weighing),
     }
 
