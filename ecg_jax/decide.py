@@ -1,7 +1,7 @@
 """Deciding: the leaf that answers for each sample, and whether it proves the answer."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -143,13 +143,9 @@ def _child(tree: Tree, depth: int) -> Any:
     def one(sample: Any) -> tuple[Array, Array]:
         x, parent, s, room = sample
         members = jnp.asarray(table)[parent]
-
-        def lost_to(pattern: Any, frozen: Any) -> Array:
-            return tree.descent.gap(pattern, x, s, frozen, depth)[1]
-
         components = (nodes.patterns, nodes.frozen)
         pick = tree_util.tree_map(lambda v: jnp.asarray(v)[members], components)
-        lost = jax.vmap(lost_to)(*pick)
+        lost = jax.vmap(partial(tree.lost, s, depth, x))(*pick)
         away = squared_distances(
             METRICS[tree.metric](x)[None], jnp.asarray(nodes.centres)[members]
         )

@@ -15,7 +15,6 @@ whatever the other does.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from dataclasses import replace as replaced
 from typing import Any
 
 import jax.numpy as jnp
@@ -148,22 +147,15 @@ def merged(tree: Tree) -> Tree:
     count = {n.id: n.count for n in tree.nodes}
     for a, b in gone.items():
         count[b] += count[a]
-    alive = [n for n in tree.nodes if n.id not in gone]
-    number = {n.id: i for i, n in enumerate(alive)} | {-1: -1}
-    nodes = tuple(
-        replaced(n, id=number[n.id], parent=number[n.parent], count=count[n.id])
-        for n in alive
-    )
-    return replaced(tree, nodes=nodes)
+    return tree.keeping([n for n in tree.nodes if n.id not in gone], count)
 
 
 def _frozen_patterns(tree: Tree, ids: Sequence[int]) -> tuple[np.ndarray, Any]:
     """What components freeze, as flags, and their patterns where one of them does."""
     if not ids:
         return np.zeros((0, 0), bool), None
-    nodes, sign = tree.stacked(ids), tree.nodes[ids[0]].sign
-    sides = [sign * np.asarray(side) > 0 for side in tree.eq.sides]
-    masks = [m & side for m, side in zip(nodes.frozen, sides, strict=True)]
+    nodes = tree.frozen_on_side(ids)
+    masks = nodes.frozen
 
     def patterns(of: int, where: int) -> np.ndarray:
         kept = [

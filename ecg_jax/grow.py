@@ -383,14 +383,4 @@ def _counted(tree: Tree, data: Any) -> Tree:
     ids, counts = np.unique(decision.path[decision.path > 0], return_counts=True)
     count = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     alive = [n for n in tree.nodes if n.id == 0 or count.get(n.id, 0)]
-    number = {node.id: i for i, node in enumerate(alive)}
-    nodes = tuple(
-        replace(
-            n,
-            id=number[n.id],
-            parent=number[n.parent] if n.id else -1,
-            count=count.get(n.id, n.count),
-        )
-        for n in alive
-    )
-    return Tree(tree.program, nodes, tree.example, tree.seen, tree.metric)
+    return tree.keeping(alive, count)

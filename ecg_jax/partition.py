@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ def proven_by_each(
         inside = rows[np.any(decision.path[rows] == node.id, axis=1)]
         key = (node.depth, node.sign)
         if key not in gaps_at:
-            gaps_at[key] = _gap_at(tree, *key)
+            gaps_at[key] = partial(tree.lost, node.sign, node.depth)
         room = np.abs(decision.value[inside]) - decision.slack[inside]
         if len(inside):
             nodes = tree.stacked([node.id])
@@ -273,15 +274,6 @@ def proven_by_each(
         else:
             out[node.id] = inside, room < 0
     return out
-
-
-def _gap_at(tree: Tree, depth: int, sign: int) -> Any:
-    """The gap at a depth as a function that is compiled once for all its nodes."""
-
-    def gap(x: Any, pattern: Any, frozen: Any) -> Any:
-        return tree.descent.gap(pattern, x, sign, frozen, depth)[1]
-
-    return gap
 
 
 @dataclass(frozen=True)
@@ -349,11 +341,8 @@ def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage
 
 def _distinct(tree: Tree, ids: Sequence[int]) -> int:
     """How many of some components of one depth are different functions."""
-    nodes, first = tree.stacked(ids), tree.nodes[ids[0]]
-    masks = [np.asarray(mask) for mask in nodes.frozen]
-    if first.depth == 1:  # below, a unit's side depends on the sample
-        sides = [first.sign * side > 0 for side in tree.eq.sides]
-        masks = [mask & side for mask, side in zip(masks, sides, strict=True)]
+    nodes = tree.frozen_on_side(ids)
+    masks = nodes.frozen
     gates = [tree.descent.gates[i].role for i in range(len(masks))]
     fill = [
         gate.keep(mask, pattern)

@@ -9,8 +9,8 @@ bounds `f` itself, on every input, and `f` stays as the child *rest*:
     f(x) = max(max_k W_k(x), rest(x)) = min(min_k R_k(x), rest(x)),    rest = f
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -255,7 +255,35 @@ class Tree:
             frozen=[np.stack(m) for m in zip(*(n.frozen for n in nodes), strict=True)],
         )
 
-    def _gap(self, x: Any, sign: int, depth: int, pattern: Any, frozen: Any) -> Array:
+    def keeping(self, nodes: Sequence[Node], count: Mapping[int, int]) -> "Tree":
+        """The tree with some of its nodes, numbered anew; counts go by the old id."""
+        number = {node.id: i for i, node in enumerate(nodes)} | {-1: -1}
+        kept = (
+            replace(
+                node,
+                id=number[node.id],
+                parent=number[node.parent],
+                count=count.get(node.id, node.count),
+            )
+            for node in nodes
+        )
+        return replace(self, nodes=tuple(kept))
+
+    def frozen_on_side(self, ids: Sequence[int]) -> "Stack":
+        """Nodes of one depth, their masks without units that they cannot freeze.
+
+        Those are known at the outermost level only: below, a unit's side depends on
+        the sample.
+        """
+        nodes, first = self.stacked(ids), self.nodes[ids[0]]
+        if first.depth > 1:
+            return nodes
+        sides = [first.sign * np.asarray(side) > 0 for side in self.eq.sides]
+        masks = [m & side for m, side in zip(nodes.frozen, sides, strict=True)]
+        return replace(nodes, frozen=masks)
+
+    def lost(self, sign: Any, depth: int, x: Any, pattern: Any, frozen: Any) -> Array:
+        """What freezing units to a pattern takes from `f` (adds, for a refuter)."""
         return self.descent.gap(pattern, x, sign, frozen, depth)[1]
 
     def gaps(self, x: Any) -> tuple[Float[Array, ""], Float[Array, " nodes"]]:
@@ -264,7 +292,7 @@ class Tree:
         gap = jnp.zeros((len(self.nodes),), value.dtype)
         for ids in self.families():
             nodes, first = self.stacked(ids), self.nodes[ids[0]]
-            lost_to = partial(self._gap, x, first.sign, first.depth)
+            lost_to = partial(self.lost, first.sign, first.depth, x)
             lost = jax.vmap(lost_to)(nodes.patterns, nodes.frozen)
             gap = gap.at[np.array(ids)].set(lost)
         return value, gap
@@ -312,7 +340,7 @@ def first_level(tree: Tree, sign: int) -> FirstLevel | None:
     if depth > 1:
 
         def below(x: Any) -> Array:
-            lost_to = partial(tree._gap, x, sign, depth)
+            lost_to = partial(tree.lost, sign, depth, x)
             return jax.vmap(lost_to)(nodes.patterns, nodes.frozen)
 
         return FirstLevel(nodes, depth, below)
