@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
-from ecg_jax.kernels import METRICS, blocks, nearest_proof, squared_distances
+from ecg_jax.kernels import blocks, decides, squared_distances
 from ecg_jax.proof.rounding import rounding_bound, tail_bound, values_at_cut
 from ecg_jax.proof.slack import FROZEN_RULES
 from ecg_jax.tree import Decision, Tree, first_level
@@ -21,8 +21,8 @@ from ecg_jax.tree import Decision, Tree, first_level
 def decide(tree: Tree, data: Any) -> Decision:
     """The deciding leaf, the proof and the sandwich of every sample.
 
-    At each level the child with the nearest centre decides, among witnesses where
-    `f(x) >= 0`, among refuters elsewhere; if children prove the answer, among those.
+    At each level one child decides, among witnesses where `f(x) >= 0`, among refuters
+    elsewhere; which one, says `kernels.decides`.
 
     Args:
       tree: a grown tree.
@@ -86,10 +86,10 @@ def _first_level(tree: Tree) -> Any:
             out[name] = {**none, "gap": infinite, "least": infinite}
             if level is not None:
                 nodes, gap = level.nodes, level.gaps(x)
-                vector = METRICS[tree.metric](x)[None]
-                away = squared_distances(vector, nodes.centres)[0]
+                away = squared_distances(tree.vector(x)[None], nodes.centres)[0]
                 room = jnp.abs(value) - out["slack"]
-                cell, best = nearest_proof(gap, room, away), jnp.argmin(gap)
+                cell = decides(gap, room, away, tree.localize)
+                best = jnp.argmin(gap)
                 ids = jnp.asarray(nodes.ids, jnp.int32)
                 out[name] = {
                     "depth": jnp.int32(level.depth),
@@ -146,10 +146,9 @@ def _child(tree: Tree, depth: int) -> Any:
         components = (nodes.patterns, nodes.frozen)
         pick = tree_util.tree_map(lambda v: jnp.asarray(v)[members], components)
         lost = jax.vmap(partial(tree.lost, s, depth, x))(*pick)
-        away = squared_distances(
-            METRICS[tree.metric](x)[None], jnp.asarray(nodes.centres)[members]
-        )
-        child = nearest_proof(lost, room, away[0])
+        centres = jnp.asarray(nodes.centres)[members]
+        away = squared_distances(tree.vector(x)[None], centres)[0]
+        child = decides(lost, room, away, tree.localize)
         return members[child], lost[child]
 
     return one

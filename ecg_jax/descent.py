@@ -141,6 +141,24 @@ class Descent:
             total = total + jnp.sum(step.gap)
         return value, total
 
+    def unit_gaps(
+        self,
+        anchor: Sequence[Any],
+        x: Any,
+        sign: int,
+        frozen: Sequence[Any],
+        depth: int,
+    ) -> list[Array]:
+        """For each gate above a depth, what freezing takes at each of its units.
+
+        `gap` is their sum. Arguments as for `gap`.
+        """
+        value, steps = _freeze(self, anchor, x, sign, frozen, depth)
+        return [
+            steps[i].gap if i in steps else jnp.zeros(shape, value.dtype)
+            for i, shape in enumerate(self.unit_shapes(depth))
+        ]
+
     def bound(
         self,
         anchor: Sequence[Any],

@@ -23,7 +23,7 @@ from jax import tree_util
 from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.errors import PatternError
-from ecg_jax.kernels import METRICS, blocks, nearest_proof, squared_distances
+from ecg_jax.kernels import blocks, decides, squared_distances
 from ecg_jax.tree import Tree
 
 
@@ -196,14 +196,15 @@ def path(tree: Tree, x: Any) -> Int[Array, " depth"]:
     parent = np.array([n.parent for n in nodes])
     depths = np.array([n.depth for n in nodes])
     centres = jnp.asarray(np.stack([n.centre for n in nodes]))
-    away = squared_distances(METRICS[tree.metric](x)[None], centres)[0]
+    away = squared_distances(tree.vector(x)[None], centres)[0]
     room = jnp.abs(value) - tree.slack(x)
     side = jnp.where(value >= 0, 1, -1)
     current, steps = jnp.zeros((), int), []
     for depth in range(1, tree.depth + 1):
         children = (parent == current) & (sign == side) & (depths == depth)
         own = jnp.where(children, gap[1:], jnp.inf)
-        best = 1 + nearest_proof(own, room, jnp.where(children, away, jnp.inf))
+        near = jnp.where(children, away, jnp.finfo(away.dtype).max)
+        best = 1 + decides(own, room, near, tree.localize)
         nothing = 0 if depth == 1 else -1
         steps.append(jnp.where(jnp.any(children), best, nothing))
         current = jnp.where(jnp.any(children), best, current)

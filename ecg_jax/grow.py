@@ -1,14 +1,13 @@
 """`grow`: the hierarchical equation of a function on a data set.
 
 The first level of each side is a cover by localized components; then the leaf whose
-samples differ most is split, its children one level of gates deeper, until the budget
-is spent, a cell would be too small, or no level is left. A side without units at the
-outermost level (the max side, below a max of rivals) starts at the first that has any.
+samples differ most is split, its children one level of gates deeper. A side without
+units at the outermost level (the max side, below a max of rivals) starts at the first
+that has any.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -16,18 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
-from ecg_jax.cluster import kmeans, means, nearest
-from ecg_jax.cover import CoverConfig, choose
+from ecg_jax import anchors
+from ecg_jax.cover import CoverConfig, Samples
 from ecg_jax.decide import pattern_hashes
 from ecg_jax.errors import CoverError
-from ecg_jax.kernels import METRICS, Side, blocks, nearest_proof, squared_distances
+from ecg_jax.kernels import METRICS, Side, blocks
 from ecg_jax.program import Rules, trace
+from ecg_jax.prototypes import Prototypes
 from ecg_jax.rules import RULES
+from ecg_jax.split import First, Splitter, first_below
 from ecg_jax.tree import SIDES, Node, Tree
 
 DEEP = 20_000  # samples that choose components below the outermost level
 LARGEST = 2**25  # features of all samples that take part in choosing, as numbers
-CANDIDATES, MEMBERS, AGREEMENT = 8, 256, 0.9  # for components below the first level
 
 
 def grow(
@@ -37,7 +37,10 @@ def grow(
     depth: int = 3,
     budget: int = 8,
     min_count: int = 50,
+    select: str = "prototypes",
+    localize: float | None = None,
     metric: str = "euclidean",
+    records: Sequence[Any] | np.ndarray | None = None,
     cover: CoverConfig | None = None,
     rules: Rules = RULES,
 ) -> Tree:
@@ -50,16 +53,27 @@ def grow(
         has fewer, or an operation without a rule ends them.
       budget: how many components (leaves) are shown on each side.
       min_count: no cell is split into halves of fewer samples (of those that choose).
+      select: how the components of the first level are chosen: "prototypes", for
+        coverage and purity together; or, with all units frozen, "medoids", "frequent"
+        patterns, patterns near the "boundary", a "greedy" cover.
+      localize: which component decides a sample. None: of those that prove it, the
+        nearest, so that localizing costs no proofs. A number: the one with the
+        smallest `gap + localize * distance^2`; 0 is the equation without localizing,
+        and the larger, the more the nearest prototype decides.
       metric: what distances to the centres of cells are taken of: "euclidean", the
-        example as it is, or "shape", the example scaled to mean 0 and variance 1.
-      cover: how the first level is chosen.
+        example as it is; "shape", the example scaled to mean 0 and variance 1; "cut",
+        the values that cross into the outermost gates.
+      records: the recording of each example. Components are then judged on recordings
+        other than their prototype's: what they prove carries over to other people.
+      cover: how much is wanted, and how many units may stay alive for it.
       rules: table from primitives to rules.
 
     Returns:
       The tree; `tree(x) == fn(x)`, `tree.decide`, `tree.bounds`, `tree.certificate`.
+      Components that decide no sample are left out.
 
     Raises:
-      CoverError: the data are empty.
+      CoverError: the data are empty, or an option is none of those above.
       UnsupportedPrimitiveError, NoGateError, ...: see `factor`.
 
     Example:
@@ -73,86 +87,146 @@ def grow(
     leaves = tree_util.tree_leaves(data)
     if not leaves or not len(leaves[0]):
         raise CoverError("no data to grow on.\n  try: examples with a leading axis")
+    num = len(leaves[0])
+    _check(select, anchors.SELECT, "select")
+    _check(metric, METRICS, "metric")
+    if localize is not None and not 0 <= localize < np.inf:
+        raise CoverError(
+            f"localize is {localize}.\n  try: a number of at least 0; None for the "
+            "nearest proof"
+        )
+    if records is not None:
+        records = np.unique(np.asarray(records), return_inverse=True)[1]
+        if len(records) != num:
+            raise CoverError(
+                f"{len(records)} records for {num} examples.\n"
+                "  try: the recording of each example"
+            )
     example = tree_util.tree_map(lambda v: jnp.asarray(v[0]), data)
-    root = _root(len(leaves[0]))
-    tree = Tree(trace(fn, example, rules), (root,), example, None, metric)
-    values = blocks(tree.program.evaluate, data)
-    config = cover or CoverConfig()
+    root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, num)
+    program = trace(fn, example, rules)
+    tree = Tree(program, (root,), example, None, metric, localize)
+    values = blocks(program.evaluate, data)
+    grower = _Grower(
+        tree=tree,
+        data=data,
+        values=values,
+        records=records,
+        depth=min(depth, tree.descent.num_levels),
+        budget=budget,
+        min_count=min_count,
+        select=select,
+        config=cover or CoverConfig(),
+    )
     nodes = list(tree.nodes)
-    limits = _Limits(min(depth, tree.descent.num_levels), budget, min_count)
     for sign in SIDES:
-        rows = np.flatnonzero(values >= 0 if sign > 0 else values < 0)
-        nodes += _side(tree, data, values, rows, sign, limits, config, len(nodes))
+        nodes += grower.side(sign, first_id=len(nodes))
     seen = np.unique(pattern_hashes(tree.eq, data))
-    return _counted(Tree(tree.program, tuple(nodes), example, seen, metric), data)
+    whole = Tree(program, tuple(nodes), example, seen, metric, localize)
+    return _counted(whole, data)
 
 
-@dataclass(frozen=True)
-class _Limits:
+def _check(value: str, known: Any, what: str) -> None:
+    if value not in known:
+        raise CoverError(
+            f"{what} is {value!r}.\n  try: one of {', '.join(map(repr, known))}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Grower:
+    """What both sides of a tree are grown with."""
+
+    tree: Tree
+    data: Any
+    values: np.ndarray
+    records: np.ndarray | None
     depth: int
     budget: int
     min_count: int
+    select: str
+    config: CoverConfig
 
-
-def _root(count: int) -> Node:
-    return Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, count)
-
-
-def _side(
-    tree: Tree,
-    data: Any,
-    values: np.ndarray,
-    rows: np.ndarray,
-    sign: int,
-    limits: _Limits,
-    config: CoverConfig,
-    first_id: int,
-) -> list[Node]:
-    """The components of one side."""
-    if not len(rows):
-        return []
-    side, start = Side(tree.eq, sign), 1
-    rng = np.random.default_rng(config.seed)
-    width = jax.eval_shape(side.features, tree.example)[1].size
-    most = min(config.sample, max(LARGEST // width, 1000), len(rows))
-    if not side.num_units:  # no matrix product below the outermost level
-        most = min(most, DEEP)
-    rows = np.sort(rng.choice(rows, most, replace=False))
-    part = tree_util.tree_map(lambda v: np.asarray(v[rows]), data)
-
-    @jax.jit
-    def seen(v: Any) -> Any:
-        vector, pattern = METRICS[tree.metric](v), tree.eq.pattern(v)
-        own = pattern[0 if sign > 0 else 1]
-        return vector, tree.slack(v), tree.eq.operands(v), own, side.features(v)[1]
-
-    x, slack, operands, patterns, features = blocks(seen, part)
-    room = sign * values[rows] - slack
-    if not side.num_units:
-        start = _first_depth(tree, part, sign, limits.depth)
+    def side(self, sign: int, first_id: int) -> list[Node]:
+        """The components of one side."""
+        answers = self.values >= 0 if sign > 0 else self.values < 0
+        if not answers.any():
+            return []
+        side = Side(self.tree.eq, sign)
+        part, samples = self._samples(side, np.flatnonzero(answers))
+        prototypes = Prototypes(self.tree, part, samples, sign, self.config)
+        start = 1 if side.num_units else self._first_depth(part, sign)
         if not start:
             return []
-    width = limits.budget if limits.depth <= start else -(-limits.budget // 2)
-    width = min(width, max(1, len(rows) // max(limits.min_count, 1)))
-    splitter = _Splitter(tree, part, x, room, sign, start, limits, config.seed)
-    if start == 1:
-        chosen = choose(side, x, room, operands, patterns, features, width, config)
-        frozen = [tuple(side.split(flags)) for flags in chosen.frozen]
-        first = _First(chosen.anchors, frozen, chosen.centres, chosen.cells)
-    else:
-        first = splitter.first(width, config)
+        width = self.budget if self.depth <= start else -(-self.budget // 2)
+        width = min(width, max(1, len(samples) // max(self.min_count, 1)))
+        if start == 1:
+            found = anchors.select(
+                self.select, side, samples, width, self.config, self.tree.localize
+            )
+            frozen = [tuple(side.split(flags)) for flags in found.frozen]
+            first = First(1, found.anchors, frozen, found.centres, found.cells)
+        else:
+            first = first_below(prototypes, width, start)
+        nodes = _nodes(prototypes, first, first_id)
+        splitter = Splitter(prototypes, self.depth, self.budget, self.min_count)
+        return splitter.grow(nodes, first.cells)
+
+    def _samples(self, side: Side, rows: np.ndarray) -> tuple[Any, Samples]:
+        """Samples of a side that take part in choosing: as inputs, and as arrays."""
+        tree, sign, config = self.tree, side.sign, self.config
+        rng = np.random.default_rng(config.seed)
+        width = jax.eval_shape(side.features, tree.example)[1].size
+        most = min(config.sample, max(LARGEST // width, 1000), len(rows))
+        if not side.num_units:  # no matrix product below the outermost level
+            most = min(most, DEEP)
+        rows = np.sort(rng.choice(rows, most, replace=False))
+        part = tree_util.tree_map(lambda v: np.asarray(v[rows]), self.data)
+
+        @jax.jit
+        def seen(v: Any) -> Any:
+            pattern = tree.eq.pattern(v)[0 if sign > 0 else 1]
+            operands, features = tree.eq.operands(v), side.features(v)[1]
+            return tree.vector(v), tree.slack(v), operands, pattern, features
+
+        vectors, slack, operands, patterns, features = blocks(seen, part)
+        return part, Samples(
+            vectors=vectors,
+            room=sign * self.values[rows] - slack,
+            operands=operands,
+            patterns=patterns,
+            features=features,
+            records=None if self.records is None else self.records[rows],
+        )
+
+    def _first_depth(self, part: Any, sign: int) -> int:
+        """The first depth where a sample has units on a side; 0 where none has."""
+        descent = self.tree.descent
+
+        def has_units(x: Any) -> Any:
+            sides = descent.sides(x, sign, self.depth)
+            return jnp.stack([jnp.any(side) for side in sides])
+
+        found = np.any(blocks(has_units, part), axis=0)
+        levels = [descent.level[i] for i in np.flatnonzero(found)]
+        return 1 + min(levels, default=-1)
+
+
+def _nodes(prototypes: Prototypes, first: First, first_id: int) -> list[Node]:
+    """The components below the root of one side."""
+    sign = prototypes.sign
     letter, kind = ("P", "witness") if sign > 0 else ("Q", "refuter")
-    nodes = [
+    return [
         Node(
             id=first_id + k,
             parent=0,
             name=f"{letter}{k + 1}",
             side=SIDES[sign],
             kind=kind,
-            depth=start,
-            anchor=splitter.at(row),
+            depth=first.depth,
+            anchor=prototypes.at(row),
             frozen=masks,
-            share_frozen=splitter.share(row, masks),
+            share_frozen=prototypes.share(row, masks, first.depth),
             centre=centre,
             count=0,
         )
@@ -160,221 +234,6 @@ def _side(
             zip(first.anchors, first.frozen, first.centres, strict=True)
         )
     ]
-    return splitter.grow(nodes, first.cells)
-
-
-def _first_depth(tree: Tree, part: Any, sign: int, depth: int) -> int:
-    """The first depth where a sample has units on a side; 0 where none has."""
-
-    def has_units(x: Any) -> Any:
-        sides = tree.descent.sides(x, sign, depth)
-        return jnp.stack([jnp.any(side) for side in sides])
-
-    found = np.any(blocks(has_units, part), axis=0)
-    levels = [tree.descent.level[i] for i in np.flatnonzero(found)]
-    return 1 + min(levels, default=-1)
-
-
-@dataclass(frozen=True, eq=False)
-class _First:
-    """Components below the root: rows of anchors, masks, and whose cell a row is in."""
-
-    anchors: Sequence[int] | np.ndarray
-    frozen: Sequence[tuple[np.ndarray, ...]]
-    centres: np.ndarray
-    cells: np.ndarray
-
-
-@dataclass(eq=False)
-class _Splitter:
-    """Components at any depth, by prototypes of cells.
-
-    Splits the leaf whose samples differ most, until the budget is spent.
-    """
-
-    tree: Tree
-    part: Any
-    x: np.ndarray
-    room: np.ndarray
-    sign: int
-    start: int
-    limits: _Limits
-    seed: int
-
-    def __post_init__(self) -> None:
-        self.rng = np.random.default_rng(self.seed)
-        self.deep: dict[int, Any] = {}
-
-    @cached_property
-    def _sides(self) -> Any:
-        """Jitted: the units on this side at an input."""
-        descent, sign, start = self.tree.descent, self.sign, self.start
-        return jax.jit(lambda a: descent.sides(a, sign, start))
-
-    @cached_property
-    def _lost(self) -> Any:
-        """What components of the first depth take from `f` at an example."""
-        descent, sign, start = self.tree.descent, self.sign, self.start
-
-        def at(x: Any, anchors: Any, masks: Any) -> Any:
-            def lost(anchor: Any, mask: Any) -> Any:
-                pattern = descent.patterns(anchor, start)
-                return descent.gap(pattern, x, sign, mask, start)[1]
-
-            return jax.vmap(lost)(anchors, masks)
-
-        return at
-
-    def at(self, rows: Any) -> Any:
-        """Samples by row."""
-        return tree_util.tree_map(lambda v: v[rows], self.part)
-
-    def share(self, row: int, masks: Sequence[np.ndarray]) -> float:
-        """Which share a component freezes of the units on its side at its anchor."""
-        sides, levels = self._sides(self.at(row)), self.tree.descent.level
-        level = [i for i in range(len(sides)) if levels[i] == self.start - 1]
-        flags = [masks[i][np.asarray(sides[i])] for i in level]
-        whole = np.concatenate(flags)
-        return float(whole.mean()) if whole.size else 0.0
-
-    def first(self, num: int, config: CoverConfig) -> _First:
-        """Components below the root, at a depth below the outermost level.
-
-        Cells begin as those of k-means; prototypes and cells take turns.
-        """
-        centres = kmeans(self.x, num, seed=config.seed)
-        cells, room = nearest(self.x, centres), jnp.asarray(self.room)
-        best, most = None, -1.0
-        for _ in range(config.rounds):
-            inside = [np.flatnonzero(cells == k) for k in range(num)]
-            everyone = np.arange(len(self.x))
-            picked = [
-                self.prototype(rows if len(rows) else everyone, self.start)
-                for rows in inside
-            ]
-            anchors = np.array([row for row, _ in picked])
-            frozen = [masks for _, masks in picked]
-            masks = [np.stack(mask) for mask in zip(*frozen, strict=True)]
-            lost = blocks(self._lost, self.part, self.at(anchors), masks)
-            away = squared_distances(jnp.asarray(self.x), jnp.asarray(centres))
-            cells = np.asarray(nearest_proof(lost, room, away))
-            proven = float(np.mean(np.any(lost < self.room[:, None], axis=1)))
-            if proven >= most:
-                best, most = _First(anchors, frozen, centres, cells), proven
-            centres = means(self.x, cells, centres)
-        assert best is not None
-        return best
-
-    def grow(self, nodes: list[Node], cells: np.ndarray) -> list[Node]:
-        """Adds children, two at a time, where the spread they remove is largest."""
-        nodes, first = list(nodes), nodes[0].id
-        cells = cells + first
-        halves = {n.id: self._halves(cells == n.id, n) for n in nodes}
-        leaves = len(nodes)
-        while leaves < self.limits.budget:
-            leaf = max(halves, key=lambda i: halves[i][0])
-            gain, rows, half = halves.pop(leaf)
-            if gain <= 0:
-                break
-            parent = nodes[leaf - first]
-            for k in (0, 1):
-                node = self._child(parent, first + len(nodes), k, rows[half == k])
-                nodes.append(node)
-                cells[rows[half == k]] = node.id
-                halves[node.id] = self._halves(cells == node.id, node)
-            leaves += 1
-        return nodes
-
-    def _halves(
-        self, inside: np.ndarray, node: Node
-    ) -> tuple[float, np.ndarray, np.ndarray]:
-        """How much spread two halves of a cell remove, its rows, and their halves."""
-        rows = np.flatnonzero(inside)
-        nothing = (0.0, rows, np.zeros(len(rows), int))
-        least = self.limits.min_count
-        if node.depth >= self.limits.depth or len(rows) < 2 * least:
-            return nothing
-        x = self.x[rows]
-        half = nearest(x, kmeans(x, 2, seed=self.seed, steps=10))
-        if min(np.sum(half == 0), np.sum(half == 1)) < least:
-            return nothing
-        within = sum(np.sum((x[half == k] - x[half == k].mean(0)) ** 2) for k in (0, 1))
-        return float(np.sum((x - x.mean(0)) ** 2) - within), rows, half
-
-    def _child(self, parent: Node, node_id: int, k: int, rows: np.ndarray) -> Node:
-        """The prototype of half a cell, one level deeper."""
-        row, frozen = self.prototype(rows, parent.depth + 1)
-        return replace(
-            parent,
-            id=node_id,
-            parent=parent.id,
-            name=f"{parent.name}.{k + 1}",
-            depth=parent.depth + 1,
-            anchor=self.at(row),
-            centre=self.x[rows].mean(0),
-            frozen=frozen,
-            share_frozen=self.share(row, frozen),
-        )
-
-    def prototype(
-        self, rows: np.ndarray, depth: int
-    ) -> tuple[int, tuple[np.ndarray, ...]]:
-        """The row, of some near the mean of a cell, that proves most of the cell.
-
-        And the units, of each gate above a depth, that it freezes: those whose pattern
-        most of the cell share.
-        """
-        away = np.sum((self.x[rows] - self.x[rows].mean(0)) ** 2, axis=1)
-        candidates = np.resize(rows[np.argsort(away)[:CANDIDATES]], CANDIDATES)
-        members = np.resize(self.rng.permutation(rows), MEMBERS)
-        masks, lost = self._judge(depth)(self.at(candidates), self.at(members))
-        room = self.room[members]
-        winner = int(np.argmax(np.mean(np.asarray(lost) < room, axis=1)))
-        frozen = tuple(np.asarray(mask[winner]) for mask in masks)
-        return int(candidates[winner]), frozen
-
-    def _judge(self, depth: int) -> Any:
-        """Jitted: what candidates freeze where members agree, and their gaps."""
-        if depth not in self.deep:
-            descent, sign = self.tree.descent, self.sign
-
-            def judge(candidates: Any, members: Any) -> Any:
-                theirs = jax.vmap(lambda a: descent.patterns(a, depth))(candidates)
-                others = jax.vmap(lambda a: descent.patterns(a, depth))(members)
-                masks = [
-                    _agreement(mine, all_, shape)
-                    for mine, all_, shape in zip(
-                        theirs, others, descent.unit_shapes(depth), strict=True
-                    )
-                ]
-
-                def lost(candidate: Any) -> Any:
-                    pattern, frozen = candidate
-
-                    def one(x: Any) -> Any:
-                        return descent.gap(pattern, x, sign, frozen, depth)[1]
-
-                    return jax.vmap(one)(members)
-
-                return masks, jax.lax.map(lost, (theirs, masks))
-
-            self.deep[depth] = jax.jit(judge)
-        return self.deep[depth]
-
-
-def _agreement(mine: Any, others: Any, units: tuple[int, ...]) -> Any:
-    """For each candidate, the units whose pattern most members share."""
-    leaves = tree_util.tree_leaves(mine)
-    if any(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
-        return jnp.ones((len(leaves[0]), *units), bool)
-    shape = (len(leaves[0]), *units)
-    agreed = jnp.ones(shape, bool)
-    for a, b in zip(leaves, tree_util.tree_leaves(others), strict=True):
-        same = jnp.mean(a[:, None] == b[None], axis=1) >= AGREEMENT
-        if same.ndim > len(shape):  # several entries of a pattern belong to a unit
-            same = jnp.all(same.reshape(*shape, -1), axis=-1)
-        agreed &= jnp.broadcast_to(same, shape)
-    return agreed
 
 
 def _counted(tree: Tree, data: Any) -> Tree:

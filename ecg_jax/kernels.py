@@ -26,6 +26,7 @@ from ecg_jax.maxmin import Gate, MaxMin
 
 HIGHEST = jax.lax.Precision.HIGHEST
 ELEMENTWISE = frozenset({"max", "min", "abs", "select", "exp", "log", "softplus"})
+AnyArray = Array | np.ndarray
 BLOCK = 512  # samples in one product: 32 MiB of float64 for 8,192 components
 
 
@@ -195,10 +196,27 @@ def squared_distances(
     return jnp.maximum(square - 2 * cross, 0)
 
 
-def nearest_proof(
-    gap: Float[Array, "*n k"], room: Float[Array, "*n"], away: Float[Array, "*n k"]
+def decides(
+    gap: Float[AnyArray, "*n k"],
+    room: Float[AnyArray, "*n"],
+    away: Float[AnyArray, "*n k"],
+    localize: float | None = None,
 ) -> Int[Array, "*n"]:
-    """Of the components that prove a sample, the nearest; where none does, of all."""
+    """Which component decides a sample.
+
+    Of those that prove it, the nearest; where none does, of all. With a number
+    `localize`, instead the one whose localized bound is best:
+    `argmin_k gap_k + localize * away_k`.
+
+    Args:
+      gap: what each component takes from `f`.
+      room: what a gap must be smaller than to count as proof.
+      away: squared distances to the centres of the cells.
+      localize: how much margin a squared distance costs: at 0 the best bound decides,
+        and the larger, the more the nearest. None: the nearest proof.
+    """
+    if localize is not None:
+        return jnp.argmin(gap + localize * away, axis=-1)
     proves = gap < room[..., None]
     either = proves | ~jnp.any(proves, axis=-1, keepdims=True)
     return jnp.argmin(jnp.where(either, away, jnp.inf), axis=-1)
@@ -206,7 +224,9 @@ def nearest_proof(
 
 def flatten(x: Any) -> Float[Array, " t"]:
     """An example as one vector."""
-    return jnp.concatenate([jnp.ravel(leaf) for leaf in tree_util.tree_leaves(x)])
+    leaves = [jnp.asarray(leaf) for leaf in tree_util.tree_leaves(x)]
+    floats = [v for v in leaves if jnp.issubdtype(v.dtype, jnp.floating)]
+    return jnp.concatenate([jnp.ravel(v) for v in floats])
 
 
 def shape_of(x: Any) -> Float[Array, " t"]:
@@ -215,7 +235,16 @@ def shape_of(x: Any) -> Float[Array, " t"]:
     return centred / jnp.sqrt(jnp.mean(centred**2) + 1e-12)
 
 
-METRICS: Mapping[str, Callable[[Any], Array]] = MappingProxyType(
-    {"euclidean": flatten, "shape": shape_of}
+def at_cut(x: Any, eq: MaxMin) -> Float[Array, " t"]:
+    """The values that cross into the opened gates, as one vector."""
+    return flatten(eq.operands(x))
+
+
+METRICS: Mapping[str, Callable[[Any, MaxMin], Array]] = MappingProxyType(
+    {
+        "euclidean": lambda x, eq: flatten(x),
+        "shape": lambda x, eq: shape_of(x),
+        "cut": at_cut,
+    }
 )
 """What the squared distance to the centre of a cell is taken of."""

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.descent import Descent, descent_of
 from ecg_jax.factor import open_gates
-from ecg_jax.kernels import Side, blocks, gaps
+from ecg_jax.kernels import METRICS, Side, blocks, gaps
 from ecg_jax.maxmin import MaxMin
 from ecg_jax.program import Program
 from ecg_jax.proof.slack import slack_of
@@ -122,6 +122,8 @@ class Tree:
       example: an input, for its structure.
       seen: hashes of the patterns that occur in the data it was grown on.
       metric: name of what distances to centres are taken of; see `METRICS`.
+      localize: how much margin a squared distance costs where a component is to decide;
+        None: the nearest proof decides. See `kernels.decides`.
     """
 
     program: Program
@@ -129,6 +131,7 @@ class Tree:
     example: Any
     seen: Any
     metric: str = "euclidean"
+    localize: float | None = None
 
     @cached_property
     def eq(self) -> MaxMin:
@@ -145,6 +148,10 @@ class Tree:
     def slack(self) -> Callable[[Any], Array]:
         """What a bound must exceed at a sample to count as proof; see `slack`."""
         return slack_of(self)
+
+    def vector(self, x: Any) -> Float[Array, " t"]:
+        """What distances to the centres of cells are taken of."""
+        return METRICS[self.metric](x, self.eq)
 
     def __call__(self, x: Any) -> Float[Array, ""]:
         """`f(x)`: the largest of the chosen witnesses and the rest, which is `f`."""

@@ -3,26 +3,28 @@
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_trees import function, quarters
 
 from ecg_jax.cover import (
     CoverConfig,
-    _thaw,
+    Samples,
+    _capped,
+    _proven,
+    _thawed,
     choose,
     coefficients,
 )
 from ecg_jax.errors import CoverError
 from ecg_jax.factor import factor
-from ecg_jax.kernels import Side, nearest_proof, squared_distances
+from ecg_jax.kernels import Side, decides, squared_distances
 
 SMALL = CoverConfig(candidates=8, members=16, rounds=2)
 
 
-def side_and_data(name="mlp", sign=1, count=80):
-    """One side of a small function, and all that `choose` wants of its samples."""
+def side_and_samples(name="mlp", sign=1, count=80):
+    """One side of a small function, and its samples."""
     fn, x = function(name), quarters(21, count)
     f = np.asarray(jax.vmap(fn)(x))
     x, g = x[sign * f > 0], sign * f[sign * f > 0]
@@ -37,58 +39,57 @@ def side_and_data(name="mlp", sign=1, count=80):
             side.features(a)[1],
         )
 
-    return side, x, g, *jax.tree.map(np.asarray, jax.vmap(seen)(x))
-
-
-def chosen(side, x, g, operands, patterns, features, num, config=SMALL):
-    return choose(side, x, g - 1e-9, operands, patterns, features, num, config)
+    operands, patterns, features = jax.tree.map(np.asarray, jax.vmap(seen)(x))
+    return side, Samples(x, g - 1e-9, operands, patterns, features)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_cover_proves_what_it_says(sign):
-    side, x, g, operands, patterns, features = side_and_data(sign=sign)
-    cover = chosen(side, x, g, operands, patterns, features, 3)
-    assert cover.anchors.shape == (3,) and set(cover.anchors) <= set(range(len(x)))
+    side, samples = side_and_samples(sign=sign)
+    room = samples.room
+    cover = choose(side, samples, 3, SMALL)
+    assert cover.anchors.shape == (3,)
+    assert set(cover.anchors) <= set(range(len(samples)))
     assert cover.frozen.shape == (3, side.num_units)
     assert np.all(cover.frozen.mean(1) >= SMALL.least_frozen)
-    rows = coefficients(side, patterns, cover.anchors, cover.frozen)
-    table = features @ rows.T
+    rows = coefficients(side, samples.patterns, cover.anchors, cover.frozen)
+    table = samples.features @ rows.T
     assert np.all(table >= 0)
-    away = np.asarray(squared_distances(x, cover.centres))
-    assert np.array_equal(cover.cells, nearest_proof(table, g - 1e-9, away))
+    away = np.asarray(squared_distances(samples.vectors, cover.centres))
+    assert np.array_equal(cover.cells, decides(table, room, away))
     own = np.take_along_axis(table, cover.cells[:, None], 1)[:, 0]
-    assert cover.proven == np.mean(own < g - 1e-9)
-    assert cover.proven == np.mean(np.any(table < (g - 1e-9)[:, None], axis=1))
+    assert cover.proven == np.mean(own < room)
+    assert cover.proven == np.mean(np.any(table < room[:, None], axis=1))
     assert cover.proven > 0.5
     for k, anchor in enumerate(cover.anchors):
         assert table[anchor, k] == 0, "a component loses nothing at its prototype"
 
 
 def test_one_component_and_as_many_as_samples():
-    everything = side_and_data(count=12)
-    one = chosen(*everything, 1)
+    side, samples = side_and_samples(count=12)
+    one = choose(side, samples, 1, SMALL)
     assert np.all(one.cells == 0)
-    every = chosen(*everything, len(everything[1]))
+    every = choose(side, samples, len(samples), SMALL)
     assert every.proven >= one.proven
 
 
 def test_too_few_samples():
-    everything = side_and_data(count=12)
-    count = len(everything[1])
+    side, samples = side_and_samples(count=12)
+    count = len(samples)
     with pytest.raises(CoverError) as error:
-        chosen(*everything, count + 1)
+        choose(side, samples, count + 1, SMALL)
     assert str(error.value) == (
         f"{count + 1} components asked for, {count} samples on this side.\n"
         "  try: a smaller budget, or more data"
     )
     with pytest.raises(CoverError, match="0 components asked for"):
-        chosen(*everything, 0)
+        choose(side, samples, 0, SMALL)
 
 
 def test_the_nearest_proof_decides():
     rng = np.random.default_rng(0)
     gap, away, room = rng.random((300, 5)), rng.random((300, 5)), rng.random(300) / 2
-    cells = np.asarray(nearest_proof(gap, room, away))
+    cells = np.asarray(decides(gap, room, away))
     for row, cell in enumerate(cells):
         proofs = np.flatnonzero(gap[row] < room[row])
         among = proofs if len(proofs) else np.arange(5)
@@ -96,11 +97,11 @@ def test_the_nearest_proof_decides():
 
 
 def test_units_stay_alive_only_where_a_proof_is_wanted():
-    everything = side_and_data("residual", -1)
+    side, samples = side_and_samples("residual", -1)
     counts = []
     for wanted in (0.0, 0.5, 0.9, 1.0):
         config = replace(SMALL, least_frozen=0.5, wanted=wanted)
-        cover = chosen(*everything, 1, config)
+        cover = choose(side, samples, 1, config)
         counts.append((~cover.frozen).sum())
         if wanted == 0:
             assert counts[0] == 0 and np.all(cover.frozen)
@@ -108,40 +109,78 @@ def test_units_stay_alive_only_where_a_proof_is_wanted():
 
 
 def test_thawing_is_greedy():
-    """One unit at a time, each the one that gains most proofs."""
+    """One unit at a time, each the one that gains most proofs that count."""
     rng = np.random.default_rng(0)
-    gap = rng.random((6, 40, 7)) ** 4
-    room = np.full(40, 0.6)
-    for thawed in (0, 1, 2):
-        frozen, proven = map(
-            np.asarray, _thaw(jnp.asarray(gap), jnp.asarray(room), thawed)
-        )
-        assert frozen.shape == (thawed + 1, 6, 7) and proven.shape == (thawed + 1, 6)
+    gap, room = rng.random((6, 40, 7)) ** 4, np.full(40, 0.6)
+    weights = (rng.random((6, 40)) < 0.7).astype(float)
+    frozen = np.ones((6, 7), bool)
+
+    def proofs(c, mask):
+        return np.sum(weights[c] * (gap[c][:, mask].sum(1) < room))
+
+    for _ in range(3):
+        before, frozen = frozen, np.asarray(_thawed(gap, room, weights, frozen, 1))
+        shares = np.asarray(_proven(gap, room, weights, frozen))
         for c in range(6):
-            mask = np.ones(7, bool)
-            for step in range(thawed + 1):
-                kept = (gap[c] * frozen[step, c]).sum(1) < room
-                assert np.isclose(proven[step, c], kept.mean(), rtol=1e-12)
-                if not step:
-                    continue
-                left = [mask & (np.arange(7) != u) for u in range(7)]
-                proofs = [np.sum(gap[c][:, m].sum(1) < room) for m in left]
-                most = max(p for p, m in zip(proofs, mask, strict=True) if m)
-                (picked,) = np.flatnonzero(mask & ~frozen[step, c])
-                assert proofs[picked] == most, "another unit gains more"
-                mask = frozen[step, c]
+            expected = proofs(c, frozen[c]) / weights[c].sum()
+            assert np.isclose(shares[c], expected, rtol=1e-12)
+            left = [proofs(c, before[c] & (np.arange(7) != u)) for u in range(7)]
+            most = max(p for p, m in zip(left, before[c], strict=True) if m)
+            (picked,) = np.flatnonzero(before[c] & ~frozen[c])
+            assert left[picked] == most, "another unit gains more"
+
+
+def test_no_recording_gives_more_than_its_share():
+    records = np.array([7, 7, 7, 1, 7, 1, 2])
+    rows = np.array([6, 4, 2, 0, 3, 1, 5])
+    assert _capped(rows, records, 2).tolist() == [6, 4, 2, 3, 5]
+    assert _capped(rows, records, 1).tolist() == [6, 4, 3]
+
+
+def test_others_are_of_another_recording():
+    _, samples = side_and_samples(count=12)
+    records = np.arange(len(samples)) // 3
+    known = replace(samples, records=records)
+    anchors = np.array([0, 4])
+    other = known.others(anchors)
+    assert np.array_equal(other, records[:, None] != records[anchors][None])
+    some = known.others(anchors, np.array([0, 1, 2]))
+    assert some[:, 0].all(), "of one recording alone nothing can be left out"
+    assert some[:, 1].all() and samples.others(anchors).all()
+
+
+def two_people(sign=1):
+    """Samples of two recordings, each with the other's shapes only now and then."""
+    side, samples = side_and_samples("residual", sign, count=160)
+    order = np.argsort(samples.vectors[:, 0], kind="stable")
+    records = np.zeros(len(samples), int)
+    records[order[len(order) // 2 :]] = 1
+    return side, replace(samples, records=records)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_proofs_count_on_other_recordings(sign):
+    side, samples = two_people(sign)
+    cover = choose(side, samples, 2, SMALL)
+    rows = coefficients(side, samples.patterns, cover.anchors, cover.frozen)
+    proves = samples.features @ rows.T < samples.room[:, None]
+    other = samples.records[:, None] != samples.records[cover.anchors][None]
+    if len(set(samples.records[cover.anchors])) == 1:
+        assert cover.proven < 1
+    assert cover.proven == np.mean(np.any(proves & other, axis=1))
 
 
 def test_the_same_seed_gives_the_same_cover():
-    everything = side_and_data()
-    one, two = (chosen(*everything, 3) for _ in range(2))
+    side, samples = side_and_samples()
+    one, two = (choose(side, samples, 3, SMALL) for _ in range(2))
     assert np.array_equal(one.anchors, two.anchors)
     assert np.array_equal(one.frozen, two.frozen)
     assert np.array_equal(one.centres, two.centres)
 
 
 def test_duplicates_do_no_harm():
-    side, *parts = side_and_data(count=12)
-    twice = jax.tree.map(lambda v: np.repeat(v[:3], 5, axis=0), parts)
-    cover = chosen(side, *twice, 6)
+    side, samples = side_and_samples(count=12)
+    fields = {k: v for k, v in vars(samples).items() if k != "records"}
+    twice = jax.tree.map(lambda v: np.repeat(v[:3], 5, axis=0), fields)
+    cover = choose(side, Samples(**twice), 6, SMALL)
     assert cover.anchors.shape == (6,) and cover.proven > 0

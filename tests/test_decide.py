@@ -7,7 +7,7 @@ from small_trees import bare, function, grown, quarters
 
 from ecg_jax.decide import TreeCertificate, deepest, pattern_hashes
 from ecg_jax.errors import CertificateError
-from ecg_jax.kernels import nearest_proof
+from ecg_jax.kernels import decides
 
 UNSEEN = quarters(78, 700)  # more than a block
 
@@ -24,9 +24,7 @@ def test_the_decision_is_that_of_the_values(name):
     room, rows = np.abs(f) - decision.slack, np.arange(len(f))
 
     def nearest(own, ids):
-        return ids.start + np.asarray(
-            nearest_proof(gap[own, ids], room[own], away[own, ids])
-        )
+        return ids.start + np.asarray(decides(gap[own, ids], room[own], away[own, ids]))
 
     for sign, first in ((1, 1), (-1, 5)):
         own = np.flatnonzero(sign * (f + 1e-9) > 0)

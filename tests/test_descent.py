@@ -117,6 +117,26 @@ def test_atoms_are_f(name):
     assert template.shape == x.shape
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_gap_is_the_sum_of_its_units(sign):
+    x = quarters(17, 20)
+    descent = descend(function("residual"), x[0])
+    anchor = descent.patterns(x[3], 3)
+    frozen = [np.arange(np.prod(s)).reshape(s) % 3 > 0 for s in descent.unit_shapes(3)]
+
+    @jax.jit
+    def both(a):
+        units = descent.unit_gaps(anchor, a, sign, frozen, 3)
+        return descent.gap(anchor, a, sign, frozen, 3)[1], units
+
+    whole, units = jax.vmap(both)(x)
+    assert [u.shape[1:] for u in units] == descent.unit_shapes(3)
+    assert np.array_equal(sum(u.reshape(len(x), -1).sum(1) for u in units), whole)
+    assert all(np.all(u >= 0) for u in units) and all(np.any(u > 0) for u in units)
+    for unit, mask in zip(units, frozen, strict=True):
+        assert not np.any(unit[:, ~mask])
+
+
 def test_the_component_of_own_patterns_is_f():
     x = quarters(16, 20)
     fn = function("residual")

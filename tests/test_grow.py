@@ -1,5 +1,8 @@
 """Growing: the tree is its function and sound, whatever the data look like."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +10,12 @@ import pytest
 from small_trees import SIZE, function, quarters
 
 import ecg_jax as ej
+from ecg_jax.anchors import SELECT
 from ecg_jax.circuit import circuit
 from ecg_jax.cover import CoverConfig
+from ecg_jax.edit import path as own_path
 from ecg_jax.errors import CoverError
-from ecg_jax.grow import _agreement, grow
+from ecg_jax.grow import grow
 from ecg_jax.partition import components, proves
 
 COVER = CoverConfig(candidates=8, members=16, rounds=1)
@@ -226,8 +231,12 @@ def test_a_margin_of_several_classes(classes, depth, tmp_path):
     signs = np.array([n.sign for n in tree.nodes])
     by = values[np.arange(len(f)), again.prover] * signs[again.prover]
     assert np.all(by[proven] > slack[proven])
-    assert np.array_equal(again.lower, values[:, _first(tree, 1)].max(axis=1))
-    assert np.array_equal(again.upper, values[:, _first(tree, -1)].min(axis=1))
+    lower = values[:, _first(tree, 1)].max(axis=1)
+    upper = values[:, _first(tree, -1)].min(axis=1)
+    leaf = values[np.arange(len(f)), again.cell]
+    lower = np.where(again.normal, np.maximum(lower, leaf), lower)
+    upper = np.where(again.normal, upper, np.minimum(upper, leaf))
+    assert np.array_equal(again.lower, lower) and np.array_equal(again.upper, upper)
     assert np.array_equal(circuit(tree).evaluate(unseen), f >= 0)
     assert "of the units of level 2" in tree.to_text()
 
@@ -303,12 +312,115 @@ def test_bad_data():
         grow(lambda x: jnp.round(x).sum(), quarters(1, 5))
 
 
-def test_units_on_which_most_agree():
-    mine = np.array([[True, False, True], [False, False, False]])
-    others = np.array([[True, False, False]] * 9 + [[False, False, False]])
-    agreed = _agreement(mine, others, (3,))
-    assert agreed.tolist() == [[True, True, False], [False, True, True]]
-    wide = np.repeat(mine[..., None], 2, axis=-1)
-    several = _agreement(wide, np.repeat(others[..., None], 2, axis=-1), (3,))
-    assert np.array_equal(several, agreed)
-    assert _agreement(np.zeros((2, 3)), np.zeros((4, 3)), (3,)).all()
+def test_bad_options():
+    fn, data = function("mlp"), quarters(1, 9)
+    for options, message in (
+        (
+            {"select": "random"},
+            "select is 'random'.\n  try: one of 'prototypes', 'frequent', 'boundary', "
+            "'medoids', 'greedy'",
+        ),
+        (
+            {"metric": "dtw"},
+            "metric is 'dtw'.\n  try: one of 'euclidean', 'shape', 'cut'",
+        ),
+        (
+            {"localize": -1.0},
+            "localize is -1.0.\n  try: a number of at least 0; None for the nearest "
+            "proof",
+        ),
+        (
+            {"records": ["A1", "A2"]},
+            "2 records for 9 examples.\n  try: the recording of each example",
+        ),
+    ):
+        with pytest.raises(CoverError) as error:
+            grow(fn, data, **options)
+        assert str(error.value) == message
+
+
+@pytest.mark.parametrize("way", SELECT)
+def test_every_way_to_select(way):
+    fn, data = function("residual"), quarters(47, 120)
+    tree = small(fn, data, depth=1, budget=4, select=way)
+    decision = check(tree, fn, data, unseen=quarters(48, 200))
+    assert (decision.prover >= 0).mean() > 0.5
+    rows = {tuple(row) for row in data}
+    assert all(tuple(n.anchor) in rows for n in tree.nodes[1:])
+    if way != "prototypes":
+        assert all(n.share_frozen == 1 for n in tree.nodes[1:])
+
+
+@pytest.mark.parametrize(
+    "localize, metric", [(None, "cut"), (0.0, "euclidean"), (0.5, "shape")]
+)
+def test_every_way_to_localize(localize, metric, tmp_path):
+    fn, data = function("mlp"), quarters(49, 150)
+    tree = small(
+        fn, data, depth=2, budget=6, min_count=8, localize=localize, metric=metric
+    )
+    decision = check(tree, fn, data, unseen=quarters(50, 100))
+    path = jax.jit(jax.vmap(lambda x: own_path(tree, x)))(data)
+    assert np.array_equal(path, decision.path)
+    tree.save(tmp_path / "tree")
+    again = ej.load(tmp_path / "tree")
+    assert (again.localize, again.metric) == (localize, metric)
+    assert np.array_equal(again.decide(data).path, decision.path)
+
+    centres = np.stack([n.centre for n in tree.nodes[1:]])
+    vectors = np.asarray(jax.vmap(tree.vector)(data))
+    away = ((vectors[:, None] - centres[None]) ** 2).sum(-1)
+    gap = np.abs(tree.values(data)[:, 1:] - decision.value[:, None])
+    for sign in (1, -1):
+        ids = np.array(_first(tree, sign))
+        own = np.flatnonzero(decision.normal == (sign > 0))
+        cost = away if localize is None else gap + localize * away
+        cost = cost[own][:, ids - 1]
+        picked = decision.first[own]
+        least = cost[np.arange(len(own)), np.searchsorted(ids, picked)]
+        if localize is None:
+            room = (np.abs(decision.value) - decision.slack)[own, None]
+            proves = gap[own][:, ids - 1] < room
+            proves |= ~proves.any(axis=1, keepdims=True)
+            cost = np.where(proves, cost, np.inf)
+        assert np.allclose(least, cost.min(axis=1), rtol=1e-9, atol=1e-9)
+
+
+def test_recordings_may_have_any_names():
+    fn, data = function("mlp"), quarters(51, 120)
+    names = np.array([f"A{k % 5}" for k in range(len(data))])
+    tree = small(fn, data, depth=2, budget=4, records=names)
+    check(tree, fn, data, unseen=quarters(52, 100))
+    alike = small(fn, data, depth=2, budget=4, records=[str(n) for n in names])
+    assert np.array_equal(alike.decide(data).path, tree.decide(data).path)
+
+
+def test_deeper_components_freeze_what_they_promise():
+    """And smooth gates are left alive like any others, where proofs are missed."""
+    rng = np.random.default_rng(3)
+    one, two = rng.normal(size=(SIZE, 24)), rng.normal(size=(24, 12))
+    head = rng.normal(size=12)
+
+    def fn(x):
+        return jax.nn.gelu(jax.nn.gelu(x @ one) @ two) @ head - 1
+
+    data = rng.normal(size=(200, SIZE))
+    few = replace(COVER, wanted=1.0, least_frozen_deeper=0.6)
+    alive = []
+    for cover in (few, replace(few, wanted=0.0)):
+        tree = small(fn, data, depth=2, budget=3, min_count=10, cover=cover)
+        assert tree.certificate(data).holds
+        assert tree.depth == 2
+        for node in tree.nodes:
+            if node.depth < 2:
+                continue
+            sides = jax.jit(partial(tree.descent.sides, sign=node.sign, depth=2))
+            for side, mask in zip(sides(node.anchor), node.frozen, strict=True):
+                side = np.asarray(side)
+                assert np.sum(side & ~mask) <= 0.4 * side.sum()
+                alive.append(np.sum(~mask))
+        if not cover.wanted:
+            assert not any(alive)
+        else:
+            assert any(alive)
+        alive = []

@@ -8,7 +8,14 @@ from jax import lax
 from small_trees import function, quarters
 
 from ecg_jax.factor import factor
-from ecg_jax.kernels import METRICS, Side, blocks, gaps, squared_distances
+from ecg_jax.kernels import (
+    METRICS,
+    Side,
+    blocks,
+    gaps,
+    shape_of,
+    squared_distances,
+)
 
 CASES = {
     "relu": lambda w: lambda x: w @ jax.nn.relu(x),
@@ -104,12 +111,15 @@ def test_distances():
 
 def test_metrics():
     x = {"a": jnp.asarray([1.0, 3.0]), "b": jnp.asarray([[5.0], [7.0]])}
-    assert METRICS["euclidean"](x).tolist() == [1, 3, 5, 7]
-    shape = np.asarray(METRICS["shape"](x))
+    eq = factor(lambda x: jax.nn.relu(x["a"][0] - 2.0) + jnp.abs(x["b"][1, 0]), x)
+    vectors = {name: metric(x, eq) for name, metric in METRICS.items()}
+    assert vectors["euclidean"].tolist() == [1, 3, 5, 7]
+    assert sorted(vectors["cut"].tolist()) == [-1, 7]
+    shape = np.asarray(vectors["shape"])
     assert abs(shape.mean()) < 1e-12 and abs((shape**2).mean() - 1) < 1e-9
     moved = jax.tree.map(lambda v: 4 * v + 2, x)
-    assert np.allclose(METRICS["shape"](moved), shape)
-    assert np.all(np.isfinite(METRICS["shape"](jnp.zeros(3))))
+    assert np.allclose(shape_of(moved), shape)
+    assert np.all(np.isfinite(shape_of(jnp.zeros(3))))
 
 
 def test_features_carry_f():

@@ -433,7 +433,7 @@ def test_what_is_unknown_is_named(mlp, tmp_path):
     message = load_error(lambda d: d["nodes"][1].update(depth=2), name="tree.json")
     assert message == "node P1 freezes 8 units, the function has 10."
     message = load_error(lambda d: d.update(metric="dtw"), name="tree.json")
-    assert message == "the metric 'dtw' is none of ['euclidean', 'shape']."
+    assert message == "the metric 'dtw' is none of ['cut', 'euclidean', 'shape']."
 
 
 def test_no_folder_no_equation(tmp_path):

@@ -12,7 +12,7 @@ from ecg_jax.decide import TreeCertificate, certify_tree, deepest
 from ecg_jax.descent import descend
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
-from ecg_jax.kernels import METRICS, blocks
+from ecg_jax.kernels import blocks, shape_of
 from ecg_jax.networks.saved import ModelCard
 from ecg_jax.partition import (
     Coverage,
@@ -260,7 +260,7 @@ def _purity(part: Partition, rows: np.ndarray) -> list[Mapping[str, Any]]:
     chosen = np.concatenate([train, rows])
     fit = np.arange(len(chosen)) < len(train)
     records = part.beats.records
-    shapes = blocks(METRICS["shape"], part.beats.inputs(chosen))
+    shapes = blocks(shape_of, part.beats.inputs(chosen))
     whose = part.beats.record[chosen]
     nuisances = {
         "polarity": records.polarity[whose],

@@ -57,12 +57,19 @@ class TreeConfig:
       budget: components (leaves) on each side.
       min_count: no cell is split into halves of fewer training beats.
       metric: what distances between beats are taken of.
+      select: how the components of the first level are chosen; see `grow`.
+      localize: how much margin a squared distance costs where a component is to decide;
+        None: the nearest proof decides.
     """
 
     depth: int = 2
     budget: int = 8
     min_count: int = 200
-    metric: Literal["shape", "euclidean"] = "shape"
+    metric: Literal["shape", "euclidean", "cut"] = "shape"
+    select: Literal["prototypes", "medoids", "frequent", "boundary", "greedy"] = (
+        "prototypes"
+    )
+    localize: float | None = None
 
 
 # Chosen on validation recordings of CinC 2017: see experiments/networks.
@@ -197,10 +204,8 @@ class Run:
                 lambda: grow(
                     exact,
                     inputs.astype(np.float64),
-                    depth=options.depth,
-                    budget=options.budget,
-                    min_count=options.min_count,
-                    metric=options.metric,
+                    **asdict(options),
+                    records=beats.record[rows],
                     cover=self.config.cover,
                 ),
             )

@@ -11,6 +11,7 @@ in a function and traces that again, so the rules are asked again.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,7 @@ def _write_tree(tree: Tree, store: ArrayStore) -> dict[str, Any]:
         store.put("seen", tree.seen)
     return {
         "metric": tree.metric,
+        "localize": tree.localize,
         "seen": tree.seen is not None,
         "nodes": [_write_node(node, store) for node in tree.nodes],
     }
@@ -162,11 +164,12 @@ def _read_tree(data: Mapping[str, Any], store: ArrayStore, program: Program) -> 
     if metric not in METRICS:
         raise StoreError(f"the metric {metric!r} is none of {sorted(METRICS)}.")
     seen = store.get({"array": "seen"}) if data["seen"] else None
-    bare = Tree(program, (), tree_util.tree_map(jnp.asarray, example), seen, metric)
+    example = tree_util.tree_map(jnp.asarray, example)
+    bare = Tree(program, (), example, seen, metric, data.get("localize"))
     nodes = tuple(
         _read_node(i, row, store, bare) for i, row in enumerate(data["nodes"])
     )
-    return Tree(program, nodes, bare.example, seen, metric)
+    return replaced(bare, nodes=nodes)
 
 
 def _read_node(
@@ -186,7 +189,7 @@ def _read_node(
     prefix = f"nodes/{position}"
     shapes = tree.descent.unit_shapes(row["depth"])
     centre = store.get({"array": f"{prefix}/centre"})
-    if centre.shape != jax.eval_shape(METRICS[tree.metric], tree.example).shape:
+    if centre.shape != jax.eval_shape(tree.vector, tree.example).shape:
         raise StoreError(f"the centre of {row['name']} does not fit the inputs.")
     return Node(
         **values,

@@ -42,7 +42,8 @@ def main():
     )
     order = np.concatenate([beats.rows(s) for s in ("train", "validation", "heldout")])
     with jax.enable_x64(True):
-        data = beats.inputs(np.sort(order[: args.beats])).astype(np.float64)
+        rows = np.sort(order[: args.beats])
+        data = beats.inputs(rows).astype(np.float64)
         before, cpu = time.perf_counter(), time.process_time()
         tree = grow(
             network.cast(np.float64).margin,
@@ -50,6 +51,7 @@ def main():
             depth=args.depth,
             budget=args.cells // 2,
             metric="shape",
+            records=beats.record[rows],
         )
         seconds = time.perf_counter() - before
         cpu = time.process_time() - cpu

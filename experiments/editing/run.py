@@ -60,7 +60,14 @@ def main():
         train = beats.inputs(known).astype(np.float64)
         held = beats.inputs(asked).astype(np.float64)
         fn = network.cast(np.float64).margin
-        tree = ej.grow(fn, train, depth=1, budget=args.budget, metric="shape")
+        tree = ej.grow(
+            fn,
+            train,
+            depth=1,
+            budget=args.budget,
+            metric="shape",
+            records=beats.record[known],
+        )
         cell, mine = tree.decide(train).cell, tree.decide(held).cell
         usual = noisy[known].mean()
         table, found = [], []

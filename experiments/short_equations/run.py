@@ -17,20 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ecg_jax.anchors import WAYS
 from ecg_jax.circuit import circuit
 from ecg_jax.cluster import kmeans, means, nearest
-from ecg_jax.cover import CoverConfig, choose, coefficients
+from ecg_jax.cover import CoverConfig, Samples, choose, coefficients
 from ecg_jax.ecg.beats import extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.grow import grow
-from ecg_jax.kernels import (
-    METRICS,
-    Side,
-    blocks,
-    gaps,
-    nearest_proof,
-    squared_distances,
-)
+from ecg_jax.kernels import METRICS, Side, blocks, decides, gaps, squared_distances
 from ecg_jax.networks.models import init_variables
 from ecg_jax.networks.saved import load_network
 from ecg_jax.program import trace
@@ -43,7 +37,6 @@ from ecg_jax.tree import Node, Tree
 
 SIDES = {1: "normal", -1: "not normal"}
 LARGEST = 2**28  # bytes of the features of the samples that take part in choosing
-CANDIDATES = 1000
 STRENGTHS = 10.0 ** np.arange(-4, 2.1, 0.5)
 
 
@@ -51,10 +44,10 @@ STRENGTHS = 10.0 ** np.arange(-4, 2.1, 0.5)
 class Part:
     """The beats of one answer and one split, and what every component needs of them."""
 
+    tree: Tree
     side: Side
-    slack: object
-    metric: str
     x: np.ndarray
+    records: np.ndarray
 
     @cached_property
     def seen(self):
@@ -64,9 +57,9 @@ class Part:
         def one(x):
             value, features = self.side.features(x)
             pattern = eq.pattern(x)[(1 - sign) // 2]
-            vector = METRICS[self.metric](x).astype(jnp.float32)
+            vector = self.tree.vector(x).astype(jnp.float32)
             margin = sign * value
-            room = margin - self.slack(x)
+            room = margin - self.tree.slack(x)
             return margin, room, features, eq.operands(x), pattern, vector
 
         return blocks(one, self.x)
@@ -83,9 +76,20 @@ class Part:
         rng = np.random.default_rng(seed)
         rows = rng.choice(len(self.x), min(count, len(self.x)), replace=False)
         rows = np.sort(rows)
-        part = replace(self, x=self.x[rows])
+        part = replace(self, x=self.x[rows], records=self.records[rows])
         part.__dict__["seen"] = jax.tree.map(lambda v: v[rows], self.seen)
         return part
+
+    @property
+    def samples(self):
+        return Samples(
+            vectors=self.vectors,
+            room=self.room,
+            operands=self.operands,
+            patterns=self.patterns,
+            features=self.features,
+            records=self.records,
+        )
 
     def gaps(self, table):
         return np.asarray(gaps(self.features, table))
@@ -95,75 +99,63 @@ class Part:
 
 
 def parts(fn, train, held, metric):
-    """Training and held-out beats of both answers."""
-    root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, 0.0, len(train))
-    program = trace(fn, jnp.asarray(train[0]), RULES)
-    bare = Tree(program, (root,), train[0], None, metric)
-    values = [blocks(fn, x) for x in (train, held)]
+    """Training and held-out beats of both answers.
+
+    Args:
+      fn: the margin.
+      train: inputs, and the recording of each.
+      held: the same.
+      metric: what distances are taken of.
+    """
+    root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, len(train[0]))
+    program = trace(fn, jnp.asarray(train[0][0]), RULES)
+    bare = Tree(program, (root,), train[0][0], None, metric)
+    values = [blocks(fn, x) for x, _ in (train, held)]
     for sign in SIDES:
         on = [v >= 0 if sign > 0 else v < 0 for v in values]
         if on[0].sum() > 1000 and on[1].sum() > 100:
             side = Side(bare.eq, sign)
             yield tuple(
-                Part(side, bare.slack, metric, x[rows])
-                for x, rows in zip((train, held), on, strict=True)
+                Part(bare, side, x[rows], records[rows])
+                for (x, records), rows in zip((train, held), on, strict=True)
             )
 
 
 def strategies(train, held, num):
     """Few components without localization, chosen in several ways; all units frozen."""
     part = train.some(20_000)
-    whole = np.concatenate(
-        [p.reshape(len(part.x), -1) for p in jax.tree.leaves(part.patterns)], axis=1
-    )
-    _, first, often = np.unique(whole, axis=0, return_index=True, return_counts=True)
-    frequent = first[np.argsort(-often, kind="stable")][:CANDIDATES]
-    # Seen on both sides of the boundary, as the authors chose: small margins first.
-    small = part.margin < np.quantile(part.margin, 0.1)
-    _, first_small = np.unique(whole[small], axis=0, return_index=True)
-    boundary = np.flatnonzero(small)[first_small]
-    boundary = boundary[np.argsort(part.margin[boundary])]
-    centres = kmeans(part.vectors, num)
-    away = np.asarray(squared_distances(part.vectors, centres))
-    flags = np.ones((len(part.x), part.side.num_units), bool)
 
     def table_of(anchors):
-        return coefficients(part.side, part.patterns, anchors, flags[: len(anchors)])
+        whole = np.ones((len(anchors), part.side.num_units), bool)
+        return coefficients(part.side, part.patterns, anchors, whole)
 
-    table = table_of(frequent)
-    proven = part.proven(table)
-    chosen = frequent[greedy(pack(proven), num)]
-    small_table = proven[:2_000, :60]
-    best, is_optimal = optimum(small_table, min(num, 8), seconds=20)
-    ways = {
-        "frequent": frequent[:num],
-        "near the boundary": boundary[:num],
-        "medoids": np.unique(np.argmin(away, axis=0)),
-        "greedy": chosen,
-    }
-    rows = [
-        {
-            "row": "one level",
-            "strategy": name,
-            "components": len(anchors),
-            "proven_any": float(held.proven(table_of(anchors)).any(1).mean()),
-        }
-        for name, anchors in ways.items()
-    ]
+    rows = []
+    for name, way in WAYS.items():
+        anchors = way(part.side, part.samples, num)
+        rows.append(
+            {
+                "row": "one level",
+                "strategy": name,
+                "components": len(anchors),
+                "proven_any": float(held.proven(table_of(anchors)).any(1).mean()),
+            }
+        )
     found = chosen_cover(train, num, CoverConfig())
     rows.append(
         {
             "row": "one level",
-            "strategy": "cells, coverage and purity",
+            "strategy": "prototypes",
             "components": num,
             "share_frozen": float(found["frozen"].mean()),
             "proven_any": float(held.proven(found["table"]).any(1).mean()),
         }
     )
+    often = WAYS["frequent"](part.side, part.samples, 60)
+    small_table = part.some(2_000).proven(table_of(often))
+    best, is_optimal = optimum(small_table, min(num, 8), seconds=20)
     rows.append(
         {
             "row": "optimum",
-            "distinct_patterns": len(first),
             "greedy": share(small_table, greedy(pack(small_table), min(num, 8))),
             "optimum": share(small_table, best),
             "optimum_is_proven": is_optimal,
@@ -190,16 +182,7 @@ def chosen_cover(train, num, config):
     width = train.features.shape[1] * 8
     start = time.perf_counter()
     part = train.some(min(config.sample, LARGEST // width), config.seed)
-    found = choose(
-        part.side,
-        part.vectors,
-        part.room,
-        part.operands,
-        part.patterns,
-        part.features,
-        num,
-        config,
-    )
+    found = choose(part.side, part.samples, num, config)
     table = coefficients(part.side, part.patterns, found.anchors, found.frozen)
     seconds = time.perf_counter() - start
     return {
@@ -217,10 +200,10 @@ def localized(train, held, num, config):
     table, centres = found["table"], found["centres"]
     gap, room = held.gaps(table), held.room
     away = np.asarray(squared_distances(held.vectors, centres))
-    own = np.asarray(nearest_proof(gap, room, away))
+    own = np.asarray(decides(gap, room, away))
     away_train = np.asarray(squared_distances(train.vectors, centres))
     gap_train = train.gaps(table)
-    own_train = np.asarray(nearest_proof(gap_train, train.room, away_train))
+    own_train = np.asarray(decides(gap_train, train.room, away_train))
     proven = gap < room[:, None]
     each, rng = np.arange(len(own)), np.random.default_rng(config.seed)
     deals = [rng.permutation(num) for _ in range(10)]
@@ -280,7 +263,7 @@ def wrongly_proven(train, held, total, num=144):
     """
     part = train.some(20_000)
     found = chosen_cover(part, num, CoverConfig())
-    side, slack = held.side, held.slack
+    side, slack = held.side, held.tree.slack
     at = found["anchors"]
     patterns = jax.tree.map(lambda v: v[at], part.patterns)
     masks = [np.stack(m) for m in zip(*map(side.split, found["frozen"]), strict=True)]
@@ -317,7 +300,8 @@ def wrongly_proven(train, held, total, num=144):
 
 def read_as_logic(fn, train, held, metric):
     """The AND/OR circuit of a tree against the network, and the tree merged."""
-    tree = grow(fn, train, depth=2, budget=36, metric=metric)
+    (train, records), (held, _) = train, held
+    tree = grow(fn, train, depth=2, budget=36, metric=metric, records=records)
     logic, fewer = circuit(tree), tree.merged()
     certificate = fewer.certificate(held)
     decisions = {"train": tree.decide(train), "heldout": tree.decide(held)}
@@ -384,8 +368,10 @@ def main():
             print(json.dumps(rows[-1]), flush=True)
 
     with jax.enable_x64(True):
-        train = beats.inputs(beats.rows("train")).astype(np.float64)
-        held = beats.inputs(beats.rows("heldout")).astype(np.float64)
+        train, held = (
+            (beats.inputs(rows).astype(np.float64), beats.record[rows])
+            for rows in (beats.rows("train"), beats.rows("heldout"))
+        )
         if args.circuit:
             row = read_as_logic(
                 network.cast(np.float64).margin, train, held, args.metric
