@@ -122,6 +122,10 @@ class RunExistsError(EcgJaxError, FileExistsError):
     """The output folder holds a run already."""
 
 
+class RunInUseError(EcgJaxError, BlockingIOError):
+    """Another process is working in the run folder."""
+
+
 class RunError(EcgJaxError, ValueError):
     """A run folder is incomplete, or its configuration is another one."""
 

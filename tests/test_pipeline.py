@@ -8,13 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from run_files import command, config, copy_of_run, tiny, write_recordings
 
-from ecg_jax.errors import DataError, DiskFullError, RunError, RunExistsError
+from ecg_jax.errors import (
+    DataError,
+    DiskFullError,
+    RunError,
+    RunExistsError,
+    RunInUseError,
+)
 from ecg_jax.partition import write_parquet
 from ecg_jax.runs import pipeline
 from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
@@ -37,6 +44,41 @@ def metrics(folder):
     found = json.loads((folder / "metrics.json").read_text())
     del found["timing"]
     return found
+
+
+HOLDER = """
+import json, sys
+from pathlib import Path
+from ecg_jax.runs.run_folder import begin
+
+with begin(json.loads(sys.argv[2]), Path(sys.argv[1]), True):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_elsewhere(folder, settings):
+    """Another process that works in a run folder, until it is told to end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder), json.dumps(settings)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def contents(folder):
+    """Every file and folder, when it was changed, and what it holds."""
+    return {
+        path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes())
+        for path in (folder, *folder.rglob("*"))
+    }
 
 
 def delete(folder, names):
@@ -161,6 +203,85 @@ def test_a_killed_run_loses_no_finished_stage(stage, tmp_path, monkeypatch):
     assert {p.name for p in folder.iterdir()} == {p.name for p in tiny().run.iterdir()}
 
 
+def in_use(folder):
+    return (
+        f"{folder} is in use: another process is working in it.\n"
+        "  why: two at once would overwrite each other's files\n"
+        "  try: another --out, or --resume when the other has ended"
+    )
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    folder = copy_of_run(tmp_path / "run")
+    delete(folder, REPORT)
+    mine = config(tiny().data)
+    words = mine.command(str(folder)).split()[1:]
+    factor = ("factor", tiny().run, "--data", tiny().data, "--out", folder)
+    with held_elsewhere(folder, mine.to_json()) as other:
+        (folder / ".evaluation.json.1.tmp").write_text("the other is writing")
+        before = contents(folder)
+        for resume in (False, True):
+            with pytest.raises(RunInUseError) as caught:
+                run(mine, folder, resume=resume, say=silent)
+            assert str(caught.value) == in_use(folder)
+            for line in (words, factor):
+                assert command(*line, *["--resume"] * resume) == (
+                    2,
+                    "",
+                    f"ecg-jax {line[0]}: RunInUseError: {in_use(folder)}\n",
+                )
+        assert contents(folder) == before
+        assert other.poll() is None
+        other.stdin.close()
+        assert other.wait() == 0
+    with begin(mine.to_json(), folder, True):
+        assert not list(folder.rglob(".*"))
+
+
+def test_a_killed_process_lets_go(tmp_path):
+    folder, mine = copy_of_run(tmp_path / "run"), config(tiny().data)
+    with held_elsewhere(folder, mine.to_json()) as other:
+        (folder / ".report.html.1.tmp").write_text("half")
+        with pytest.raises(RunInUseError):
+            run(mine, folder, resume=True, say=silent)
+        other.send_signal(signal.SIGKILL)
+        assert other.wait() == -signal.SIGKILL
+    run(mine, folder, resume=True, say=silent)
+    assert {p.name for p in folder.iterdir()} == {p.name for p in tiny().run.iterdir()}
+
+
+def test_a_folder_is_held_through_every_stage(tmp_path, monkeypatch):
+    mine, folder, tried = config(tiny().data), tmp_path / "run", []
+
+    def stage(name):
+        def try_again(*_):
+            with pytest.raises(RunInUseError):
+                run(mine, folder, resume=True, say=silent)
+            tried.append(name)
+            if name == "report":
+                write_json(folder / "metrics.json", {})
+
+        monkeypatch.setattr(pipeline.Run, name, try_again)
+
+    stages = ["beats", "network", "tree", "evaluation", "report"]
+    for name in stages:
+        stage(name)
+    monkeypatch.setattr(pipeline, "check_windows", lambda *_: None)
+    assert run(mine, folder, say=silent) == {}
+    assert tried == stages
+
+
+def test_a_failed_run_lets_go(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise DataError("no beats")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "extract_beats", fail)
+        for resume in (False, True):
+            with pytest.raises(DataError, match="no beats"):
+                run(config(tiny().data), tmp_path, resume=resume, say=silent)
+
+
 def test_changed_recordings_are_noticed(tmp_path):
     folder = copy_of_run(tmp_path / "run")
     data = shutil.copytree(tiny().data, tmp_path / "data")
@@ -206,7 +327,8 @@ def test_a_full_disk_is_one_clear_message(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError) as caught:
-        begin({}, tmp_path / "file" / "run", False)
+        with begin({}, tmp_path / "file" / "run", False):
+            pass
     assert str(caught.value) == (
         f"{tmp_path / 'file' / 'run'} cannot be written to: Not a directory.\n"
         "  try: another --out"

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 from ecg_jax.ecg.cut import BeatConfig
 from ecg_jax.ecg.records import RecordingFolder
 from ecg_jax.errors import DiskFullError, RecordingError
+from ecg_jax.storage.lock import locked
 
 FORMAT = 1
 """Version of the arrays; another one is another key."""
@@ -102,7 +103,7 @@ def cached(
         return found
     try:
         base.mkdir(parents=True, exist_ok=True)
-        with _lock(base / f"{name}.lock"):
+        with locked(base / f"{name}.lock"):
             found = _load(final)
             return found or _fill(base, name, sizes, cut_chunk, tell)
     except OSError as error:
@@ -243,16 +244,3 @@ def _load(final: Path) -> Chunk | None:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         pass
     return None
-
-
-@contextlib.contextmanager
-def _lock(file: Path) -> Iterator[None]:
-    """Hold an advisory lock, where the system has them; a kill releases it."""
-    with file.open("w") as handle:
-        try:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except (ImportError, OSError):
-            pass
-        yield

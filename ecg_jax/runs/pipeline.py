@@ -32,13 +32,7 @@ from ecg_jax.runs.evaluation import (
     load_evaluation,
     save_evaluation,
 )
-from ecg_jax.runs.run_folder import (
-    METRICS,
-    begin,
-    check_free,
-    read_json,
-    versions,
-)
+from ecg_jax.runs.run_folder import METRICS, begin, read_json, versions
 from ecg_jax.storage.files import plain, write_json
 from ecg_jax.storage.store import load
 from ecg_jax.tree import Tree
@@ -287,6 +281,7 @@ def run(
       The contents of `metrics.json`.
 
     Raises:
+      RunInUseError: another process is working in the folder.
       RunExistsError: the folder holds a run and `resume` is not set.
       RunError: the run to resume has another configuration.
       EcgJaxError: of any stage.
@@ -297,19 +292,18 @@ def run(
 def complete(job: Run, *, resume: bool) -> dict[str, Any]:
     """Runs the stages of a job that are not finished; see `run`."""
     config, out = job.config, job.folder
-    check_free(config.to_json(), out, resume)
     source_of(config)  # a wrong name leaves no folder behind
-    begin(config.to_json(), out, resume)
-    if (out / METRICS).exists():
-        job.say(f"{out} is complete")
+    with begin(config.to_json(), out, resume):
+        if (out / METRICS).exists():
+            job.say(f"{out} is complete")
+            return read_json(out / METRICS)
+        beats = job.beats()
+        network = job.network(beats)
+        check_windows(network, beats)
+        tree = job.tree(network, beats)
+        job.report(job.evaluation(network, tree, beats))
+        job.say(f"report: {out / 'report.html'}")
         return read_json(out / METRICS)
-    beats = job.beats()
-    network = job.network(beats)
-    check_windows(network, beats)
-    tree = job.tree(network, beats)
-    job.report(job.evaluation(network, tree, beats))
-    job.say(f"report: {out / 'report.html'}")
-    return read_json(out / METRICS)
 
 
 def source_of(config: RunConfig) -> Source:

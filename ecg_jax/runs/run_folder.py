@@ -1,78 +1,70 @@
-"""A run folder: begun once, continued on request, never overwritten."""
+"""A run folder: one process at a time, continued on request, never overwritten."""
 
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from ecg_jax.errors import DiskFullError, RunError, RunExistsError
+from ecg_jax.errors import EcgJaxError, RunError, RunExistsError, RunInUseError
 from ecg_jax.storage.files import plain, write_json
+from ecg_jax.storage.lock import locked
 
 CONFIG, METRICS = "config.json", "metrics.json"
 PACKAGES = ("ecg_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "sleepecg")
 _LEFT_OVER = re.compile(r"\..+\.\d+\.(tmp|old|part)")
 
 
-def check_free(config: Mapping[str, Any], out: Path, resume: bool) -> None:
-    """Checks that a folder is free for a run, or holds this very run.
+@contextmanager
+def begin(config: Mapping[str, Any], out: Path, resume: bool) -> Iterator[None]:
+    """Makes a run folder, or clears away what a killed process left half-written.
+
+    While the context lasts, nobody else can begin in the folder.
 
     Args:
       config: the configuration, as JSON has it.
-      out: the run folder; nothing is written.
+      out: the run folder.
       resume: the run may have begun.
 
     Raises:
+      RunInUseError: somebody else works in the folder; nothing has changed.
       RunExistsError: the folder holds a run and `resume` is not set, or other files.
-      RunError: the run to resume has another configuration.
-    """
-    if out.exists() and not out.is_dir():
-        raise RunExistsError(f"{out} is a file, not a folder.\n  try: another --out")
-    if not (out / CONFIG).exists():
-        if out.exists() and any(not _left_over(path) for path in out.iterdir()):
-            raise RunExistsError(
-                f"{out} is not empty and holds no run.\n  try: another --out"
-            )
-        return
-    if not resume:
-        raise RunExistsError(
-            f"{out} holds a run already.\n  try: another --out, or --resume to go on"
-        )
-    differ = differences(read_json(out / CONFIG), plain(config))
-    if differ:
-        raise RunError(
-            f"{out} was started with another configuration:\n"
-            + "".join(f"  {line}\n" for line in differ)
-            + "  try: the options it was started with, or another --out"
-        )
-
-
-def begin(config: Mapping[str, Any], out: Path, resume: bool) -> None:
-    """Makes a run folder, or clears away what a killed process left half-written.
-
-    Raises:
-      RunExistsError, RunError: see `check_free`.
-      RunError: the folder cannot be made or written to.
+      RunError: the run to resume has another configuration, or the folder cannot be
+        made or written to.
       DiskFullError: no space is left.
     """
-    check_free(config, out, resume)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for path in out.rglob(".*"):
-            if _left_over(path):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if not (out / CONFIG).exists():
-            write_json(out / CONFIG, config)
-    except DiskFullError:
-        raise
-    except OSError as error:
-        raise RunError(
-            f"{out} cannot be written to: {error.strerror}.\n  try: another --out"
-        ) from error
+    with ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out, wait=False))
+            _check_free(config, out, resume)
+            for path in out.rglob(".*"):
+                if _left_over(path):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not (out / CONFIG).exists():
+                write_json(out / CONFIG, config)
+        except EcgJaxError:
+            raise
+        except FileExistsError as error:
+            raise RunExistsError(
+                f"{out} is a file, not a folder.\n  try: another --out"
+            ) from error
+        except BlockingIOError as error:
+            raise RunInUseError(
+                f"{out} is in use: another process is working in it.\n"
+                "  why: two at once would overwrite each other's files\n"
+                "  try: another --out, or --resume when the other has ended"
+            ) from error
+        except OSError as error:
+            raise RunError(
+                f"{out} cannot be written to: {error.strerror}.\n  try: another --out"
+            ) from error
+        yield
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -117,6 +109,27 @@ def read_json(path: Path) -> Any:
         raise RunError(
             f"{path} cannot be read: {error}.\n  try: run again with another --out"
         ) from error
+
+
+def _check_free(config: Mapping[str, Any], out: Path, resume: bool) -> None:
+    """Checks that a folder is free for a run, or holds this very run; see `begin`."""
+    if not (out / CONFIG).exists():
+        if any(not _left_over(path) for path in out.iterdir()):
+            raise RunExistsError(
+                f"{out} is not empty and holds no run.\n  try: another --out"
+            )
+        return
+    if not resume:
+        raise RunExistsError(
+            f"{out} holds a run already.\n  try: another --out, or --resume to go on"
+        )
+    differ = differences(read_json(out / CONFIG), plain(config))
+    if differ:
+        raise RunError(
+            f"{out} was started with another configuration:\n"
+            + "".join(f"  {line}\n" for line in differ)
+            + "  try: the options it was started with, or another --out"
+        )
 
 
 def _left_over(path: Path) -> bool:
