@@ -16,7 +16,7 @@ from ecg_jax.errors import DataError, ModelError, NonFiniteError, RunError
 from ecg_jax.networks.models import NetworkConfig, margins
 from ecg_jax.networks.sampling import TrainingConfig, augment, beat_weights, epoch_rows
 from ecg_jax.networks.train import CHECKPOINT, read_history, train
-from ecg_jax.statistics.scores import auc
+from ecg_jax.statistics.scores import auc, record_scores
 from ecg_jax.storage.arrays import flatten
 
 NETWORK = NetworkConfig(num_samples=12, widths=(8, 4), dropout=0.1)
@@ -55,6 +55,41 @@ def test_training_learns_and_reports(tmp_path):
     )
     assert read_history(tmp_path) == [f for _, f in figures]
     assert not list(tmp_path.glob(".*"))
+
+
+def labelled_by_beat(seed: int):
+    """Beats of both labels in every recording, the first of each always normal."""
+    x, y, record = beats(20, seed)
+    y = (np.arange(len(y)) % 2 == 0).astype(np.float32)
+    y[np.unique(record, return_index=True)[1]] = 1
+    x[:, 0, 3:6] += 1.5 * (2 * y[:, None] - 1)
+    return x, y, record
+
+
+@pytest.mark.parametrize("monitor", ["beat", "record", "both"])
+def test_beats_of_both_labels_select_the_epoch_where_a_recording_has_none(
+    monitor, tmp_path
+):
+    training = replace(TRAINING, monitor=monitor)
+    train(NETWORK, training, *labelled_by_beat(0), *labelled_by_beat(1), tmp_path)
+    for figures in read_history(tmp_path):
+        assert "record_auc" not in figures
+        assert figures["score"] == figures["beat_auc"]
+
+
+@pytest.mark.parametrize("monitor", ["beat", "record", "both"])
+def test_recordings_of_one_label_help_to_select_the_epoch(monitor, tmp_path):
+    training = replace(TRAINING, monitor=monitor)
+    variables = run(tmp_path, training=training)
+    history = read_history(tmp_path)
+    for figures in history:
+        beat, whole = figures["beat_auc"], figures["record_auc"]
+        scores = {"beat": beat, "record": whole, "both": (beat + whole) / 2}
+        assert figures["score"] == scores[monitor]
+    x, _, record = beats(20, 1)
+    best = max(history, key=lambda figures: figures["score"])
+    _, mean = record_scores(margins(NETWORK, variables, x), record)
+    assert best["record_auc"] == pytest.approx(auc(mean, np.arange(20) % 2 > 0.5))
 
 
 @pytest.mark.parametrize("kind", ["authors", "resnet"])

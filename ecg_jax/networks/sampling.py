@@ -32,7 +32,8 @@ class TrainingConfig:
             loss, `beat` every beat.
         beats_per_record: beats at most that an epoch draws from a recording (0: all).
         monitor: what selects the epoch on the validation recordings: the AUC of
-            `beat`s, of `record`ings (mean margin), or the mean of `both`.
+            `beat`s, of `record`ings (mean margin), or the mean of `both`; that of
+            beats wherever a recording holds beats of both labels.
         noise: standard deviation of white noise, in units of the input.
         wander: standard deviation of a random slow drift, in units of the input.
         scale: standard deviation of the logarithm of a random gain.

@@ -53,7 +53,8 @@ def train(
 
     The loss is the weighted mean of `softplus(f) - y f`, the binary cross-entropy of
     the logit `f`. Evaluated and returned is the running average of the weights, at the
-    epoch with the best `monitor` on the validation recordings. After every epoch the
+    epoch with the best `monitor` on the validation recordings; by beat alone where a
+    recording holds beats of both labels, so has none itself. After every epoch the
     whole state is written to `folder` in one atomic step.
 
     Args:
@@ -143,15 +144,20 @@ def read_history(folder: Path | str) -> list[dict[str, float]]:
 def _validate(
     score: np.ndarray, y: np.ndarray, record: np.ndarray, monitor: str
 ) -> dict[str, float]:
+    """Figures of an epoch.
+
+    A recording whose beats have both labels has none of its own: where there is one,
+    there is no AUC of recordings, and that of the beats selects the epoch.
+    """
     normal = np.asarray(y) > 0.5
-    ids, first = np.unique(record, return_index=True)
-    figures = {"beat_auc": auc(score, normal)}
-    both = 0 < normal[first].sum() < len(ids)
-    _, mean = record_scores(score, record)
-    figures["record_auc"] = auc(mean, normal[first]) if both else figures["beat_auc"]
+    _, first, row = np.unique(record, return_index=True, return_inverse=True)
+    beat = whole = auc(score, normal)
+    figures = {"beat_auc": beat}
+    if np.array_equal(normal, normal[first][row]):
+        whole = auc(record_scores(score, record)[1], normal[first])
+        figures["record_auc"] = whole
     loss = np.logaddexp(0, score) - normal * score
     figures["valid_loss"] = float(record_scores(loss, record)[1].mean())
-    beat, whole = figures["beat_auc"], figures["record_auc"]
     scores = {"beat": beat, "record": whole, "both": (beat + whole) / 2}
     return figures | {"score": scores[monitor]}
 

@@ -259,10 +259,11 @@ class Run:
 
     def _epoch(self, step: int, figures: dict[str, float]) -> None:
         del step
+        whole = figures.get("record_auc")
+        more = "" if whole is None else f", {whole:.4f} by recording"
         self.say(
             f"  epoch {figures['epoch']:.0f}: loss {figures['loss']:.4f}, validation "
-            f"AUC {figures['beat_auc']:.4f} by beat, {figures['record_auc']:.4f} by "
-            "recording"
+            f"AUC {figures['beat_auc']:.4f} by beat{more}"
         )
 
 

@@ -68,7 +68,7 @@ def train_row(name: str, row: dict, beats: Beats, work: Path) -> tuple:
     def say(step: int, figures: dict[str, float]) -> None:
         print(
             f"{name} epoch {figures['epoch']:.0f} loss {figures['loss']:.4f} "
-            f"AUC {figures['beat_auc']:.4f} {figures['record_auc']:.4f} "
+            f"AUC {figures['beat_auc']:.4f} {figures.get('record_auc', np.nan):.4f} "
             f"{time.perf_counter() - start:.0f} s",
             flush=True,
         )
