@@ -34,6 +34,19 @@ from run_files import command, copy_of_run, tiny
             "ecg-jax run: Error parsing --tree.depth: invalid literal for int() with "
             "base 10: 'deep'\n  try: ecg-jax run --help\n",
         ),
+        *(
+            (
+                [command, *more, f"--tree.{name}", value],
+                f"ecg-jax {command}: Error parsing {part}: TreeConfig: "
+                f"{name.replace('-', '_')}={value} is not 1 or more\n"
+                f"  try: ecg-jax {command} --help\n",
+            )
+            for command, more, part in (
+                ("run", (), "config.tree"),
+                ("factor", ("/nowhere", "--data", "x", "--out", "/nowhere"), "tree"),
+            )
+            for name, value in (("depth", "0"), ("budget", "0"), ("min-count", "-5"))
+        ),
         (
             ["run", "--data", "/nowhere"],
             "ecg-jax run: MissingFileError: /nowhere is not a folder. Try: the folder "

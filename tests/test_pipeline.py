@@ -304,6 +304,44 @@ def test_one_class_only(tmp_path):
     )
 
 
+def test_bad_data_leave_the_folder_as_it_was(tmp_path):
+    bad = write_recordings(tmp_path / "bad", 6, labels="N")
+    new, there = tmp_path / "new", tmp_path / "there"
+    there.mkdir()
+    for out in (new, there):
+        for resume in (False, True):
+            with pytest.raises(DataError, match="both classes"):
+                run(config(bad), out, resume=resume, say=silent)
+    assert not new.exists() and not list(there.iterdir())
+    for path in (bad / "training").glob("*.mat"):
+        path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError, match="gave a beat"):
+        run(config(bad), new, say=silent)
+    assert not new.exists()
+
+
+def test_what_a_failed_run_has_made_stays(tmp_path, monkeypatch):
+    folder = copy_of_run(tmp_path / "run")
+    delete(folder, [*REPORT, *AFTER["model"]])
+    before = {path for path in folder.rglob("*")}
+
+    def fail(*_, **__):
+        raise DataError("no components")
+
+    monkeypatch.setattr(pipeline, "grow", fail)
+    with pytest.raises(DataError, match="no components"):
+        run(config(tiny().data), folder, resume=True, say=silent)
+    assert {path for path in folder.rglob("*")} == before
+
+
+def test_the_shape_of_the_input_is_no_setting():
+    settings = json.loads((tiny().run / "config.json").read_text())["network"]
+    assert "widths" in settings
+    assert not {"num_leads", "num_samples"} & set(settings)
+    shape = json.loads((tiny().run / "model" / "manifest.json").read_text())
+    assert shape["config"]["num_samples"] == 65
+
+
 def test_a_full_disk_is_one_clear_message(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -340,7 +378,8 @@ def test_the_command_repeats_the_run(monkeypatch):
     monkeypatch.setattr(
         pipeline, "run", lambda config, out, **more: parsed.append((config, str(out)))
     )
-    for mine in (config(tiny().data), RunConfig()):
+    elsewhere = RunConfig(data="mitdb", data_dir=tiny().data)
+    for mine in (config(tiny().data), RunConfig(), elsewhere):
         words = mine.command("runs/first").split()
         assert command(*words[1:]) == (0, "", "")
         assert parsed.pop() == (mine, "runs/first")

@@ -30,8 +30,8 @@ class NetworkConfig:
     Attributes:
         kind: `mlp` (dense layers with ReLU), `authors` (the encoder and decoder of
             Snyder and Vishwanath, 2020) or `resnet` (a residual 1-D CNN).
-        num_leads: leads of the input.
-        num_samples: samples of the input window, a lead.
+        num_leads: leads of the input; `ecg-jax run` takes them from the beats.
+        num_samples: samples of the input window, a lead; likewise.
         widths: hidden layers of the `mlp`; those of the head of the `resnet` (one of
             16 is enough there).
         bottleneck: units between encoder and decoder of `authors`.

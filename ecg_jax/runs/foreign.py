@@ -31,6 +31,7 @@ from ecg_jax.runs.pipeline import (
     RunConfig,
     Say,
     TreeConfig,
+    check_windows,
     complete,
     options,
     window_text,
@@ -151,6 +152,7 @@ class FactorRun(Run):
         """Stage 2: the model is copied, with what an evaluation needs of it."""
         folder = self.folder / "model"
         if isinstance(self.model.what, Network):
+            check_windows(self.model.what, beats)
             if not (folder / MANIFEST).exists():
                 save_network(folder, self.model.what, replace=True)
             return load_network(folder)

@@ -17,7 +17,7 @@ import numpy as np
 from ecg_jax.cover import CoverConfig
 from ecg_jax.ecg.beats import BeatConfig, Beats, Folder, extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
-from ecg_jax.errors import DataError, ModelError
+from ecg_jax.errors import CoverError, DataError, ModelError
 from ecg_jax.grow import grow
 from ecg_jax.networks.models import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
@@ -32,7 +32,7 @@ from ecg_jax.runs.evaluation import (
     load_evaluation,
     save_evaluation,
 )
-from ecg_jax.runs.run_folder import METRICS, begin, read_json, versions
+from ecg_jax.runs.run_folder import METRICS, TIMING, begin, read_json, versions
 from ecg_jax.storage.files import plain, write_json
 from ecg_jax.storage.store import load
 from ecg_jax.tree import Tree
@@ -65,6 +65,12 @@ class TreeConfig:
     )
     localize: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a tree that cannot be grown."""
+        for name in ("depth", "budget", "min_count"):
+            if (value := getattr(self, name)) < 1:
+                raise CoverError(f"TreeConfig: {name}={value} is not 1 or more")
+
 
 # Chosen on validation recordings of CinC 2017: see experiments/networks.
 BEATS = BeatConfig(before_s=0.5, after_s=0.75)
@@ -95,15 +101,18 @@ class RunConfig:
     cover: CoverConfig = COVER
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; `data_dir` is left out, it is no part of the result."""
+        """A JSON object, without what is no part of it or follows from the beats."""
         values = plain(asdict(self))
         del values["data_dir"]
+        del values["network"]["num_leads"], values["network"]["num_samples"]
         return {"format": FORMAT, **values}
 
     def command(self, out: str) -> str:
         """The command line that repeats the run."""
-        words = [f"ecg-jax run --data {shlex.quote(self.data)}", *options(self)]
-        return " ".join([*words, f"--out {shlex.quote(out)}"])
+        words = [f"ecg-jax run --data {shlex.quote(self.data)}"]
+        if self.data_dir is not None:
+            words.append(f"--data-dir {shlex.quote(str(self.data_dir))}")
+        return " ".join([*words, *options(self), f"--out {shlex.quote(out)}"])
 
 
 class Source(Folder, Protocol):
@@ -245,7 +254,7 @@ class Run:
 
     def timing(self) -> dict[str, float]:
         """Seconds of every stage, those of interrupted runs included."""
-        path = self.folder / "timing.json"
+        path = self.folder / TIMING
         return read_json(path) if path.exists() else {}
 
     def _timed(self, stage: str, work: Callable[[], Any]) -> Any:
@@ -253,7 +262,7 @@ class Run:
         result = work()
         timing = self.timing()
         timing[stage] = timing.get(stage, 0.0) + time.perf_counter() - start
-        write_json(self.folder / "timing.json", timing)
+        write_json(self.folder / TIMING, timing)
         self.say(f"{stage}: {timing[stage]:.1f} s")
         return result
 

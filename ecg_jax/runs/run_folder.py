@@ -11,11 +11,17 @@ from typing import Any
 
 import jax
 
-from ecg_jax.errors import EcgJaxError, RunError, RunExistsError, RunInUseError
+from ecg_jax.errors import (
+    DiskFullError,
+    EcgJaxError,
+    RunError,
+    RunExistsError,
+    RunInUseError,
+)
 from ecg_jax.storage.files import plain, write_json
 from ecg_jax.storage.lock import locked
 
-CONFIG, METRICS = "config.json", "metrics.json"
+CONFIG, METRICS, TIMING = "config.json", "metrics.json", "timing.json"
 PACKAGES = ("ecg_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "sleepecg")
 _LEFT_OVER = re.compile(r"\..+\.\d+\.(tmp|old|part)")
 
@@ -24,7 +30,9 @@ _LEFT_OVER = re.compile(r"\..+\.\d+\.(tmp|old|part)")
 def begin(config: Mapping[str, Any], out: Path, resume: bool) -> Iterator[None]:
     """Makes a run folder, or clears away what a killed process left half-written.
 
-    While the context lasts, nobody else can begin in the folder.
+    While the context lasts, nobody else can begin in the folder. If it ends with an
+    error of this package before anything was made, such as data that cannot be used,
+    the folder is left as it was found, free for the next attempt.
 
     Args:
       config: the configuration, as JSON has it.
@@ -38,6 +46,7 @@ def begin(config: Mapping[str, Any], out: Path, resume: bool) -> Iterator[None]:
         made or written to.
       DiskFullError: no space is left.
     """
+    made = not out.exists()
     with ExitStack() as stack:
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +73,13 @@ def begin(config: Mapping[str, Any], out: Path, resume: bool) -> Iterator[None]:
             raise RunError(
                 f"{out} cannot be written to: {error.strerror}.\n  try: another --out"
             ) from error
-        yield
+        try:
+            yield
+        except DiskFullError:
+            raise
+        except EcgJaxError:
+            _undo(out, made)
+            raise
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -109,6 +124,15 @@ def read_json(path: Path) -> Any:
         raise RunError(
             f"{path} cannot be read: {error}.\n  try: run again with another --out"
         ) from error
+
+
+def _undo(out: Path, made: bool) -> None:
+    """Takes back the beginning of a run that has no result yet."""
+    if {path.name for path in out.iterdir()} <= {CONFIG, TIMING}:
+        for name in (CONFIG, TIMING):
+            (out / name).unlink(missing_ok=True)
+        if made:
+            out.rmdir()
 
 
 def _check_free(config: Mapping[str, Any], out: Path, resume: bool) -> None:
