@@ -144,16 +144,24 @@ def explain(args: list[str]) -> None:
 
         Args:
           run: the run folder.
-          record: path of the recording, with or without suffix.
+          record: path of the recording, with or without suffix; for a synthetic run
+            the name of one of its recordings, such as S00007.
           out: where the explanation goes.
         """
         from ecg_jax.runs.explain import explain as explain_record
+        from ecg_jax.sketch import percent
 
         answer = explain_record(run, record, out)
+        normal, total = answer["num_normal"], answer["num_beats"]
         print(
-            f"{answer['record']}: {answer['answer']}, {answer['num_beats']} beats, "
-            f"{answer['share_proven']:.0%} proven; see {out / 'explanation.html'}"
+            f"{answer['record']}: {normal:,} beats normal, {total - normal:,} not "
+            f"normal; by their mean margin {answer['margin']:.2f} {answer['answer']}; "
+            f"{percent(answer['share_proven'])} proven; see {out / 'explanation.html'}"
         )
+        if missed := len(answer["missed"]):
+            print(
+                f"annotated, but not found or at an end, so without answer: {missed:,}"
+            )
 
     _cli(main, "explain", args)
 

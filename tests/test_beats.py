@@ -13,9 +13,10 @@ from ecg_files import ecg, mat4, write_challenge, write_mat
 
 from ecg_jax.ecg import _beat_store, detect
 from ecg_jax.ecg.beats import BeatConfig, beats_of, extract_beats
-from ecg_jax.ecg.cut import windows
+from ecg_jax.ecg.cut import windows, without_window
 from ecg_jax.ecg.records import Recording, open_folder
 from ecg_jax.errors import DataError, DiskFullError, SignalError
+from ecg_jax.runs.pipeline import missed_words
 
 
 def recording(duration_s=20.0, rate=300.0, **more):
@@ -136,6 +137,37 @@ def test_annotations_label_the_beats():
     assert beats.label.tolist() == [labels[k] for k in nearest]
     assert beats.is_normal.sum() == (beats.label == "N").sum()
     assert beats.records.label[0] == "O"
+
+
+def test_annotated_beats_without_a_window_are_counted():
+    signal, peaks = ecg(20)
+    flat = signal[None].astype(np.float32)
+    gone = [3, 4, 9]
+    for k in gone:  # no detector finds these
+        flat[:, peaks[k] - 60 : peaks[k] + 60] = 0
+    labels = tuple("V" if k in (3, 9, 10) else "N" for k in range(len(peaks)))
+    annotated = Recording("r", flat, 300.0, "O", peaks, labels)
+    beats = beats_of(annotated)
+    far = np.abs(beats.r_time_s[:, None] - peaks / 300).min(0) > 0.15
+    assert set(gone) <= set(np.flatnonzero(far))
+    assert np.array_equal(
+        without_window(annotated, np.rint(beats.r_time_s * 300).astype(int), 0.15),
+        np.flatnonzero(far),
+    )
+    missed = {"N": int(far.sum()) - 2, "V": 2}
+    assert beats.annotated == {"N": len(peaks) - 3, "V": 3}
+    assert beats.without_window == missed
+    assert missed_words(beats) == (
+        f"{far.sum()} of {len(peaks)} annotated beats ({missed['N']} N, 2 V) got no "
+        "window: the detectors missed them, or they are at an end"
+    )
+    unnamed = beats_of(replace(annotated, beat_labels=None))
+    assert unnamed.annotated == {"?": len(peaks)}
+    assert unnamed.without_window == {"?": far.sum()}
+    assert "annotated beats got no window" in missed_words(unnamed)
+    silent = beats_of(recording())
+    assert silent.annotated == silent.without_window == {}
+    assert missed_words(silent) == ""
 
 
 def test_kinds_alone_leave_the_recordings_label():

@@ -159,6 +159,28 @@ def test_strips_mark_answers_and_what_is_not_proven():
     assert "0 s" in draw.svg(flat)
 
 
+def test_strips_color_no_beat_that_nobody_answered():
+    signal, peaks = np.zeros(10 * 300), [1.0, 2.0, 4.0]
+    figure = draw.strips(
+        signal,
+        300.0,
+        peaks,
+        ["normal"] * 3,
+        ["P1"] * 3,
+        before_s=0.9,
+        after_s=0.7,
+        missed=[3.0],
+        annotated=[(1.0, "N"), (3.0, "V")],
+    )
+    lines = [line.get_xdata() for line in figure.axes[0].lines]
+    parts = [x for x in lines if 9 < len(x) < 900 and np.isfinite(x).all()]
+    colored = [np.round(x[[0, -1]], 2).tolist() for x in parts]
+    assert colored == [[0.1, 1.5], [1.5, 2.5], [3.5, 4.7]]
+    crosses = [x.get_xdata() for x in figure.axes[0].lines if x.get_marker() == "x"]
+    assert crosses == [[3.0]]
+    assert ">V<" in draw.svg(figure)
+
+
 def test_beats_in_a_figure_are_bounded():
     wide = np.random.default_rng(0).normal(size=(60, 1, 400))
     many = composite(

@@ -2,12 +2,19 @@
 
 import html
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
-from run_files import command, copy_of_run, tiny
+from ecg_files import ecg, write_mat
+from run_files import command, copy_of_run, tiny, write_recordings
 
+from ecg_jax.ecg.datasets import split_recordings
+from ecg_jax.ecg.records import open_folder
 from ecg_jax.errors import MissingFileError, RunError, RunExistsError
-from ecg_jax.runs.explain import explain
+from ecg_jax.report.explanation import SPLITS
+from ecg_jax.runs.explain import explain, find_recording
+from ecg_jax.sketch import percent
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +27,17 @@ def explained(tmp_path_factory):
 def test_what_an_explanation_holds(explained):
     _, out, (status, said, _) = explained
     answer = json.loads((out / "explanation.json").read_text())
+    normal = sum(beat["answer"] == "normal" for beat in answer["beats"])
     assert status == 0 and said == (
-        f"S00000: {answer['answer']}, {answer['num_beats']} beats, "
-        f"{answer['share_proven']:.0%} proven; see {out / 'explanation.html'}\n"
+        f"S00000: {normal} beats normal, {answer['num_beats'] - normal} not normal; by "
+        f"their mean margin {answer['margin']:.2f} {answer['answer']}; "
+        f"{percent(answer['share_proven'])} proven; see {out / 'explanation.html'}\n"
     )
+    assert answer["num_normal"] == normal
+    margins = [beat["margin"] for beat in answer["beats"]]
+    assert answer["margin"] == pytest.approx(sum(margins) / len(margins))
+    assert answer["missed"] == [] and answer["label"] is None
+    assert {beat["label"] for beat in answer["beats"]} == {None}
     assert answer["num_beats"] == len(answer["beats"]) > 5
     for beat in answer["beats"]:
         assert beat["lower"] <= beat["margin"] + 1e-9
@@ -51,9 +65,62 @@ def test_sentences_and_prototypes_are_shown_without_the_data(explained):
         for key in ("sentence", "weighs", "phrase", "prototype", "prototype_record"):
             assert told[key] == named[name][key]
         if told["sentence"] and name in answer["provers"]:
-            assert f"Who is in its cell: {told['sentence']}" in page
-            assert f"It weighs: {told['weighs']}" in page
+            where = "In its cell, on the recordings of the run:"
+            assert f"{where} {told['sentence']}" in page
+            assert f"It weighs, on those recordings: {told['weighs']}" in page
     assert page.count('<svg class="spark"') == answer["num_beats"]
+
+
+def test_the_side_of_a_recording_is_told(explained, tmp_path):
+    sides = split_recordings(open_folder(tiny().data))
+    told = {}
+    for name, side in sides.items():
+        if side not in told and name != "S00003":
+            answer = explain(tiny().run, Path(name), tmp_path / name)
+            assert answer["split"] == side and answer["label"] in ("N", "A", "O", "~")
+            told[side] = (tmp_path / name / "explanation.html").read_text()
+    assert set(told) == set(SPLITS)
+    for side, page in told.items():
+        assert [key for key, words in SPLITS.items() if words in page] == [side]
+    other = write_recordings(tmp_path / "other", 1, seed=7) / "training" / "S00000"
+    assert explain(tiny().run, other, tmp_path / "out")["split"] is None
+    page = (tmp_path / "out" / "explanation.html").read_text()
+    assert "This recording is none of the recordings of the run." in page
+
+
+def test_annotations_are_shown_beside_the_answers(tmp_path):
+    signal, peaks = ecg(20)
+    signal[peaks[9] - 60 : peaks[9] + 60] = 0  # no detector finds this one
+    labels = ["V" if k in (4, 9) else "N" for k in range(len(peaks))]
+    folder = tmp_path / "data"
+    write_mat(folder, "R1", signal)
+    codes = [{"N": 1, "V": 5}[label] << 10 for label in labels]
+    steps = np.diff(peaks, prepend=0)
+    (folder / "R1.atr").write_bytes(np.array([*(codes + steps), 0], "<u2").tobytes())
+    answer = explain(tiny().run, folder / "R1", tmp_path / "out")
+    near = {beat["label"]: beat["r_time_s"] for beat in answer["beats"]}
+    assert near["V"] == pytest.approx(peaks[4] / 300, abs=0.02)
+    missed = {"time_s": pytest.approx(peaks[9] / 300), "label": "V"}
+    assert missed in answer["missed"]
+    assert len(answer["missed"]) + answer["num_beats"] == len(peaks)
+    page = html.unescape((tmp_path / "out" / "explanation.html").read_text())
+    count = answer["num_beats"] - 1
+    assert f"Annotated: {count} N, 1 V (AAMI classes)." in page
+    assert "that the annotations name (" in page and "got no answer</b>" in page
+    assert "<th>annotated</th>" in page and "Gray cross" in page
+
+
+def test_a_recording_of_a_synthetic_run_is_found_by_its_name():
+    found = find_recording(Path("S00007"), "synthetic")
+    assert found.name == "S00007" and found.label is not None
+    with pytest.raises(MissingFileError) as caught:
+        find_recording(Path("S00300"), "synthetic")
+    assert str(caught.value) == (
+        "300 synthetic recordings (ECGSYN, seed 0): no recording 'S00300'. Try: S00000 "
+        "to S00299."
+    )
+    with pytest.raises(MissingFileError, match=r"nobody\.mat"):
+        find_recording(Path("nobody"), str(tiny().data))
 
 
 def test_the_page_opens_without_a_network(explained):

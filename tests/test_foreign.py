@@ -91,6 +91,7 @@ def test_windows_of_another_shape(tmp_path):
         "(--beats.sample-rate-hz, --beats.before-s, --beats.after-s), or recordings "
         "with as many leads"
     )
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_model(tmp_path):

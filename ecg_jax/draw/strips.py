@@ -36,12 +36,15 @@ def strips(
     row_s: float = 10.0,
     max_rows: int = 12,
     start_s: float = 0.0,
+    annotated: Sequence[tuple[float, str]] = (),
+    missed: Sequence[float] = (),
 ) -> "Figure":
     """Draw a recording row by row.
 
     A beat's part of the signal has the color of its answer; above its R peak stand a
     mark (circle: normal, triangle: not normal; hollow: not proven) and the component
-    that proves the answer.
+    that proves the answer. The part ends halfway to the next beat, found or missed:
+    what belongs to no beat stays gray.
 
     Args:
         millivolts: One lead of the recording, in mV.
@@ -54,6 +57,8 @@ def strips(
         row_s: Seconds a row.
         max_rows: Rows at most.
         start_s: Where the first row starts.
+        annotated: Time and class of each annotated beat; written at the bottom.
+        missed: Times of the annotated beats that nobody answered for: a gray cross.
 
     Returns:
         The figure.
@@ -63,23 +68,24 @@ def strips(
     finite = signal[np.isfinite(signal)]
     ends = np.quantile(finite, [0.002, 0.998]) if len(finite) else np.array([0.0, 1.0])
     low, high = squares(float(ends[0]) - 0.1, float(ends[1]) + 0.1)
-    left_s, scale, above, gap = 0.35, 0.98, 0.5, 0.12
+    left_s, right_s, scale, above, gap = 0.35, 0.15, 0.98, 0.5, 0.12
     duration = max(float(time[-1]) - start_s, 1.0)
     span = min(row_s, float(np.ceil(duration / 0.2)) * 0.2)
     num_rows = int(np.clip(np.ceil(duration / span - 1e-9), 1, max_rows))
     limits = (low, high + above)
     paper = (limits[1] - limits[0]) * ASPECT * scale
-    width = (span + left_s) * scale
+    width = (left_s + span + right_s) * scale
     height = num_rows * (paper + gap) + 0.1
     figure = new_figure(width, height)
     figure.patch.set_facecolor(PAPER)
     marks = np.asarray(r_time_s, float)
+    starts, stops = _parts(marks, np.asarray(missed, float), before_s, after_s)
     for row in range(num_rows):
         begin = start_s + row * span
         top = row * (paper + gap) + 0.1
         box = (0, 1 - (top + paper) / height, 1, paper / height)
         axes = figure.add_axes(box)
-        ecg_paper(axes, (begin - left_s, begin + span), limits)
+        ecg_paper(axes, (begin - left_s, begin + span + right_s), limits)
         calibration_mark(axes, begin - left_s + 0.06)
         inside = (time >= begin) & (time < begin + span)
         axes.plot(time[inside], signal[inside], color=INK, lw=0.6, alpha=0.75, zorder=3)
@@ -88,10 +94,7 @@ def strips(
             name = components[at]
             proven = name is not None
             color = SIDE_COLORS[answers[at]]
-            start, stop = marks[at] - before_s, marks[at] + after_s
-            if at + 1 < len(marks):
-                stop = min(stop, marks[at + 1] - before_s)
-            own = inside & (time >= start) & (time <= stop)
+            own = inside & (time >= starts[at]) & (time <= stops[at])
             style: dict[str, Any] = (
                 {"lw": 1.3} if proven else {"lw": 1.2, "ls": (0, (2, 1.2))}
             )
@@ -106,17 +109,43 @@ def strips(
                 mew=1,
                 zorder=5,
             )
-            axes.text(
-                marks[at],
-                high + 0.24,
-                name or "?",
-                ha="center",
-                va="bottom",
-                fontsize=6,
-                color=color if proven else UNPROVEN,
-                weight="bold",
-                parse_math=False,
-                clip_on=True,
+            _write(
+                axes, marks[at], high + 0.24, name or "?", color if proven else UNPROVEN
             )
+        for at in (t for t in missed if begin <= t < begin + span):
+            axes.plot([at], [high + 0.12], "x", ms=4.2, color=UNPROVEN, zorder=5)
+        for at, label in annotated:
+            if begin <= at < begin + span:
+                _write(axes, at, low + 0.02, label, INK)
         say(figure, 0.06, top + 0.1, f"{begin:g} s", size=6.5)
     return figure
+
+
+def _parts(
+    marks: Float[np.ndarray, " beat"],
+    missed: Float[np.ndarray, " missed"],
+    before_s: float,
+    after_s: float,
+) -> tuple[Float[np.ndarray, " beat"], Float[np.ndarray, " beat"]]:
+    """Where the part of each beat starts and ends, at most halfway to its neighbors."""
+    every = np.unique(np.concatenate([marks, missed]))
+    middle = (every[1:] + every[:-1]) / 2
+    row = np.searchsorted(every, marks)
+    first = np.concatenate([[-np.inf], middle])[row]
+    last = np.concatenate([middle, [np.inf]])[row]
+    return np.maximum(marks - before_s, first), np.minimum(marks + after_s, last)
+
+
+def _write(axes: Any, x: float, y: float, text: str, color: str) -> None:
+    axes.text(
+        x,
+        y,
+        text,
+        ha="center",
+        va="bottom",
+        fontsize=6,
+        color=color,
+        weight="bold",
+        parse_math=False,
+        clip_on=True,
+    )

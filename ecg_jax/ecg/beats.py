@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
 
-from ecg_jax.ecg.cut import BeatConfig, cut
+from ecg_jax.ecg.cut import ANNOTATED, BeatConfig, cut
 from ecg_jax.ecg.records import Recording
 from ecg_jax.errors import DataError, RecordingError, SignalError
 
@@ -66,6 +66,8 @@ class RecordTable:
         num_cut: Beats left out because their window leaves the recording.
         num_unmatched: Beats left out because no annotation is near.
         num_missed: Annotated beats that no detector found.
+        num_annotated: Annotated beats by class: a column for each of `cut.ANNOTATED`.
+        num_without: Those of them that got no window: missed, or at an end.
     """
 
     name: np.ndarray
@@ -82,6 +84,8 @@ class RecordTable:
     num_cut: Int32[np.ndarray, " record"]
     num_unmatched: Int32[np.ndarray, " record"]
     num_missed: Int32[np.ndarray, " record"]
+    num_annotated: Int32[np.ndarray, "record class"]
+    num_without: Int32[np.ndarray, "record class"]
 
     def __len__(self) -> int:
         return len(self.name)
@@ -130,6 +134,16 @@ class Beats:
     def is_labelled(self) -> Bool[np.ndarray, " beat"]:
         """Whether the beat or its recording has a label."""
         return self.label != ""
+
+    @property
+    def annotated(self) -> dict[str, int]:
+        """Annotated beats of each class, in the recordings that gave beats."""
+        return _by_class(self.records.num_annotated)
+
+    @property
+    def without_window(self) -> dict[str, int]:
+        """Annotated beats that are not among these, by class: nobody judged them."""
+        return _by_class(self.records.num_without)
 
     def rows(self, split: str) -> Int[np.ndarray, " row"]:
         """Indices of the beats of "train", "validation" or "heldout"."""
@@ -250,6 +264,12 @@ def _num_leads(folder: Folder) -> int | None:
         except (RecordingError, OSError):
             continue
     return None
+
+
+def _by_class(counts: Int32[np.ndarray, "record class"]) -> dict[str, int]:
+    """Sums over the recordings, of the classes that occur."""
+    sums = zip(ANNOTATED, counts.sum(0).tolist(), strict=True)
+    return {name: count for name, count in sums if count}
 
 
 def _beats(

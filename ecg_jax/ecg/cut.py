@@ -10,11 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from ecg_jax.ecg import detect
-from ecg_jax.ecg.records import Recording
+from ecg_jax.ecg.records import AAMI_CLASSES, Recording
 from ecg_jax.errors import DataError, SignalError
 
 SHORTEST_S = 1.0
 """Shorter recordings give no beats: the detectors need this much."""
+
+ANNOTATED = (*AAMI_CLASSES, "?")
+"""Classes that annotated beats are counted by; "?" where the annotation names none."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
             f"{config.before_s + config.after_s:g} s in {recording.duration_s:.2f} s. "
             "Try: leave it out, or cut shorter windows."
         )
+    missed = without_window(recording, peaks[keep], config.match_s)
     rr = np.diff(peaks) / rate
     before, after = np.append(np.nan, rr), np.append(rr, np.nan)
     return {
@@ -170,7 +174,41 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
         "records_num_cut": np.array([num_cut], np.int32),
         "records_num_unmatched": np.array([num_unmatched], np.int32),
         "records_num_missed": np.array([num_missed], np.int32),
+        "records_num_annotated": _by_class(recording, slice(None)),
+        "records_num_without": _by_class(recording, missed),
     }
+
+
+def without_window(
+    recording: Recording, peaks: Int[np.ndarray, " beat"], match_s: float
+) -> Int[np.ndarray, " missed"]:
+    """Annotated beats that none of some R peaks belongs to.
+
+    Args:
+        recording: With or without annotations.
+        peaks: Of the beats that were cut out, in samples.
+        match_s: How near an annotation must be to be the beat's.
+
+    Returns:
+        Indices into `recording.beat_samples`.
+    """
+    if recording.beat_samples is None:
+        return np.zeros(0, np.int64)
+    tolerance = match_s * recording.sample_rate_hz
+    _, found = detect.match(peaks, recording.beat_samples, tolerance)
+    return np.setdiff1d(np.arange(len(recording.beat_samples)), found)
+
+
+def _by_class(
+    recording: Recording, index: slice | Int[np.ndarray, " n"]
+) -> Int[np.ndarray, "1 class"]:
+    """How many of some annotated beats are of each of the classes `ANNOTATED`."""
+    if recording.beat_samples is None:
+        return np.zeros((1, len(ANNOTATED)), np.int32)
+    named = recording.beat_labels or ("?",) * len(recording.beat_samples)
+    known = np.array([x if x in ANNOTATED else "?" for x in named], dtype=np.str_)
+    counts = (known[index][:, None] == np.array(ANNOTATED)).sum(0)
+    return counts.astype(np.int32)[None]
 
 
 def windows(

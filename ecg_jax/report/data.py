@@ -236,6 +236,7 @@ class ExplainedBeat:
         millivolts: The beat, in mV.
         rr_before_s: RR interval before it, in seconds.
         nearest: The component of the beat's own cell, where it does not prove.
+        label: Class of the beat, where it is annotated.
     """
 
     r_time_s: float
@@ -246,6 +247,7 @@ class ExplainedBeat:
     millivolts: Float[np.ndarray, " time"]
     rr_before_s: float | None = None
     nearest: str | None = None
+    label: str | None = None
 
     @property
     def answer(self) -> str:
@@ -270,6 +272,9 @@ class ExplainData:
         bsqi: Agreement of two R peak detectors.
         polarity: "upright" or "inverted", as recorded.
         title: Of the run that explains.
+        split: Side of the recording in the run: "train", "validation", "heldout";
+            `None`: it is none of the run's recordings, or the run does not say.
+        missed: Time and class of the annotated beats that were not found.
         notes: Further facts, name to value.
     """
 
@@ -285,4 +290,6 @@ class ExplainData:
     bsqi: float | None = None
     polarity: str | None = None
     title: str = ""
+    split: str | None = None
+    missed: Sequence[tuple[float, str | None]] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)

@@ -25,8 +25,18 @@ from ecg_jax.report.sections import LABEL_NOTE
 
 MOST_PICTURES = 24
 MOST_OVERLAID = 12
-MOST_SPARKS = 1000
+MOST_ROWS = 200
 MOST_NAMED = 40
+BEFORE_S, AFTER_S = 0.25, 0.40
+"""What is colored of a beat, at most."""
+
+SPLITS = {
+    "train": "The network was trained on this recording, and the equation grown on it: "
+    "its answers say nothing of how it does on recordings it has not seen.",
+    "validation": "This recording helped to choose the network during its training "
+    "(validation): its answers are better than on recordings it has not seen.",
+    "heldout": "This recording was held out: the network was not trained on it.",
+}
 
 
 def build_explanation(data: ExplainData) -> str:
@@ -64,15 +74,15 @@ def _summary(data: ExplainData) -> str:
     margin = data.margin
     if margin is None and total:
         margin = float(np.mean([beat.margin for beat in data.beats]))
-    items = []
+    both = f"{number(normal)} : {number(total - normal)}"
+    items = [(both, "normal : not normal", f"answers for {_beats_of(total)}")]
     if margin is not None:
         answer = "normal" if margin >= 0 else "not normal"
         note = f"mean margin {margin:.2f}".replace("-", "\N{MINUS SIGN}")
-        items.append((answer, "answer of the network", note))
+        items.append((answer, "by the mean over its beats", note))
     if data.label is not None:
         note = "of the whole recording"
         items.append((data.label, LABEL_NAMES.get(data.label, "label"), note))
-    items.append((number(total), "beats", f"{normal:,} answered normal"))
     if total:
         rest = total - proven
         note = f"{rest:,} {'is' if rest == 1 else 'are'} not"
@@ -84,21 +94,55 @@ def _summary(data: ExplainData) -> str:
     if data.network:
         words += f", network {esc(data.network)}"
     lead = f'<p class="lead">{words}</p>' if words else ""
-    return lead + tiles(items)
+    return lead + tiles(items) + _facts(data, normal, margin)
+
+
+def _facts(data: ExplainData, normal: int, margin: float | None) -> str:
+    """How the answer comes from the beats, and what the run knew of the recording."""
+    total = len(data.beats)
+    words = []
+    if margin is not None and total:
+        number_of = f"{margin:.2f}".replace("-", "\N{MINUS SIGN}")
+        words.append(
+            f"The network answers beat by beat: {_beats_of(normal)} normal, "
+            f"{number(total - normal)} not normal ({share(1 - normal / total)}). The "
+            f"answer for the recording is that of their mean margin, {number_of}: "
+            "normal from 0 upwards."
+        )
+    if data.title:
+        unknown = "This recording is none of the recordings of the run."
+        words.append(SPLITS.get(data.split or "", unknown))
+    labels = Counter(beat.label for beat in data.beats if beat.label)
+    if labels:
+        told = ", ".join(f"{number(n)} {esc(k)}" for k, n in labels.most_common())
+        words.append(f"Annotated: {told} (AAMI classes).")
+    if data.missed:
+        kinds = Counter(label for _, label in data.missed if label)
+        told = ", ".join(f"{number(n)} {esc(k)}" for k, n in kinds.most_common())
+        words.append(
+            f"<b>{_beats_of(len(data.missed))} that the annotations name"
+            f"{f' ({told})' if told else ''} got no answer</b>: the detectors did not "
+            "find them, or they are at an end."
+        )
+    return f"<p>{' '.join(words)}</p>" if words else ""
 
 
 def _strip(data: ExplainData) -> str:
     if not len(data.signal):
         return '<p class="none">There is no signal to show.</p>'
     step = data.time_s[1] - data.time_s[0] if len(data.time_s) > 1 else 0.01
+    window = (-float(data.time_s[0]), float(data.time_s[-1] + step))
+    named = [(beat.r_time_s, beat.label) for beat in data.beats] + [*data.missed]
     figure = draw.strips(
         data.signal,
         data.sample_rate_hz,
         [beat.r_time_s for beat in data.beats],
         [beat.answer for beat in data.beats],
         [beat.component for beat in data.beats],
-        before_s=-float(data.time_s[0]),
-        after_s=float(data.time_s[-1] + step),
+        before_s=min(BEFORE_S, window[0]),
+        after_s=min(AFTER_S, window[1]),
+        annotated=[(at, label) for at, label in named if label],
+        missed=[at for at, _ in data.missed],
     )
     shown = 12 * 10.0
     seconds = len(data.signal) / data.sample_rate_hz
@@ -109,9 +153,24 @@ def _strip(data: ExplainData) -> str:
     caption = (
         "Blue, circle: answered normal. Orange, triangle: answered not normal. The "
         "name is that of the component that proves the answer; dashed, hollow and “?”: "
-        f"not proven.{more}{flipped}"
+        "not proven. Colored is what belongs to the beat, halfway to its neighbors and "
+        f"at most {min(BEFORE_S, window[0]):.2f} s before R to "
+        f"{min(AFTER_S, window[1]):.2f} s after it (the network sees "
+        f"{window[0]:.2f} s to {window[1]:.2f} s). Gray: between the beats, or a beat "
+        "that was not found or is at an end: nothing answers it."
+        f"{_letters(data)}{more}{flipped}"
     )
     return picture(draw.svg(figure), caption, alt="the recording", kind="paper wide")
+
+
+def _letters(data: ExplainData) -> str:
+    """What the caption says of annotations, where there are any."""
+    words = ""
+    if any(beat.label for beat in data.beats):
+        words += " Letters below: the annotated class of the beat."
+    if data.missed:
+        words += " Gray cross: annotated, but not found or at an end."
+    return words
 
 
 def _by_component(data: ExplainData) -> str:
@@ -132,13 +191,14 @@ def _by_component(data: ExplainData) -> str:
             f'<article class="card {kind}"><h4>{esc(name)} <span>proves “{esc(side)}” '
             f'for {_beats_of(count)} ({part})</span></h4><div class="cardbody wide">'
             f"{_overlay(data, own, name, side)}<div><p>Its beats here: "
-            f"{_range(margins)}</p>{_who(sentence)}{_weighs(known)}"
+            f"{_range(margins)}{_labels(own)}</p>{_who(sentence)}{_weighs(known)}"
             f"</div></div></article>"
         )
     return (
         f"{_counts(data)}<p>Left the beats of this recording, right (dashed) the "
-        "prototype of the component that proves them. Who is in a component's cell was "
-        "measured on the recordings of the run, not on this one.</p>"
+        "prototype of the component that proves them, a training beat. What is said of "
+        "a cell was measured on the run's own recordings, those it reports on, and "
+        "describes their beats, not the ones shown here.</p>"
         f'<div class="cards">{"".join(cards)}</div>'
     )
 
@@ -163,13 +223,22 @@ def _counts(data: ExplainData) -> str:
 
 
 def _who(sentence: str) -> str:
-    return f"<p>Who is in its cell: {esc(sentence)}</p>" if sentence else ""
+    where = "In its cell, on the recordings of the run:"
+    return f"<p>{where} {esc(sentence)}</p>" if sentence else ""
 
 
 def _weighs(known: Component | None) -> str:
     if known is None or not known.weighs:
         return ""
-    return f'<p class="weighs">It weighs: {esc(known.weighs)}</p>'
+    words = f"It weighs, on those recordings: {esc(known.weighs)}"
+    return f'<p class="weighs">{words}</p>'
+
+
+def _labels(own: list[ExplainedBeat]) -> str:
+    """The annotated classes of some beats."""
+    labels = Counter(beat.label for beat in own if beat.label)
+    told = ", ".join(f"{number(n)} {esc(k)}" for k, n in labels.most_common())
+    return f" Annotated: {told}." if told else ""
 
 
 def _beats_of(count: int) -> str:
@@ -218,14 +287,19 @@ def _unproven(data: ExplainData) -> str:
 def _beats(data: ExplainData) -> str:
     if not data.beats:
         return '<p class="none">No beat was found.</p>'
-    rows = "".join(
-        _row(data, beat, at < MOST_SPARKS) for at, beat in enumerate(data.beats)
-    )
+    rows = "".join(_row(data, beat) for beat in data.beats[:MOST_ROWS])
+    more = ""
+    if len(data.beats) > MOST_ROWS:
+        more = (
+            f"<p>The first {MOST_ROWS} of {number(len(data.beats))} are listed; "
+            "explanation.json holds them all.</p>"
+        )
+    label = "<th>annotated</th>" if any(beat.label for beat in data.beats) else ""
     listed = (
         "<p>Each beat (solid) over the prototype (dashed) of the component that proves "
-        "its answer, or, where none does, of the component of its own cell.</p>"
+        f"its answer, or, where none does, of the component of its own cell.</p>{more}"
         '<div class="scroll"><table><thead><tr><th>beat and prototype</th>'
-        "<th>R peak</th><th>answer</th><th class=num>margin</th>"
+        f"<th>R peak</th>{label}<th>answer</th><th class=num>margin</th>"
         "<th class=num>between</th><th>proven by</th><th class=num>RR before</th></tr>"
         f"</thead><tbody>{rows}</tbody></table></div>"
     )
@@ -236,20 +310,21 @@ def _beats(data: ExplainData) -> str:
     return listed + details(title, pictures)
 
 
-def _row(data: ExplainData, beat: ExplainedBeat, with_spark: bool) -> str:
-    sketch = ""
-    if with_spark:
-        prototype = _prototype(data, beat.component or beat.nearest)
-        if prototype is not None and len(prototype) != len(beat.millivolts):
-            prototype = None
-        sketch = draw.spark(beat.millivolts, prototype, side=beat.answer)
+def _row(data: ExplainData, beat: ExplainedBeat) -> str:
+    prototype = _prototype(data, beat.component or beat.nearest)
+    if prototype is not None and len(prototype) != len(beat.millivolts):
+        prototype = None
+    sketch = draw.spark(beat.millivolts, prototype, side=beat.answer)
+    label = ""
+    if any(other.label for other in data.beats):
+        label = f"<td>{esc(beat.label or '')}</td>"
     kind = "normal" if beat.answer == "normal" else "other"
     rr = "\N{EM DASH}"
     if beat.rr_before_s is not None and np.isfinite(beat.rr_before_s):
         rr = f"{beat.rr_before_s:.2f} s"
     return (
         f'<tr><td class="spark">{sketch}</td><td class=num>{beat.r_time_s:.2f} s</td>'
-        f"<td><b class={kind}>{esc(beat.answer)}</b></td>"
+        f"{label}<td><b class={kind}>{esc(beat.answer)}</b></td>"
         f"<td class=num>{number(round(beat.margin, 3))}</td>"
         f"<td class=num>{_between(beat)}</td><td>{_proof(beat)}</td>"
         f"<td class=num>{rr}</td></tr>"
@@ -264,7 +339,8 @@ def _one(data: ExplainData, beat: ExplainedBeat) -> str:
     sketch = picture(draw.svg(figure), alt="beat and prototype", kind="paper")
     return (
         f'<div class="differ two {kind}">{sketch}<div><b>{beat.r_time_s:.2f} s</b>'
-        f"<p><b class={kind}>{esc(beat.answer)}</b>, {_proof(beat)}</p>"
+        f"<p><b class={kind}>{esc(beat.answer)}</b>, {_proof(beat)}"
+        f"{_labels([beat])}</p>"
         f"<p>margin {number(round(beat.margin, 3))}<br>between {_between(beat)}</p>"
         "</div></div>"
     )

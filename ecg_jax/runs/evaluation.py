@@ -135,6 +135,8 @@ class Evaluation:
                 "beats": len(beats),
                 "measured_on_beats": len(self.rows),
                 "excluded": len(beats.excluded),
+                "annotated_beats": beats.annotated,
+                "missed_beats": beats.without_window,
             },
         }
 

@@ -10,15 +10,22 @@ import numpy as np
 
 from ecg_jax import report
 from ecg_jax.ecg.beats import Beats, beats_of
+from ecg_jax.ecg.cut import without_window
+from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.records import Recording, read_recording
-from ecg_jax.errors import RunExistsError
+from ecg_jax.errors import EcgJaxError, MissingFileError, RunExistsError
 from ecg_jax.partition import inputs_of
 from ecg_jax.runs.pipeline import check_windows
 from ecg_jax.runs.present import component_of
-from ecg_jax.runs.run_folder import read_json
-from ecg_jax.runs.saved_run import load_run
+from ecg_jax.runs.run_folder import CONFIG, read_json
+from ecg_jax.runs.saved_run import load_run, split_of
 from ecg_jax.storage.files import write_json
 from ecg_jax.tree import Decision
+
+RULE = (
+    "The network answers beat by beat. The answer for the recording is that of the "
+    "mean margin of its beats: normal from 0 upwards."
+)
 
 
 def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
@@ -26,7 +33,8 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
 
     Args:
       folder: a run.
-      record: path of the recording, with or without suffix.
+      record: path of the recording, with or without suffix; or its name among the
+        recordings of the run, where those are synthetic or still where they were.
       out: where the explanation goes; made if it is not there.
 
     Returns:
@@ -43,13 +51,14 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
         )
     network, tree, config = load_run(folder)
     parts = read_json(folder / "components.json")
-    recording = read_recording(record)
+    recording = find_recording(record, read_json(folder / CONFIG).get("data"))
     beats = beats_of(recording, config)
     check_windows(network, beats)
     with jax.enable_x64(True):
         decision = tree.decide(inputs_of(tree, beats))
     names = [node.name for node in tree.nodes]
-    answer = explanation(recording, beats, decision, names, parts)
+    split = split_of(folder, beats)
+    answer = explanation(recording, beats, decision, names, parts, split)
     out.mkdir(parents=True, exist_ok=True)
     page = report.ExplainData(
         record=recording.name,
@@ -64,10 +73,34 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
         bsqi=answer["bsqi"],
         polarity=answer["polarity"],
         title=folder.name,
+        split=split,
+        missed=[(beat["time_s"], beat["label"]) for beat in answer["missed"]],
     )
     report.write_explanation(page, out / "explanation.html")
     write_json(out / "explanation.json", answer)
     return answer
+
+
+def find_recording(record: Path, data: str | None) -> Recording:
+    """Reads a recording by its path or, failing that, its name in a run's data set.
+
+    Args:
+      record: the path, or the name.
+      data: the data set, as for `run`.
+
+    Raises:
+      RecordingError: it cannot be read, or there is none.
+    """
+    try:
+        return read_recording(record)
+    except MissingFileError:
+        try:
+            source = open_dataset(data or "")
+        except (EcgJaxError, OSError):
+            source = None
+        if source is None or (data != "synthetic" and str(record) not in source.names):
+            raise
+    return source.read(str(record))
 
 
 def explanation(
@@ -76,8 +109,10 @@ def explanation(
     decision: Decision,
     names: list[str],
     parts: Sequence[Mapping[str, Any]],
+    split: str | None = None,
 ) -> dict[str, Any]:
     """The explanation as plain values; `parts` is what `components.json` holds."""
+    annotated = recording.beat_labels is not None
     bsqi = float(beats.records.bsqi[0])
     provers = [names[i] if i >= 0 else None for i in decision.prover]
     entries = [
@@ -91,6 +126,7 @@ def explanation(
             "cell": names[decision.cell[row]],
             "prototype_of": provers[row] or names[decision.cell[row]],
             "rr_before_s": float(beats.rr_before_s[row]),
+            "label": str(beats.label[row]) if annotated else None,
         }
         for row in range(len(beats))
     ]
@@ -100,9 +136,13 @@ def explanation(
     return {
         "record": recording.name,
         "label": recording.label,
+        "split": split,
         "answer": "normal" if margin >= 0 else "not normal",
         "margin": margin,
+        "rule": RULE,
         "num_beats": len(beats),
+        "num_normal": int(decision.normal.sum()),
+        "missed": _missed(recording, beats),
         "share_proven": float(np.mean(decision.prover >= 0)),
         "provers": dict(proofs.most_common()),
         "cells": dict(cells.most_common()),
@@ -120,6 +160,20 @@ def explanation(
             "Research use only; not a medical device.",
         ],
     }
+
+
+def _missed(recording: Recording, beats: Beats) -> list[dict[str, Any]]:
+    """Time and class of the annotated beats that got no window."""
+    rate = recording.sample_rate_hz
+    peaks = np.rint(beats.r_time_s * rate).astype(np.int64)
+    labels = recording.beat_labels
+    return [
+        {
+            "time_s": float(np.asarray(recording.beat_samples)[at] / rate),
+            "label": labels[at] if labels is not None else None,
+        }
+        for at in without_window(recording, peaks, beats.config.match_s)
+    ]
 
 
 def _named(part: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,4 +195,5 @@ def _shown(beats: Beats, row: int, entry: dict[str, Any]) -> report.ExplainedBea
         millivolts=beats.millivolts[row, 0] * turn,
         rr_before_s=rr if np.isfinite(rr) else None,
         nearest=entry["cell"],
+        label=entry["label"],
     )

@@ -149,6 +149,8 @@ class Run:
             f"beats: {len(found):,} of {len(found.records):,} recordings, "
             f"{len(found.excluded)} left out"
         )
+        if missed := missed_words(found):
+            self.say(f"  {missed}")
         for name, reason in found.excluded[:MOST_NAMED]:
             self.say(f"  {name}: {reason.splitlines()[0]}")
         if len(found.excluded) > MOST_NAMED:
@@ -319,6 +321,19 @@ def complete(job: Run, *, resume: bool) -> dict[str, Any]:
 def source_of(config: RunConfig) -> Source:
     """The data set that a configuration names."""
     return cast("Source", open_dataset(config.data, config.data_dir))
+
+
+def missed_words(beats: Beats) -> str:
+    """The annotated beats that were not cut out, in words; "" where there are none."""
+    missed, total = beats.without_window, sum(beats.annotated.values())
+    if not missed:
+        return ""
+    named = [f"{count:,} {name}" for name, count in missed.items() if name != "?"]
+    of = f" ({', '.join(named)})" if named else ""
+    return (
+        f"{sum(missed.values()):,} of {total:,} annotated beats{of} got no window: the "
+        "detectors missed them, or they are at an end"
+    )
 
 
 def training_rows(beats: Beats) -> dict[str, np.ndarray]:

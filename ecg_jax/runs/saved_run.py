@@ -98,6 +98,27 @@ def seen_in_training(folder: Path, beats: Beats) -> int | None:
     return sum(known.get(name) == peaks for name, peaks in here.items())
 
 
+def split_of(folder: Path, beats: Beats) -> str | None:
+    """The side of one recording in a run: same name, same R peaks.
+
+    Returns:
+        "train", "validation" or "heldout"; None if it is none of the run's recordings,
+        or the run does not say.
+    """
+    path = folder / "partition.parquet"
+    if not path.exists():
+        return None
+    rows = read_parquet(path)
+    last = [str(name).rsplit("/", 1)[-1] for name in rows["record"]]
+    own = np.array(last) == str(beats.records.name[0])
+    if not own.any():
+        return None
+    known = _peaks(rows["record"][own], rows["r_time_s"][own])
+    here = _peaks(beats.records.name[beats.record], beats.r_time_s)
+    same = list(known.values()) == list(here.values())
+    return str(rows["split"][own][0]) if same else None
+
+
 def _peaks(record: np.ndarray, time_s: np.ndarray) -> dict[str, bytes]:
     """The R peaks of each recording, to a hundredth of a second."""
     order = np.argsort(record.astype(str), kind="stable")
