@@ -13,19 +13,25 @@ Arrays in, arrays out: nothing here reads a file or draws.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
 
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
-from ecg_jax.morphology import Morphology, measure, shape_words, short_words
+from ecg_jax.morphology import Morphology, agrees, measure, shape_words, short_words
 
 LABEL_ORDER = ("N", "A", "O", "~", "S", "V", "F", "Q")
 UNLABELLED = "?"
 
 QUANTILES = (0.10, 0.25, 0.75, 0.90)
+LEAST_QUALITY = 0.8
+NUM_MEASURED = 60
+NUM_NEIGHBOURS = 5
+EARLY, LATE = 0.85, 1.15
+LARGE_SHARE = 0.5
+NOISY = "noisy beats, not measured"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +58,20 @@ class Sketch:
         sample_margin: Their margins.
         num_beats: Beats in the cell.
         num_records: Recordings they come from.
+        main_record: The recording with most of the beats.
+        main_share: Its share of the beats.
         label_share: Share of each label (beats inherit that of their recording).
         label_records: Recordings of each label.
         normal: The beats with margin >= 0, if any.
         not_normal: The beats with margin < 0, if any.
-        morphology: Measured on the median beat of `lead`.
+        morphology: Measured on the median beat of `lead`; not `clear` where single
+            beats do not agree.
         rr_before_s: Median RR interval before the beat, in seconds.
         rr_after_s: Median RR interval after the beat, in seconds.
         rr_band_s: 10 and 90 per cent quantiles of the RR interval before the beat.
+        rr_usual_s: Median of the RR intervals around the beats, see `usual_rr`.
+        before_to_usual: Median of the RR interval before over that around the beat.
+        after_to_usual: The same of the interval after.
         spread_mv: Mean distance between the 10 and 90 per cent quantiles, in mV.
         share_flipped: Share of beats turned upside down for showing.
         weighting: "beat", or "recording" (a beat counts 1 / beats of its recording).
@@ -76,6 +88,8 @@ class Sketch:
     sample_margin: Float[np.ndarray, " sample"]
     num_beats: int
     num_records: int
+    main_record: str
+    main_share: float
     label_share: Mapping[str, float]
     label_records: Mapping[str, int]
     normal: Group | None
@@ -89,6 +103,48 @@ class Sketch:
     weighting: Literal["beat", "recording"]
     lead: int
     quality: float | None = None
+    rr_usual_s: float | None = None
+    before_to_usual: float | None = None
+    after_to_usual: float | None = None
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether its beats are too noisy to measure the composite.
+
+        So where the detectors agree on less than 80% of the R peaks, or the band of
+        the middle 80% of the beats is on average wider than the median beat is high.
+        """
+        wide = 0 < float(np.ptp(self.median[self.lead])) < self.spread_mv
+        return wide or (self.quality is not None and self.quality < LEAST_QUALITY)
+
+
+def usual_rr(
+    record: Shaped[np.ndarray, " beat"],
+    rr_before_s: Float[np.ndarray, " beat"],
+    rows: Int[np.ndarray, " row"],
+) -> Float[np.ndarray, " row"]:
+    """The RR interval that is usual around some beats of their recordings.
+
+    Args:
+        record: What recording each beat is from, all beats in order of time.
+        rr_before_s: RR interval before each beat, in seconds; NaN where unknown.
+        rows: The beats asked for.
+
+    Returns:
+        Median of the intervals before the five beats to either side, in seconds; NaN
+        where there are none.
+
+    Example:
+        >>> usual_rr(np.zeros(5), np.array([.8, .8, .5, 1.1, .8]), np.array([2]))
+        array([0.8])
+    """
+    away = np.arange(-NUM_NEIGHBOURS, NUM_NEIGHBOURS + 1)
+    at = rows[:, None] + away[away != 0]
+    inside = (at >= 0) & (at < len(record))
+    at = np.where(inside, at, 0)
+    known = inside & (record[at] == record[rows][:, None])
+    around = np.ma.masked_invalid(np.where(known, rr_before_s[at], np.nan))
+    return np.ma.filled(np.ma.median(around, axis=1), np.nan)
 
 
 def composite(
@@ -101,6 +157,7 @@ def composite(
     before_s: float,
     rr_before_s: Float[np.ndarray, " beat"] | None = None,
     rr_after_s: Float[np.ndarray, " beat"] | None = None,
+    rr_usual_s: Float[np.ndarray, " beat"] | None = None,
     polarity: Num[np.ndarray, " beat"] | None = None,
     quality: Float[np.ndarray, " beat"] | None = None,
     weighting: Literal["beat", "recording"] = "beat",
@@ -119,6 +176,8 @@ def composite(
         before_s: Seconds before the R peak at which a beat starts.
         rr_before_s: RR interval before each beat, in seconds; NaN where unknown.
         rr_after_s: RR interval after each beat, in seconds; NaN where unknown.
+        rr_usual_s: RR interval that is usual around each beat, from `usual_rr`, in
+            seconds; without it no beat is called early.
         polarity: +1, or -1 for the beats to turn upside down, so that an inverted
             lead does not blur the sketch; the share turned is kept.
         quality: Agreement of two R peak detectors on each beat's recording (bSQI);
@@ -160,6 +219,7 @@ def composite(
     for name, column in (
         ("rr_before_s", rr_before_s),
         ("rr_after_s", rr_after_s),
+        ("rr_usual_s", rr_usual_s),
         ("polarity", polarity),
         ("quality", quality),
     ):
@@ -199,6 +259,16 @@ def composite(
     before = _finite_quantiles(columns.get("rr_before_s"), weight)
     after = _finite_quantiles(columns.get("rr_after_s"), weight)
     agreement = _finite_quantiles(columns.get("quality"), weight)
+    usual = columns.get("rr_usual_s")
+    ratios = [
+        None if rr is None or usual is None else _finite_quantiles(rr / usual, weight)
+        for rr in (columns.get("rr_before_s"), columns.get("rr_after_s"))
+    ]
+    around = _finite_quantiles(usual, weight)
+    shape = measure(median[lead], sample_rate_hz, before_s)
+    some = np.random.default_rng(seed).permutation(num)[:NUM_MEASURED]
+    alike = agrees(shape, beats[some, lead], sample_rate_hz, before_s)
+    names, counts = np.unique(columns["record"], return_counts=True)
     return Sketch(
         time_s=time_s,
         median=median,
@@ -207,12 +277,14 @@ def composite(
         sample_rows=rows,
         sample_margin=columns["margin"][rows],
         num_beats=num,
-        num_records=int(index.max()) + 1,
+        num_records=len(names),
+        main_record=str(names[counts.argmax()]),
+        main_share=float(counts.max() / num),
         label_share=_label_share(columns["label"], weight),
         label_records=_label_records(columns["label"], index),
         normal=groups.get("normal"),
         not_normal=groups.get("not normal"),
-        morphology=measure(median[lead], sample_rate_hz, before_s),
+        morphology=replace(shape, clear=shape.clear and alike),
         rr_before_s=None if before is None else before[1],
         rr_after_s=None if after is None else after[1],
         rr_band_s=None if before is None else (before[0], before[2]),
@@ -221,6 +293,9 @@ def composite(
         weighting=weighting,
         lead=lead,
         quality=None if agreement is None else agreement[1],
+        rr_usual_s=None if around is None else around[1],
+        before_to_usual=None if ratios[0] is None else ratios[0][1],
+        after_to_usual=None if ratios[1] is None else ratios[1][1],
     )
 
 
@@ -237,22 +312,15 @@ def describe(
     Returns:
         For example "Narrow QRS (about 90 ms), R 1.1 mV, ST level 0.02 mV, upright T
         (0.20 mV), RR 0.80 s before (75 a minute), 0.81 s after; 41% of normal answers;
-        3,120 beats of 412 recordings; bSQI 0.98; labels N 71%, O 20%, A 9%."
+        3,120 beats of 412 recordings, at most 2% of one; bSQI 0.98; labels N 71%,
+        O 20%, A 9%."
     """
-    shape = shape_words(sketch.morphology)
-    rr, after = sketch.rr_before_s, sketch.rr_after_s
-    if rr is not None and after is None:
-        shape.append(f"RR {rr:.2f} s before ({60 / rr:.0f} a minute)")
-    elif rr is not None and after is not None:
-        words = f"RR {rr:.2f} s before ({60 / rr:.0f} a minute), {after:.2f} s after"
-        if _is_early(sketch):
-            words = f"early: RR {rr:.2f} s before, {after:.2f} s after"
-        shape.append(words)
+    shape = [NOISY] if sketch.is_noisy else [*shape_words(sketch.morphology)]
+    shape += [] if sketch.is_noisy else _rhythm_words(sketch)
     parts = [", ".join(shape)]
     if share is not None and answer is not None:
         parts.append(f"{percent(share)} of {answer} answers")
-    beats = _count(sketch.num_beats, "beat")
-    parts.append(f"{beats} of {_count(sketch.num_records, 'recording')}")
+    parts.append(f"{_count(sketch.num_beats, 'beat')} of {records(sketch)}")
     if sketch.quality is not None:
         parts.append(f"bSQI {sketch.quality:.2f}")
     shown = sorted(sketch.label_share.items(), key=lambda item: -item[1])
@@ -266,6 +334,8 @@ def phrase(sketch: Sketch) -> str:
 
     The rate is that of the middle 80% of the RR intervals before the beats.
     """
+    if sketch.is_noisy:
+        return NOISY
     words = short_words(sketch.morphology)
     if sketch.rr_band_s is not None:
         short, long = sketch.rr_band_s
@@ -273,12 +343,47 @@ def phrase(sketch: Sketch) -> str:
         words.append(f"rate {slow}-{fast}" if slow < fast else f"rate {slow}")
     if _is_early(sketch):
         words.append("early")
+    elif _has_pause(sketch):
+        words.append("a pause after")
     return ", ".join(words)
 
 
+def records(sketch: Sketch) -> str:
+    """How many recordings, and how much of the cell one of them is.
+
+    Returns:
+        "412 recordings, at most 2% of one", or "3 recordings, 98% from 119".
+    """
+    words = _count(sketch.num_records, "recording")
+    if sketch.num_records == 1:
+        return words
+    share = percent(sketch.main_share)
+    if sketch.main_share > LARGE_SHARE:
+        return f"{words}, {share} from {sketch.main_record}"
+    return f"{words}, at most {share} of one"
+
+
+def _rhythm_words(sketch: Sketch) -> list[str]:
+    """The RR intervals, and whether the beats are early or a pause follows."""
+    rr, after, usual = sketch.rr_before_s, sketch.rr_after_s, sketch.rr_usual_s
+    if rr is None:
+        return []
+    early = f"early (usual RR {usual:.2f} s): " if _is_early(sketch) else ""
+    words = f"{early}RR {rr:.2f} s before"
+    if not early:
+        words += f" ({60 / rr:.0f} a minute)"
+    if after is not None:
+        words += f", {after:.2f} s after"
+        words += ", a pause" if _has_pause(sketch) else ""
+    return [words]
+
+
 def _is_early(sketch: Sketch) -> bool:
-    before, after = sketch.rr_before_s, sketch.rr_after_s
-    return before is not None and after is not None and before < 0.85 * after
+    return sketch.before_to_usual is not None and sketch.before_to_usual < EARLY
+
+
+def _has_pause(sketch: Sketch) -> bool:
+    return sketch.after_to_usual is not None and sketch.after_to_usual > LATE
 
 
 def percent(share: float) -> str:

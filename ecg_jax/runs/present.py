@@ -18,7 +18,7 @@ from ecg_jax.partition import inputs_of, proven_by_each
 from ecg_jax.program import Equation, Refused
 from ecg_jax.runs.evaluation import Evaluation
 from ecg_jax.runs.weighing import to_json, weigh_all
-from ecg_jax.sketch import Sketch, composite, describe, percent, phrase
+from ecg_jax.sketch import Sketch, composite, describe, percent, phrase, usual_rr
 from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.statistics.quality import disagreements
 from ecg_jax.statistics.scores import auc, record_scores
@@ -46,6 +46,7 @@ def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | No
         before_s=beats.config.before_s,
         rr_before_s=beats.rr_before_s[rows],
         rr_after_s=beats.rr_after_s[rows],
+        rr_usual_s=usual_rr(beats.record, beats.rr_before_s, rows),
         polarity=records.polarity[beats.record[rows]] if turned else None,
         quality=records.bsqi[beats.record[rows]],
     )
