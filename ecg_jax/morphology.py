@@ -3,9 +3,10 @@
 The rule is a stated one, on purpose simple, so that a number can be checked by eye.
 Measured on the median beats of the 22 MIT-BIH DS1 recordings (MLII, 0.5-40 Hz,
 100 Hz): beats of class N 58 to 171 ms, median 81; ventricular beats 94 to 217 ms,
-median 149. Narrow is said of 15 of 22 N and of none of 15 V, wide of 3 N (bundle branch
-block: 109, 118, 124) and 11 V; of the other V the width is said not to be clear. Of 30 synthetic
-recordings with ventricular beats: wide 26, none narrow; of 180 normal: narrow 163.
+median 149. Narrow is said of 15 of 22 N and of none of 15 V, wide of 3 N (bundle
+branch block: 109, 118, 124) and 11 V; of the other V the width is said not to be
+clear. Of 30 synthetic recordings with ventricular beats wide is said of 26, narrow of
+none; narrow of 163 of 180 with normal beats.
 """
 
 from collections.abc import Callable
@@ -42,10 +43,11 @@ MEASUREMENT_RULE = (
     "maximum for 20 ms (16% if that is nowhere within 240 ms); a plateau after which "
     "the slope is above 25% again within 60 ms belongs to it. Narrow up to 100 ms, "
     "wide from 130 ms; the width is not clear, and neither it nor the ST level is "
-    "told, unless three of four single beats, measured alike, fall into the same class "
-    "to within 10 ms, and a narrow QRS ends within 15% of its height of the level it "
-    "began at. Zero level: median of the 20 ms before the QRS. R: "
-    "the largest deflection inside the QRS. ST: 60 ms after the end of the QRS. T: the "
+    "told, unless three of four single beats, measured alike (60 at most, half of them "
+    "with a QRS), fall into the same class to within 10 ms, and a narrow QRS ends "
+    "within 15% of its height of the level it began at. Zero level: median of the "
+    "20 ms before the QRS. R: the largest deflection inside the QRS. ST: 60 ms after "
+    "the end of the QRS. T: the "
     "largest turning point from 80 ms after the QRS; flat below 0.05 mV. P: the "
     "largest deflection 40 to 200 ms before the QRS, a number only. Onsets are "
     "uncertain by up to 60 ms, a P wave cannot be shown to be absent, and a band-pass "

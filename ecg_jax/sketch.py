@@ -26,7 +26,7 @@ LABEL_ORDER = ("N", "A", "O", "~", "S", "V", "F", "Q")
 UNLABELLED = "?"
 
 QUANTILES = (0.10, 0.25, 0.75, 0.90)
-LEAST_QUALITY = 0.8
+LEAST_QUALITY, NOISY_SHARE = 0.8, 0.5
 NUM_MEASURED = 60
 NUM_NEIGHBOURS = 5
 EARLY, LATE = 0.85, 1.15
@@ -111,11 +111,13 @@ class Sketch:
     def is_noisy(self) -> bool:
         """Whether its beats are too noisy to measure the composite.
 
-        So where the detectors agree on less than 80% of the R peaks, or the band of
-        the middle 80% of the beats is on average wider than the median beat is high.
+        So where the band of the middle 80% of the beats is on average wider than half
+        the height of the median beat; a quarter, where the detectors agree on less
+        than 80% of the R peaks. (By itself that may come of unusual beats.)
         """
-        wide = 0 < float(np.ptp(self.median[self.lead])) < self.spread_mv
-        return wide or (self.quality is not None and self.quality < LEAST_QUALITY)
+        unsure = self.quality is not None and self.quality < LEAST_QUALITY
+        height = float(np.ptp(self.median[self.lead]))
+        return self.spread_mv > height * (NOISY_SHARE / 2 if unsure else NOISY_SHARE)
 
 
 def usual_rr(

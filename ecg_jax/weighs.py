@@ -25,7 +25,7 @@ from ecg_jax.sketch import Sketch, percent
 LEAST_AGREE = 0.9
 LEAST_NET = 0.2
 LEAST_SHOWN = 0.05
-LEAST_TOLD = 0.05
+LEAST_TOLD = 0.25
 
 WEIGHING_RULE = (
     "At each of up to 255 beats of its cell a component is an affine function: a "
@@ -33,10 +33,12 @@ WEIGHING_RULE = (
     "offset. Drawn is the mean template with one standard deviation to either side. "
     "Share of a part: of the sum over all samples of |mean template| times the "
     "standard deviation of the training beats there, so that a moment at which beats "
-    "do not differ counts for nothing. Level: what these affine functions give at the "
-    "mean training beat, on average; what a part adds to it (template times beat less "
-    "mean beat, mean over the cell) "
-    "is its contribution, and all of them add up to the mean value in the cell. P-PR: "
+    "do not differ counts for nothing. A long part has a large share by its length "
+    "alone: parts are named in the order of their share over their share of the time, "
+    "which stands beside it. A mean template that tells less than 25% of how the "
+    "component's value varies in the cell is drawn faint. Level: what these affine "
+    "functions give at the mean training beat, on average; what a part adds to it "
+    "(template times beat less mean beat, mean over the cell) is its contribution, and all of them add up to the mean value in the cell. P-PR: "
     "the 200 ms before the QRS; ST: from the end of the QRS to the T; T: 100 ms to "
     "either side of its turning point; ends are those measured on the composite, as "
     "uncertain as they are (60 ms), or fixed where nothing was measured (QRS: R "
@@ -146,6 +148,11 @@ class Weighing:
     unit: str
     unit_mv: float
     neighbours: tuple[str, ...] = ()
+
+    @property
+    def is_typical(self) -> bool:
+        """Whether the mean template tells at least 25% of how the value varies."""
+        return self.told is None or self.told >= LEAST_TOLD
 
     def __getitem__(self, name: str) -> Part:
         """The part of a name.
@@ -317,15 +324,17 @@ def words(weighing: Weighing) -> str:
     """One sentence: where the weight lies, and which way it pulls.
 
     Returns:
-        For example "QRS 46% (larger raises the margin, wider lowers it), T 25% (higher
-        raises it), rest 29%; one template for all 255 beats looked at."
+        For example "QRS 46% in 12% of the time (larger raises the margin, wider lowers
+        it), T 25% in 31% (higher raises it), other parts 29%; one template for all 255
+        beats looked at."
     """
     shown = [p for p in weighing.parts if p.share >= LEAST_SHOWN]
-    shown.sort(key=lambda part: -part.share)
+    shown.sort(key=lambda part: -part.share / part.share_time)
     listed, first = [], True
     for part in shown:
         clear = [effect for effect in part.effects if effect.is_clear]
-        text = f"{part.name} {percent(round(part.share, 9))}"
+        text = f"{part.name} {percent(round(part.share, 9))} in "
+        text += percent(part.share_time) + (" of the time" if not listed else "")
         if part.name in weighing.neighbours:
             beat = "beat before" if part.name == "before P" else "next beat"
             text += f" (the {beat} lies in it)"
@@ -339,7 +348,7 @@ def words(weighing: Weighing) -> str:
         listed.append(text)
     rest = 1 - sum(part.share for part in shown)
     if rest >= 0.005 and listed:
-        listed.append(f"rest {percent(rest)}")
+        listed.append(f"other parts {percent(rest)}")
     out = ", ".join(listed) or "nothing: it is constant on these beats"
     return f"{out}{_leads(weighing)}; {_templates(weighing)}{_fixed(weighing)}."
 
@@ -361,10 +370,9 @@ def _templates(weighing: Weighing) -> str:
     text = f"{number:,} templates at {beats:,} beats"
     if weighing.told is None:
         return text
-    if weighing.told < LEAST_TOLD:
-        return f"{text}; their mean does not tell how its value varies in the cell"
-    told = percent(weighing.told)
-    return f"{text}; their mean tells {told} of how its value varies in the cell"
+    told = percent(max(weighing.told, 0.0))
+    text += f"; their mean tells {told} of how its value varies in the cell"
+    return text if weighing.is_typical else f"{text}, so it stands for few of them"
 
 
 def _fixed(weighing: Weighing) -> str:

@@ -1,6 +1,7 @@
 import re
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_limits_are_whole_squares_around_0_and_1_mv():
 
 def test_counts_and_labels_are_in_the_figure():
     text = draw.svg(draw.cell(sketch(), title="P3"))
-    assert "40 beats, 9 recordings" in text
+    assert "40 beats, 9 recordings, at most 12% of one" in text
     assert "N " in text
     assert "normal: " in draw.svg(draw.sides(sketch()))
 
@@ -194,23 +195,52 @@ def test_what_a_component_weighs_is_named_below_its_cell():
     text = draw.svg(draw.weights(cell, found, prototype=cell.median[0], title="P3"))
     for words in (
         ">P3<",
-        "40 beats, 40 recordings: its cell",
-        "its prototype, one beat",
+        ">its cell<",
+        ">40 beats<",
+        ">40 recordings, at most 2% of one<",
+        ">its prototype<",
+        ">one beat<",
         ">what it weighs<",
         "margin per SD of the recording",
         "higher here raises the margin",
-        "higher here lowers it",
-        "QRS start",
-        "QRS end",
-        ">T<",
-        ">P-PR<",
-        ">after T<",
+        ">lowers it<",
+        "scale of its own",
+        ">| share of the time<",
+        ">0 ms<",
+        ">200<",
     ):
         assert words in text
+    for part in found.parts:  # at its bar, and below the strip
+        assert text.count(f">{part.name}<") == 2
     assert "#0069a8" in text and "#c8500a" in text
     alone = draw.svg(draw.weights(cell, found))
     assert "prototype" not in alone and len(alone) < 60_000
     assert "its cell" in draw.svg(draw.weights(*weighing(leads=2)))
+
+
+def test_a_mean_that_tells_little_is_drawn_faint():
+    cell, found = weighing()
+    found = replace(found, told=0.98)
+    text = draw.svg(draw.weights(cell, found))
+    assert found.is_typical and "faint" not in text
+    unlike = draw.svg(draw.weights(cell, replace(found, told=-0.3)))
+    assert "faint: this mean tells 0% of how the component" in unlike
+    assert "opacity: 0.75" in text and "opacity: 0.75" not in unlike
+
+
+def test_a_prototype_is_never_clipped_and_its_recording_named():
+    cell, found = weighing()
+    tall = 3 * cell.median[0] - 1
+    for limits in (None, (-0.5, 1.5)):
+        figure = draw.weights(
+            cell, found, prototype=tall, prototype_record="203", limits=limits
+        )
+        for axes in figure.axes[:2]:
+            low, high = axes.get_ylim()
+            assert low <= tall.min() and high >= tall.max()
+        assert ">training beat of 203<" in draw.svg(figure)
+    low, high = draw.cell(cell, prototype=tall).axes[0].get_ylim()
+    assert low <= tall.min() and high >= tall.max()
 
 
 def test_a_long_window_has_its_prototype_below():

@@ -210,14 +210,16 @@ def test_the_largest_recording_is_named():
 
 def test_noisy_beats_are_not_measured():
     beats, record = cell(num=20)
-    rr = np.full(20, 0.8)
-    unsure = draw(beats, record, rr_before_s=rr, quality=np.full(20, 0.59))
-    noisy = draw(cell(num=20, noise=2.0)[0], record, rr_before_s=rr)
+    rr, low = np.full(20, 0.8), np.full(20, 0.59)
+    some = cell(num=20, noise=0.2)[0]
+    unsure = draw(some, record, rr_before_s=rr, quality=low)
+    noisy = draw(cell(num=20, noise=1.0)[0], record, rr_before_s=rr)
     for sketch in (unsure, noisy):
         assert sketch.is_noisy
         assert phrase(sketch) == "noisy beats, not measured"
         assert describe(sketch).startswith("Noisy beats, not measured; 20 beats of 8")
-    assert not draw(beats, record, quality=np.full(20, 0.97)).is_noisy
+    assert not draw(some, record, quality=low + 0.4).is_noisy
+    assert not draw(beats, record, quality=low).is_noisy
 
 
 def test_no_width_is_told_where_single_beats_disagree():

@@ -93,7 +93,7 @@ def test_a_network_that_looks_at_one_part_weighs_that_part(name):
     assert found[name].share == pytest.approx(1)
     assert found[name].share_up == pytest.approx(1)
     assert sum(part.share for part in found.parts) == pytest.approx(1)
-    assert words(found).startswith(f"{name} 100%")
+    assert words(found).startswith(f"{name} 100% in ")
 
 
 def test_contributions_add_up_to_the_mean_value():
@@ -116,6 +116,29 @@ def test_contributions_add_up_to_the_mean_value():
         assert total == pytest.approx(tree.values(x)[:, i].mean())
         assert found.num_templates > 1 and found.told < 1
         assert f"templates at {len(x)} beats" in words(found)
+
+
+def test_parts_are_named_by_their_share_over_that_of_the_time():
+    x = np.random.default_rng(3).normal(size=(60, 1, 65)) + beats()
+    cell = sketch_of(beats())
+    template = np.ones((60, 1, 65)) + 2 * only(-0.03, 0.03)
+    found = weigh(template, np.ones(60), x, cell, Scale.of(x, "mV"))
+    assert max(found.parts, key=lambda part: part.share).name != "QRS"
+    assert words(found).startswith("QRS ")
+    assert words(found).count("of the time") == 1
+
+
+def test_it_is_said_where_a_mean_tells_little():
+    x = beats()
+    sign = np.where(np.arange(60) % 2, 1.0, -1.0)[:, None, None]
+    template = sign * only(0.15, 0.35)
+    found = weigh(
+        template, (template * x).sum((1, 2)), x, sketch_of(x), Scale.of(x, "")
+    )
+    assert not found.is_typical and found.told < 0.25
+    assert words(found).endswith("in the cell, so it stands for few of them.")
+    steady = weighing_of(network(only(0.15, 0.35)), x)
+    assert steady.is_typical and "few of them" not in words(steady)
 
 
 def test_what_does_not_vary_weighs_nothing():
@@ -141,7 +164,9 @@ def test_directions_are_those_of_the_weights():
     assert effect.gain == pytest.approx((t_wave * wave).sum())
     assert (effect.agree, effect.net) == (1, pytest.approx(1))
     assert effect.is_clear and effect.verb == "raises"
-    assert words(found).startswith("T >99% (higher raises the margin); one template")
+    assert words(found).startswith(
+        "T >99% in 31% of the time (higher raises the margin); one template"
+    )
     lowered = weighing_of(network(-t_wave), x)
     assert "(higher lowers the margin)" in words(lowered)
 
@@ -189,7 +214,9 @@ def test_weights_that_cancel_have_no_direction():
     found = weighing_of(network(zigzag), x)
     (effect,) = found["ST"].effects
     assert not effect.is_clear and effect.net < 0.2
-    assert words(found) == "ST 100%; one template for all 60 beats looked at."
+    assert words(found) == (
+        "ST 100% in 17% of the time; one template for all 60 beats looked at."
+    )
 
 
 def test_templates_that_disagree_have_no_direction():
@@ -230,7 +257,8 @@ def test_neighbouring_beats_are_named():
     template = np.tile(only(0.35, 0.4), (60, 1, 1))
     found = weigh(template, np.ones(60), x, near, Scale.of(x, "mV"))
     assert found.neighbours == ("after T",)
-    assert words(found).startswith("after T 100% (the next beat lies in it); one ")
+    told = "after T 100% in 8% of the time (the next beat lies in it); one "
+    assert words(found).startswith(told)
 
 
 def test_a_window_of_several_beats():
@@ -304,4 +332,5 @@ def test_arrays_that_do_not_belong_together():
 
 def test_the_rule_says_what_cannot_be_claimed():
     assert "60 ms" in WEIGHING_RULE
+    assert "share over their share of the time" in WEIGHING_RULE
     assert "says nothing on whether a P wave is there" in WEIGHING_RULE

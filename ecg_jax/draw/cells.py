@@ -21,7 +21,7 @@ from ecg_jax.draw.paper import (
     sheet,
     squares,
 )
-from ecg_jax.sketch import Sketch, percent
+from ecg_jax.sketch import Sketch, percent, records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def cell(
         side: "normal" or "not normal": the color of the median.
         prototype: The beat that the component is anchored at, in mV.
         title: Name of the component, above its counts; `None` leaves both out.
-        limits: Millivolts to show; default: what holds the bands.
+        limits: Millivolts to show; default: what holds the bands and the prototype.
         label_bar: Draw the share of each label below the paper.
         max_points: Samples of single beats to draw at most, which bounds the file.
         inches_per_s: Size of the paper.
@@ -60,7 +60,7 @@ def cell(
     Returns:
         The figure.
     """
-    limits = limits or limits_of([sketch])
+    limits = limits or limits_of([sketch], prototype)
     top = 0.4 if title is not None else 0.0
     bottom = 0.26 if label_bar else 0.0
     figure, (axes,) = sheet(
@@ -70,7 +70,7 @@ def cell(
     if title is not None:
         color = SIDE_COLORS.get(side or "", INK)
         say(figure, 0.06, 0.14, title, size=8.5, weight="bold", color=color)
-        counts = f"{sketch.num_beats:,} beats, {sketch.num_records:,} recordings"
+        counts = f"{sketch.num_beats:,} beats, {records(sketch)}"
         say(figure, 0.06, 0.3, counts, size=6.5)
     if label_bar:
         _label_bar(figure, sketch, bottom)

@@ -72,10 +72,14 @@ def calibration_mark(axes: "Axes", start_s: float, width_s: float = 0.2) -> None
     )
 
 
-def limits_of(composites: Sequence[Sketch | Group]) -> Limits:
-    """Millivolts, in whole large squares, that hold the given composites."""
-    low = min([float(s.quantiles.min()) for s in composites], default=0.0)
-    high = max([float(s.quantiles.max()) for s in composites], default=0.0)
+def limits_of(
+    composites: Sequence[Sketch | Group],
+    beat: Float[np.ndarray, " time"] | None = None,
+) -> Limits:
+    """Millivolts, in whole large squares, that hold the given composites and a beat."""
+    shown = [s.quantiles for s in composites] + ([] if beat is None else [beat])
+    low = min([float(values.min()) for values in shown], default=0.0)
+    high = max([float(values.max()) for values in shown], default=0.0)
     return squares(low, high)
 
 

@@ -411,6 +411,7 @@ def write_figures(shown: Sequence[report.Component], folder: Path) -> None:
                 component.weighing,
                 side=component.side,
                 prototype=component.prototype,
+                prototype_record=component.prototype_record,
                 title=component.name,
             )
             draw.save(figure, folder / f"{component.name}.svg")
