@@ -4,9 +4,10 @@ Read with `>= 0`, a max is an OR and a min is an AND:
 
     normal  =  P1 or P2 or ... or (not Q1 and not Q2 and ... and rest)
 
-`P` passes where its lower bound of `f` is above 0 by more than rounding, `Q` where its
-upper bound is below 0; a component passes also where one of its children does. The
-rest is `f` itself, so the circuit answers as the network does, on every input.
+`P` proves "normal" where its lower bound of `f` is above 0 by more than rounding, `Q`
+proves "not normal" where its upper bound is below 0; so do the children of each. The
+rest is `f` itself, so the circuit answers as the network does, on every input. The text
+writes `P1 = P2` of components that are the same function: only their cells differ.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,20 +19,23 @@ import numpy as np
 from jaxtyping import Bool
 
 from ecg_jax.kernels import blocks
+from ecg_jax.same import same_functions
+from ecg_jax.shares import share
 from ecg_jax.tree import Decision, Node, Tree
 
 WIDTH = 80
 Phrases = Mapping[str, str]
+Same = Mapping[int, Sequence[int]]
 
 
 @dataclass(frozen=True)
 class Literal:
-    """A test of one component: an input of the circuit.
+    """Whether one component proves the answer of its side: an input of the circuit.
 
     Attributes:
       node: the component; 0 for the rest, which tests `f >= 0`.
       name: of the component, or "rest".
-      negated: True where the answer is that it does *not* pass.
+      negated: True where it is asked that it does *not* prove.
     """
 
     node: int
@@ -72,7 +76,7 @@ class Circuit:
         return _evaluated(self.root, self.passes(data))
 
     def passes(self, data: Any) -> Bool[np.ndarray, "n nodes"]:
-        """Which tests every sample passes, by node; column 0 is the rest, `f >= 0`."""
+        """Which nodes prove the answer of their side; column 0: the rest, `f >= 0`."""
         tree = self.tree
         signs = np.array([node.sign for node in tree.nodes])
         values, slack = tree.values(data), blocks(tree.slack, data)
@@ -140,23 +144,36 @@ def to_text(
 
     Example: see the README.
     """
-    phrases = phrases or {}
-    lines = [_bound("f(x) = max(", tree, 1), _bound("     = min(", tree, -1), ""]
+    phrases, same = phrases or {}, same_functions(tree)
+    lines = [_bound("f(x) = max(", tree, 1, same)]
+    lines += [_bound("     = min(", tree, -1, same), ""]
     for sign, side in ((1, "normal"), (-1, "not normal")):
-        names = [_with_phrase(n.name, phrases) for n in _first(tree, sign)]
+        names = [
+            " = ".join(_with_phrase(node.name, phrases) for node in group)
+            for group in _functions(_first(tree, sign), same)
+        ]
         if names:
-            lines.append(_filled(f"{side} if it passes {', or '.join(names)};"))
+            lines.append(_filled(f"{side} if proven by {', or '.join(names)};"))
     lines += ["otherwise the rest, f itself, decides: normal if f(x) >= 0.", ""]
     notes = sentences or {}
     told = [
-        _told(tree, node, phrases, decision, notes.get(node.name, ()))
+        _told(tree, node, phrases, decision, notes.get(node.name, ()), same[node.id])
         for node in _ordered(tree)
     ]
     return "\n".join([*lines, *(line for block in told for line in block)]).strip()
 
 
-def _bound(start: str, tree: Tree, sign: int) -> str:
-    names = [node.name for node in _first(tree, sign)]
+def _functions(nodes: Sequence[Node], same: Same) -> list[list[Node]]:
+    """Components with those that are the same function beside each other."""
+    groups: dict[int, list[Node]] = {}
+    for node in nodes:
+        groups.setdefault(min((node.id, *same[node.id])), []).append(node)
+    return list(groups.values())
+
+
+def _bound(start: str, tree: Tree, sign: int, same: Same) -> str:
+    groups = _functions(_first(tree, sign), same)
+    names = [" = ".join(node.name for node in group) for group in groups]
     return _filled(f"{start}{', '.join([*names, 'rest'])})", " " * len(start))
 
 
@@ -177,16 +194,20 @@ def _told(
     phrases: Phrases,
     decision: Decision | None,
     sentences: Sequence[str],
+    same: Sequence[int],
 ) -> list[str]:
     indent = "  " * node.name.count(".")
     levels = f"{node.depth} level{'s' if node.depth > 1 else ''}"
-    text = (
-        f"{indent}{node.name}: proves {node.side}; freezes {levels} of gates, "
-        f"{node.share_frozen:.0%} of {_units(tree, node)}; "
-    ) + _share(tree, node, decision)
+    text = f"{indent}{node.name}: proves {node.side}; "
+    if same:
+        others = ", ".join(tree.nodes[i].name for i in same)
+        text += f"the same function as {others}, only its cell differs; "
+    text += f"freezes {levels} of gates, "
+    text += f"{share(node.share_frozen, 0)} of {_units(tree, node)}; "
+    text += _share(tree, node, decision)
     below = [tree.nodes[i].name for i in tree.children(node.id)]
     if below:
-        text += f"; passes also where {' or '.join(below)} does"
+        text += f"; {node.side} is proven also by {' or '.join(below)}"
     if node.name in phrases and not sentences:
         text += f"; {phrases[node.name]}"
     inner = indent + "    "
@@ -212,12 +233,12 @@ def _share(tree: Tree, node: Node, decision: Decision | None) -> str:
     proven = inside & (decision.prover >= 0)
     return (
         f"answers for {_of(inside.sum(), side.sum())} {node.side} samples, "
-        f"{proven.sum() / max(inside.sum(), 1):.1%} of them proven"
+        f"{share(proven.sum() / max(inside.sum(), 1))} of them proven by any component"
     )
 
 
 def _of(part: int, whole: int) -> str:
-    return f"{part:,} of {whole:,} ({part / max(whole, 1):.0%})"
+    return f"{part:,} of {whole:,} ({share(part / max(whole, 1), 0)})"
 
 
 def _filled(text: str, indent: str = "  ") -> str:
@@ -232,11 +253,11 @@ def _filled(text: str, indent: str = "  ") -> str:
 
 def to_latex(tree: Tree, phrases: Phrases | None = None) -> str:
     """The equation as a LaTeX `align*` environment, for `amsmath`."""
-    phrases = phrases or {}
+    phrases, same = phrases or {}, same_functions(tree)
     above, below = _first(tree, 1), _first(tree, -1)
     rows = [
-        r"f(x) &= " + _latex_bound(r"\max", "W", above),
-        r"&= " + _latex_bound(r"\min", "R", below),
+        r"f(x) &= " + _latex_bound(r"\max", "W", _functions(above, same)),
+        r"&= " + _latex_bound(r"\min", "R", _functions(below, same)),
     ]
     for side, nodes in (("normal", above), ("not normal", below)):
         tests = [t for node in nodes for t in (node, *_ordered(tree, node.id))]
@@ -250,8 +271,11 @@ def to_latex(tree: Tree, phrases: Phrases | None = None) -> str:
     return "\n".join([r"\begin{align*}", *rows, r"\end{align*}"])
 
 
-def _latex_bound(kind: str, letter: str, nodes: list[Node]) -> str:
-    terms = [rf"{letter}_{{\mathrm{{{n.name}}}}}(x)" for n in nodes]
+def _latex_bound(kind: str, letter: str, functions: list[list[Node]]) -> str:
+    terms = [
+        " = ".join(rf"{letter}_{{\mathrm{{{node.name}}}}}(x)" for node in group)
+        for group in functions
+    ]
     terms.append(r"\mathrm{rest}(x)")
     groups = [", ".join(terms[i : i + 6]) for i in range(0, len(terms), 6)]
     return kind + r"\{" + ", \\\\\n&\\qquad ".join(groups) + r"\}"

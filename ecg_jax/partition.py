@@ -15,7 +15,7 @@ from ecg_jax.decide import decide
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import RunError
 from ecg_jax.kernels import blocks
-from ecg_jax.maxmin import Gate
+from ecg_jax.same import same_functions
 from ecg_jax.storage.files import replacing
 from ecg_jax.tree import SIDES, Decision, Tree, first_level
 
@@ -289,6 +289,7 @@ class Coverage:
       proven: share proven by the component of the beat's own cell below the root.
       proven_leaf: share proven by the deciding leaf itself, at its depth.
       proven_any: share proven by any chosen component.
+      proven_all: share proven by every component below the root.
       one_everywhere: control: the one best component used for every cell.
       shuffled: control: the components dealt to other cells, mean of ten.
     """
@@ -301,6 +302,7 @@ class Coverage:
     proven: float
     proven_leaf: float
     proven_any: float
+    proven_all: float
     one_everywhere: float
     shuffled: float
 
@@ -332,6 +334,7 @@ def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage
                 proven=float(table[each, column].mean()),
                 proven_leaf=float(decision.proven[mine].mean()),
                 proven_any=float((decision.prover[mine] >= 0).mean()),
+                proven_all=float(table.all(1).mean()),
                 one_everywhere=float(table.mean(0).max()),
                 shuffled=float(np.mean([table[each, d[column]].mean() for d in deals])),
             )
@@ -341,16 +344,5 @@ def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage
 
 def _distinct(tree: Tree, ids: Sequence[int]) -> int:
     """How many of some components of one depth are different functions."""
-    nodes = tree.frozen_on_side(ids)
-    masks = nodes.frozen
-    gates = [tree.descent.gates[i].role for i in range(len(masks))]
-    fill = [
-        gate.keep(mask, pattern)
-        for gate, mask, pattern in zip(gates, masks, nodes.patterns, strict=True)
-        if isinstance(gate, Gate)
-    ]
-    rows = [
-        np.asarray(leaf).reshape(len(ids), -1).astype(np.float64)
-        for leaf in jax.tree_util.tree_leaves([fill, masks])
-    ]
-    return len(np.unique(np.concatenate(rows, axis=1), axis=0))
+    same = same_functions(tree)
+    return len({min((i, *same[i])) for i in ids})

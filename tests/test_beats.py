@@ -12,11 +12,10 @@ import pytest
 from ecg_files import ecg, mat4, write_challenge, write_mat
 
 from ecg_jax.ecg import _beat_store, detect
-from ecg_jax.ecg.beats import BeatConfig, beats_of, extract_beats
+from ecg_jax.ecg.beats import BeatConfig, beats_of, extract_beats, missed_words
 from ecg_jax.ecg.cut import windows, without_window
 from ecg_jax.ecg.records import Recording, open_folder
 from ecg_jax.errors import DataError, DiskFullError, SignalError
-from ecg_jax.runs.pipeline import missed_words
 
 
 def recording(duration_s=20.0, rate=300.0, **more):

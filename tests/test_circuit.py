@@ -11,6 +11,7 @@ from small_trees import bare, function, grown, node, quarters, with_nodes
 import ecg_jax as ej
 from ecg_jax.circuit import Junction, Literal, circuit, to_latex, to_text
 from ecg_jax.factor import factor
+from ecg_jax.shares import share as share_text
 from ecg_jax.tree import Tree
 
 COUNTS = (40, 15, 10, 9, 6, 12, 3, 8, 4)
@@ -60,6 +61,35 @@ def test_the_circuit_as_a_formula():
     )
 
 
+def test_a_function_that_two_components_share_is_told_once():
+    """P1 and P2 differ in their anchors alone, and so in their cells."""
+    tree, data = bare(function("mlp"), quarters(1, 40)), quarters(1, 40)
+    for name, anchor in (("P1", data[0]), ("P2", data[1]), ("P3", data[3])):
+        tree = with_nodes(tree, node(tree, 1, 1, anchor, name=name))
+    assert (
+        tree.to_text()
+        == """\
+f(x) = max(P1 = P2, P3, rest)
+     = min(rest)
+
+normal if proven by P1 = P2, or P3;
+otherwise the rest, f itself, decides: normal if f(x) >= 0.
+
+P1: proves normal; the same function as P2, only its cell differs; freezes 1
+    level of gates, 100% of the outermost units; answers for 0 of 0 (0%) normal
+    samples.
+P2: proves normal; the same function as P1, only its cell differs; freezes 1
+    level of gates, 100% of the outermost units; answers for 0 of 0 (0%) normal
+    samples.
+P3: proves normal; freezes 1 level of gates, 100% of the outermost units;
+    answers for 0 of 0 (0%) normal samples."""
+    )
+    assert (
+        r"\max\{W_{\mathrm{P1}}(x) = W_{\mathrm{P2}}(x), W_{\mathrm{P3}}(x), "
+        r"\mathrm{rest}(x)\}"
+    ) in tree.to_latex()
+
+
 def test_text_of_a_side_that_starts_deeper():
     """All units of the outermost level are on the min side: P1 freezes two levels."""
     tree = bare(function("margin"), quarters(1, 40))
@@ -71,8 +101,8 @@ def test_text_of_a_side_that_starts_deeper():
 f(x) = max(P1, rest)
      = min(Q1, rest)
 
-normal if it passes P1;
-not normal if it passes Q1;
+normal if proven by P1;
+not normal if proven by Q1;
 otherwise the rest, f itself, decides: normal if f(x) >= 0.
 
 P1: proves normal; freezes 2 levels of gates, 100% of the units of level 2;
@@ -92,12 +122,12 @@ def test_text():
 f(x) = max(P1, P2, rest)
      = min(Q1, Q2, rest)
 
-normal if it passes P1, or P2;
-not normal if it passes Q1, or Q2;
+normal if proven by P1, or P2;
+not normal if proven by Q1, or Q2;
 otherwise the rest, f itself, decides: normal if f(x) >= 0.
 
 P1: proves normal; freezes 1 level of gates, 75% of the outermost units; answers
-    for 15 of 25 (60%) normal samples; passes also where P1.1 or P1.2 does.
+    for 15 of 25 (60%) normal samples; normal is proven also by P1.1 or P1.2.
   P1.1: proves normal; freezes 2 levels of gates, 75% of the outermost units;
       answers for 9 of 25 (36%) normal samples.
   P1.2: proves normal; freezes 2 levels of gates, 75% of the outermost units;
@@ -105,8 +135,8 @@ P1: proves normal; freezes 1 level of gates, 75% of the outermost units; answers
 P2: proves normal; freezes 1 level of gates, 75% of the outermost units; answers
     for 10 of 25 (40%) normal samples.
 Q1: proves not normal; freezes 1 level of gates, 75% of the outermost units;
-    answers for 12 of 15 (80%) not normal samples; passes also where Q1.1 or
-    Q1.2 does.
+    answers for 12 of 15 (80%) not normal samples; not normal is proven also by
+    Q1.1 or Q1.2.
   Q1.1: proves not normal; freezes 2 levels of gates, 75% of the outermost
       units; answers for 8 of 15 (53%) not normal samples.
   Q1.2: proves not normal; freezes 2 levels of gates, 75% of the outermost
@@ -119,7 +149,7 @@ Q2: proves not normal; freezes 1 level of gates, 75% of the outermost units;
 
 def test_phrases_are_woven_in():
     text = to_text(counted("mlp"), {"P1": "narrow QRS, upright T", "Q1.2": "wide QRS"})
-    assert "normal if it passes P1 (narrow QRS, upright T), or P2;\n" in text
+    assert "normal if proven by P1 (narrow QRS, upright T), or P2;\n" in text
     assert (
         "Q1.2: proves not normal; freezes 2 levels of gates, 75% of the outermost\n"
         "      units; answers for 4 of 15 (27%) not normal samples; wide QRS.\n"
@@ -129,7 +159,7 @@ def test_phrases_are_woven_in():
 def test_sentences_stand_below_their_component():
     told = ("Its cell: wide QRS, 20 beats.", "It weighs: QRS 46%, T 25% and so on.")
     text = to_text(counted("mlp"), {"P1": "wide QRS"}, sentences={"P1": told})
-    assert "normal if it passes P1 (wide QRS), or P2;\n" in text
+    assert "normal if proven by P1 (wide QRS), or P2;\n" in text
     lines = text.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("P1: "))
     own = lines[at : lines.index(f"    {told[1]}") + 1]
@@ -147,7 +177,7 @@ def test_shares_of_a_decision():
     proven = (decision.prover[inside] >= 0).mean()
     assert (
         f"{inside.sum()} of {decision.normal.sum()} ({share:.0%}) normal samples, "
-        f"{proven:.1%} of them proven."
+        f"{share_text(proven)} of them proven by any component."
     ) in text
 
 

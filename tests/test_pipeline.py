@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -378,11 +379,13 @@ def test_the_command_repeats_the_run(monkeypatch):
     monkeypatch.setattr(
         pipeline, "run", lambda config, out, **more: parsed.append((config, str(out)))
     )
-    elsewhere = RunConfig(data="mitdb", data_dir=tiny().data)
+    elsewhere = RunConfig(data="mitdb", data_dir=Path("DIR"))
     for mine in (config(tiny().data), RunConfig(), elsewhere):
         words = mine.command("runs/first").split()
         assert command(*words[1:]) == (0, "", "")
         assert parsed.pop() == (mine, "runs/first")
+    placed = replace(elsewhere, data_dir=Path("/a/folder")).command("run")
+    assert placed == "ecg-jax run --data mitdb --data-dir DIR --out run"
     assert RunConfig().command("run") == "ecg-jax run --data synthetic --out run"
     assert "ecg-jax run --data" in (tiny().run / "report.html").read_text()
 

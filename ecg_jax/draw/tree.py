@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE_WORDS = {
-    "normal": "normal if any of these reaches 0",
-    "not normal": "not normal if any of these falls below 0",
+    "normal": "normal: proven by any of these",
+    "not normal": "not normal: proven by any of these",
 }
 GAP, WORDS, HEAD = 0.16, 0.34, 0.46
 PAGE = 10.5
@@ -62,10 +62,11 @@ def tree(
 ) -> "Figure":
     """Draw root, sides, prototypes, and below each prototype what it is made of.
 
+    Nodes stand in the order given; where there are too many, those with most beats.
+
     Args:
-        nodes: The root and its descendants, in any order.
-        max_columns: Prototypes to draw, those with most beats first; the sides share
-            them, and the rest is counted.
+        nodes: The root and its descendants.
+        max_columns: Prototypes to draw; the sides share them, and the rest is counted.
         max_below: Deeper components to draw below each prototype.
 
     Returns:
@@ -83,7 +84,7 @@ def tree(
         )
     root = roots[0]
     children: dict[int, list[TreeNode]] = {}
-    for node in sorted(nodes, key=lambda node: -_beats(node)):
+    for node in nodes:
         if node.parent is not None:
             children.setdefault(node.parent, []).append(node)
     firsts = children.get(root.id, [])
@@ -91,7 +92,7 @@ def tree(
     groups = [(side, group) for side, group in groups if group]
     per_side = max(1, max_columns // max(1, len(groups)))
     spare = max_columns - sum(min(len(group), per_side) for _, group in groups)
-    columns = [(side, group[: per_side + max(spare, 0)]) for side, group in groups]
+    columns = [(side, _most(group, per_side + max(spare, 0))) for side, group in groups]
     below = {n.id: _descend(n, children) for _, group in columns for n in group}
     deepest = max((min(len(b), max_below) for b in below.values()), default=0)
 
@@ -117,14 +118,15 @@ def tree(
         _place(figure, node, x, y, (wide * size, high * size), limits, zoom)
 
     left = GAP
-    place(root, width / 2 - wide / 2, 0.22 * zoom)
+    start = GAP + wide / 2  # the root stands left, where a narrow screen shows it
+    place(root, GAP, 0.22 * zoom)
     for side, group in columns:
         color = CHART_SIDES[side]
         middle = left + (len(group) * step - GAP) / 2
         y = top + 0.08 * zoom
         knee = y + 0.1 * zoom
         drop = [top, knee, knee, y + head - 0.09 * zoom]
-        join([width / 2, width / 2, middle, middle], drop, color)
+        join([start, start, middle, middle], drop, color)
         total = dict(groups)[side]
         more = len(total) - len(group)
         words = SIDE_WORDS[side] + (f" (and {more} more)" if more else "")
@@ -138,7 +140,7 @@ def tree(
             join([middle, x + wide / 2, x + wide / 2], knees, color)
             place(node, x, at)
             deeper = below[node.id]
-            for rank, child in enumerate(deeper[:max_below]):
+            for rank, child in enumerate(_most(deeper, max_below)):
                 under = at + (rank + 1) * row
                 spine = x - 0.07
                 from_y = at + high / 2 + rank * row
@@ -222,6 +224,12 @@ def _limits(sketches: Sequence[Sketch]) -> Limits:
     low = np.quantile([s.quantiles[1:3].min() for s in sketches], 0.05)
     high = np.quantile([s.quantiles[1:3].max() for s in sketches], 0.95)
     return squares(float(low), float(high))
+
+
+def _most(nodes: list[TreeNode], count: int) -> list[TreeNode]:
+    """Those with most beats, in the order given."""
+    kept = {n.id for n in sorted(nodes, key=lambda node: -_beats(node))[:count]}
+    return [node for node in nodes if node.id in kept]
 
 
 def _beats(node: TreeNode) -> int:

@@ -266,6 +266,19 @@ def _num_leads(folder: Folder) -> int | None:
     return None
 
 
+def missed_words(beats: Beats) -> str:
+    """The annotated beats that were not cut out, in words; "" where there are none."""
+    missed, total = beats.without_window, sum(beats.annotated.values())
+    if not missed:
+        return ""
+    named = [f"{count:,} {name}" for name, count in missed.items() if name != "?"]
+    of = f" ({', '.join(named)})" if named else ""
+    return (
+        f"{sum(missed.values()):,} of {total:,} annotated beats{of} got no window: the "
+        "detectors missed them, or they are at an end"
+    )
+
+
 def _by_class(counts: Int32[np.ndarray, "record class"]) -> dict[str, int]:
     """Sums over the recordings, of the classes that occur."""
     sums = zip(ANNOTATED, counts.sum(0).tolist(), strict=True)

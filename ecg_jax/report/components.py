@@ -1,5 +1,7 @@
 """The tree and its cards: what each component answers for."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ecg_jax import draw
@@ -57,6 +59,7 @@ measured on the median</li>
 
 def tree_figure(components: list[Component]) -> str:
     """The tree as one picture; every node leads to its card."""
+    names = [c.name for c in components]
     nodes = [
         draw.TreeNode(
             id=c.id,
@@ -64,15 +67,15 @@ def tree_figure(components: list[Component]) -> str:
             name=c.name,
             side=c.side,
             sketch=c.sketch,
-            caption="" if c.sketch is None else _short(c),
+            caption="" if c.sketch is None else _short(c, names[:at]),
             href=None if c.parent is None else f"#{anchor(c)}",
         )
-        for c in components
+        for at, c in enumerate(components)
     ]
     caption = (
         "Each node with its number of beats and, below it, its share of the answers of "
-        "its side; a click leads to its card. Line: median; band: the middle 50% of "
-        "the beats."
+        "its side; a click leads to its card. “= P1”: the same function as P1, only "
+        "its cell differs. Line: median; band: the middle 50% of the beats."
     )
     svg = draw.svg(draw.tree(nodes))
     return picture(svg, caption, alt="tree of components", kind="chart wide tree")
@@ -98,7 +101,7 @@ def cards(components: list[Component]) -> str:
             if children:
                 plural = "s" if children[1:] else ""
                 title = f"Below {parent.name}: {len(children)} deeper component{plural}"
-                out.append(details(title, _deck(children, points, parent)))
+                out.append(details(title, _deck(children, points, parent), kind="deck"))
     rule = esc(MEASUREMENT_RULE)
     out.append(f'<p class="note">How shapes are measured. {rule}</p>')
     if any(c.weighing is not None for c in components):
@@ -129,6 +132,7 @@ def card(
     else:
         role = f"bounds {parent.name} only, and proves nothing by itself"
     head = f"<h4>{esc(c.name)} <span>{esc(role)}</span></h4>"
+    head += same_words(c)
     if c.sketch is None:
         body = '<p class="none">No beat falls into its cell.</p>'
         return f'<article class="card {kind}" id="{anchor(c)}">{head}{body}</article>'
@@ -140,9 +144,11 @@ def card(
     if c.share_answers is not None:
         facts.append((f"of “{esc(c.side or 'all')}” answers", share(c.share_answers)))
     if c.share_proven is not None:
-        facts.append(("of its cell proven by it", share(c.share_proven)))
+        facts.append(("of its cell proven by itself", share(c.share_proven)))
     if c.share_proven_any is not None:
-        facts.append(("of all such answers proven by it", share(c.share_proven_any)))
+        facts.append(
+            ("of all such answers proven by itself", share(c.share_proven_any))
+        )
     if c.share_frozen is not None:
         facts.append(("of its units frozen", share(c.share_frozen)))
     numbers = "".join(f"<div><dd>{v}</dd><dt>{k}</dt></div>" for k, v in facts)
@@ -156,6 +162,19 @@ def card(
         f"{_weighs(c)}<dl>{numbers}</dl>{label_bar(c.sketch.label_share)}"
         f"</div></div>{_more(c)}</article>"
     )
+
+
+def same_words(component: Component) -> str:
+    """Which other components are the same function; nothing where none is."""
+    if not component.same_as:
+        return ""
+    others = esc(", ".join(component.same_as))
+    return f'<p class="same">The same function as {others}; only its cell differs.</p>'
+
+
+def num_functions(components: Sequence[Component]) -> int:
+    """How many different functions some components are."""
+    return len({frozenset((c.name, *c.same_as)) for c in components})
 
 
 def _picture(component: Component, max_points: int) -> str:
@@ -294,10 +313,12 @@ def _measured(sketch: Sketch) -> dict[str, object]:
     return {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items()}
 
 
-def _short(component: Component) -> str:
+def _short(component: Component, before: Sequence[str]) -> str:
+    """Its share, and the first component before it that is the same function."""
+    same = [f"= {name}" for name in component.same_as if name in before][:1]
     if component.share_answers is not None and component.side is not None:
-        return percent(component.share_answers)
-    return ""
+        same = [percent(component.share_answers), *same]
+    return "  ".join(same)
 
 
 def _depth(component: Component, by_id: dict[int, Component]) -> int:

@@ -12,26 +12,34 @@ from ecg_jax.statistics.scores import Confusion
 
 
 def network_facts(
-    quality: Quality, name: str, *, split: str = "heldout", **more: Any
+    quality: Quality,
+    name: str,
+    *,
+    split: str = "held-out",
+    labelled: str = "recordings",
+    **more: Any,
 ) -> NetworkFacts:
     """Put the figures of a network into the form of the page.
 
     Sensitivity and specificity count recordings, which are independent, so their
-    interval is Wilson's; those of the other figures resample recordings.
+    interval is Wilson's; those of the other figures resample recordings. Where
+    recordings bear no label, nothing is told by recording.
 
     Args:
         quality: Figures of the network on one split.
         name: Of the network.
         split: Which recordings were used.
+        labelled: What has a label of its own, "recordings" or "beats".
         **more: Further fields of `NetworkFacts`: description, answers_by_label,
             baselines, disagreements.
 
     Returns:
         The facts.
     """
-    whole, beats = quality.records, quality.beats
-    normals = whole.normal_called_normal, whole.normal_called_not_normal
-    others = whole.not_normal_called_not_normal, whole.not_normal_called_normal
+    by_recording = labelled == "recordings"
+    counts = quality.records if by_recording else quality.beats
+    normals = counts.normal_called_normal, counts.normal_called_not_normal
+    others = counts.not_normal_called_not_normal, counts.not_normal_called_normal
     intervals = {
         "AUC by recording": quality.record_auc,
         "AUC by beat": quality.beat_auc,
@@ -39,10 +47,22 @@ def network_facts(
         "accuracy by beat": quality.beat_accuracy,
     }
     figures: dict[str, Figure | float] = {
-        "sensitivity (normal recordings answered normal)": wilson(*normals),
-        "specificity (others answered not normal)": wilson(*others),
+        f"normal {labelled} answered normal": wilson(*normals)
+        if by_recording
+        else counts.sensitivity,
+        f"not normal {labelled} answered not normal": wilson(*others)
+        if by_recording
+        else counts.specificity,
     }
-    figures |= {k: Figure(v.value, v.low, v.high) for k, v in intervals.items()}
+    figures |= {
+        k: Figure(v.value, v.low, v.high)
+        for k, v in intervals.items()
+        if by_recording or k.endswith("by beat")
+    }
+    rates = (
+        {"recordings": (quality.records, quality.roc_records)} if by_recording else {}
+    )
+    rates["beats"] = quality.beats, quality.roc_beats
     curve = quality.calibration
     facts = NetworkFacts(
         name=name,
@@ -52,16 +72,14 @@ def network_facts(
             "normal": {"normal": normals[0], "not normal": normals[1]},
             "not normal": {"normal": others[1], "not normal": others[0]},
         },
+        confusion_unit=labelled,
         roc={
             key: (np.array(r.false_positive_rate), np.array(r.true_positive_rate))
-            for key, r in (
-                ("recordings", quality.roc_records),
-                ("beats", quality.roc_beats),
-            )
+            for key, (_, r) in rates.items()
         },
         operating={
             key: (1 - c.specificity, c.sensitivity)
-            for key, c in (("recordings", whole), ("beats", beats))
+            for key, (c, _) in rates.items()
             if _both_classes(c)
         },
         calibration=(curve.predicted, curve.observed, curve.count),

@@ -36,13 +36,16 @@ class DataFacts:
         citation: How to cite it.
         num_recordings: Recordings that gave beats.
         num_beats: Beats of all of them.
-        labels: Split to label to number of recordings.
+        labels: Split to label to number of what is labelled.
+        labelled: What has a label of its own: "recordings", whose beats inherit it, or
+            "beats".
         beats: Split to number of beats.
         duration_s: Length of each recording, in seconds.
         bsqi: Agreement of two R peak detectors on each recording, in [0, 1].
         rate_bpm: Beats a minute of each recording.
         polarity: Words such as "upright", "inverted" to number of recordings.
         excluded: Name and reason of each recording that was left out.
+        missed: The annotated beats that were not cut out, in words; "": none.
         window: What a beat is, in words.
     """
 
@@ -51,12 +54,14 @@ class DataFacts:
     num_recordings: int
     num_beats: int
     labels: Mapping[str, Mapping[str, int]]
+    labelled: str = "recordings"
     beats: Mapping[str, int] = field(default_factory=dict)
     duration_s: Float[np.ndarray, " record"] | None = None
     bsqi: Float[np.ndarray, " record"] | None = None
     rate_bpm: Float[np.ndarray, " record"] | None = None
     polarity: Mapping[str, int] = field(default_factory=dict)
     excluded: Sequence[tuple[str, str]] = ()
+    missed: str = ""
     window: str = ""
 
 
@@ -91,7 +96,7 @@ class NetworkFacts:
 
     Attributes:
         name: Of the network, such as "mlp".
-        split: Which recordings were used, such as "heldout".
+        split: Which recordings were used, such as "held-out".
         description: Layers and training, in words.
         figures: "sensitivity", "specificity", "beat AUC", ... with intervals that
             resample recordings.
@@ -106,7 +111,7 @@ class NetworkFacts:
     """
 
     name: str
-    split: str = "heldout"
+    split: str = "held-out"
     description: str = ""
     figures: Mapping[str, Figure | float] = field(default_factory=dict)
     confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -157,6 +162,7 @@ class Component:
         share_proven: Share of its cell's answers that it proves itself.
         share_proven_any: Share of all answers of its side that it proves.
         share_frozen: Share of its side's opened units that are frozen.
+        same_as: Names of the components that are the same function.
         prototype: The beat it is anchored at, in mV, shown upright.
         prototype_record: The recording that beat is from.
         phrase: A few words for its cell, such as "narrow QRS, upright T, rate 60-90".
@@ -176,6 +182,7 @@ class Component:
     share_proven: float | None = None
     share_proven_any: float | None = None
     share_frozen: float | None = None
+    same_as: Sequence[str] = ()
     prototype: Float[np.ndarray, " time"] | None = None
     prototype_record: str | None = None
     phrase: str | None = None

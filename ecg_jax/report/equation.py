@@ -5,6 +5,10 @@ from ecg_jax.report.html import anchor, details, esc, number, pairs
 
 MOST_NAMED = 12
 SPACE = '<mspace width="0.6em"/>'
+SAME = (
+    " Components joined by “=” are one and the same function; which of them answers is "
+    "decided by that likeness alone."
+)
 THIN = '<mspace width="0.22em"/>'
 
 
@@ -12,8 +16,8 @@ def mathematics(equation: EquationFacts) -> str:
     """The equation, its bounds, and what each letter means."""
     lines = [
         (
-            "The network, exactly: on every input where μ and τ range over all "
-            "patterns. The few components shown below give bounds.",
+            "The network, exactly, on every input: μ and τ range over all patterns, "
+            "not over the few components shown on this page, which give bounds.",
             _row(_f("x"), _o("="), _largest("μ"), _smallest("τ"), _n("x"))
             + SPACE
             + _row(_o("="), _smallest("τ"), _largest("μ"), _n("x")),
@@ -61,7 +65,7 @@ def as_text(equation: EquationFacts) -> str:
         return ""
     title = "The equation as text, with who is in each cell and what is weighed"
     text = f'<pre class="long">{esc(equation.text)}</pre>'
-    return details(title, text, is_open=True)
+    return details(title, text)
 
 
 def words(components: list[Component]) -> str:
@@ -78,19 +82,21 @@ def words(components: list[Component]) -> str:
     ]
     if names["normal"]:
         items.append(
-            f"<li>The answer <b class=normal>normal</b> is <b>proven</b> if a beat "
-            f"passes {_any(names['normal'])}. A witness never exceeds the network, so "
-            "where one reaches 0, the network does.</li>"
+            f"<li>The answer <b class=normal>normal</b> is <b>proven by</b> "
+            f"{_any(names['normal'])}, where that is above 0. A witness never exceeds "
+            "the network, so where one is above 0, the network is.</li>"
         )
     if names["not normal"]:
         items.append(
-            f"<li>The answer <b class=other>not normal</b> is <b>proven</b> if a beat "
-            f"fails {_any(names['not normal'])}. A refuter never falls below the "
-            "network, so where one is under 0, the network is.</li>"
+            f"<li>The answer <b class=other>not normal</b> is <b>proven by</b> "
+            f"{_any(names['not normal'])}, where that is below 0. A refuter never "
+            "falls below the network, so where one is below 0, the network is.</li>"
         )
     items.append(
         "<li>Where several components prove an answer, the one whose cell the beat "
-        "looks most like (the nearest mean of a cell) answers for it.</li>"
+        "looks most like (the nearest mean of a cell) answers for it."
+        + (SAME if any(c.same_as for c in first) else "")
+        + "</li>"
     )
     items.append(
         "<li>If none of them decides, the answer stands <b>not proven</b>: the network "
@@ -101,13 +107,19 @@ def words(components: list[Component]) -> str:
 
 
 def _any(components: list[Component]) -> str:
-    """The components with their phrases, joined by "or"; at most twelve."""
+    """The functions with the phrases of their cells, joined by "or"; at most twelve."""
+    groups: dict[frozenset[str], list[Component]] = {}
+    for c in components:
+        groups.setdefault(frozenset((c.name, *c.same_as)), []).append(c)
     shown = [
-        f'<a href="#{anchor(c)}">{esc(c.name)}</a>'
-        + (f" ({esc(c.phrase)})" if c.phrase else "")
-        for c in components[:MOST_NAMED]
+        " = ".join(
+            f'<a href="#{anchor(c)}">{esc(c.name)}</a>'
+            + (f" ({esc(c.phrase)})" if c.phrase else "")
+            for c in group
+        )
+        for group in [*groups.values()][:MOST_NAMED]
     ]
-    hidden = len(components) - len(shown)
+    hidden = len(groups) - len(shown)
     if hidden:
         return f"{', '.join(shown)}, or one of {number(hidden)} more"
     return " or ".join([", ".join(shown[:-1]), shown[-1]] if shown[1:] else shown)

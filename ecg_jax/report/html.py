@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ecg_jax import shares
 from ecg_jax.draw.paper import LABEL_COLORS, LABEL_NAMES, OTHER_LABEL
 from ecg_jax.report.data import Component
 from ecg_jax.report.names import COLUMNS, HELP, METRICS
@@ -58,7 +59,7 @@ def share(value: float | None) -> str:
     """Write a share in per cent; "—" where it is unknown."""
     if value is None or not math.isfinite(value):
         return "\N{EM DASH}"
-    return f"{100 * value:.1f}%" if 0 < value < 1 else percent(value)
+    return shares.share(value)
 
 
 def table(
@@ -117,9 +118,9 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
             yield name, value
 
 
-def details(summary: str, body: str, *, is_open: bool = False) -> str:
+def details(summary: str, body: str, *, kind: str = "") -> str:
     """Something long, behind a line that opens it; `summary` is escaped."""
-    state = " open" if is_open else ""
+    state = f' class="{kind}"' if kind else ""
     return f"<details{state}><summary>{esc(summary)}</summary>{body}</details>"
 
 

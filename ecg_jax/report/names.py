@@ -7,6 +7,7 @@ COLUMNS = {
     "num_distinct": "distinct functions",
     "proven": "proven by own component",
     "proven_any": "proven by any",
+    "proven_all": "proven by every one",
     "proven_normal": "“normal” proven",
     "proven_not_normal": "“not normal” proven",
     "wrongly_proven": "proven wrongly",
@@ -25,12 +26,14 @@ COLUMNS = {
     "p": "p",
     "network": "network",
     "split": "split",
+    "heldout": "held-out",
 }
 
 HELP = {
     "num_distinct": "How many of the components are different functions at all.",
     "proven": "Answers proven by the component of the beat's own cell.",
     "proven_any": "Answers proven by at least one chosen component.",
+    "proven_all": "Answers proven by every component below the root.",
     "wrongly_proven": "A proof that contradicts the network; must be 0.",
     "share_frozen": "Units of the side that the component freezes; 0 is f itself.",
     "one_everywhere": "The single best component, used for every cell.",
@@ -43,8 +46,25 @@ HELP = {
     "p": "(1 + nulls that gain as much as the tree) / (1 + nulls).",
 }
 
+CERTIFICATE = {
+    "num_inputs": "beats checked: all",
+    "dtype": "arithmetic",
+    "decision_agreement": "same answer of complete equation and network, share",
+    "max_residual": "largest |equation - network|",
+    "max_relative_residual": "the same, over the largest |network|",
+    "max_bound_ratio": "largest residual over what rounding may do (at most 1)",
+    "wrongly_proven": "proofs that contradict the network (must be 0)",
+    "proven_normal": "“normal” answers proven by any component, share of all beats",
+    "proven_not_normal": "“not normal” answers proven by any, share of all beats",
+    "unseen_patterns": "patterns not seen in training, share of all beats",
+    "levels": "levels of gates opened",
+    "refusal": "why not all were opened",
+    "holds": "holds",
+}
+
 METRICS = {
-    "exactness.decision_agreement": "beats on which equation and network agree",
+    "exactness.decision_agreement": "all beats on which complete equation and network "
+    "agree",
     "exactness.max_relative_residual_f64": "|equation - network| / max |network|",
     "exactness.max_relative_residual_f32": "the same in float32",
     "exactness.num_beats": "beats that were compared",
@@ -53,9 +73,9 @@ METRICS = {
     "model.record_auc": "the same by recording, mean over its beats",
     "coverage.witnesses": "components that prove “normal”",
     "coverage.refuters": "components that prove “not normal”",
-    "coverage.proven_normal": "“normal” answers that one of them proves",
-    "coverage.proven_not_normal": "“not normal” answers that one of them proves",
-    "coverage.wrongly_proven": "proofs that contradict the network",
+    "coverage.proven_normal": "“normal” answers on held-out recordings that any proves",
+    "coverage.proven_not_normal": "the same of “not normal” answers",
+    "coverage.wrongly_proven": "proofs that contradict the network, on all beats",
     "coverage.share_frozen": "units of a side that a component freezes, mean",
     "data.recordings": "recordings that gave beats",
     "data.beats": "beats",

@@ -27,8 +27,13 @@ def build(run: ReportData) -> str:
     """
     components = list(run.components)
     parts = [
-        ("data", "Recordings", sections.data_section(run.data)),
-        ("network", "The network", sections.network_section(list(run.networks))),
+        (
+            "tree",
+            "What each component answers for",
+            sections.label_key(run.data)
+            + (tree.tree_figure(components) if components else "")
+            + tree.cards(components),
+        ),
         (
             "equation",
             "The network as an equation",
@@ -37,15 +42,10 @@ def build(run: ReportData) -> str:
             + equation.words(components)
             + equation.as_text(run.equation),
         ),
-        (
-            "tree",
-            "What each component answers for",
-            f'<p class="callout">{sections.LABEL_NOTE}</p>{sections.label_key()}'
-            + (tree.tree_figure(components) if components else "")
-            + tree.cards(components),
-        ),
         ("proof", "How much is proven", sections.proof_section(run)),
         ("purity", "Are the cells pure?", sections.purity_section(run)),
+        ("data", "Recordings", sections.data_section(run.data)),
+        ("network", "The network", sections.network_section(list(run.networks))),
         ("limits", "What cannot be claimed", sections.limits_section()),
         ("run", "The run", sections.run_section(run)),
         ("sources", "Sources", sections.citations_section(run.data)),
@@ -93,35 +93,50 @@ def _summary(run: ReportData) -> str:
     items = []
     if "decision_agreement" in exact:
         compared = exact.get("num_beats")
-        note = f"of {compared:,} beats" if isinstance(compared, int) else ""
+        beats = f"{compared:,} beats, training too" if compared else "beats"
+        note = f"all {beats}; by construction: a check of the arithmetic"
         value = share(exact["decision_agreement"])
-        items.append((value, "equation and network agree", note))
-    for key, what in (
-        ("proven_normal", "of “normal” answers proven"),
-        ("proven_not_normal", "of “not normal” answers proven"),
+        items.append((value, "complete equation and network agree", note))
+    for key, side, count in (
+        ("proven_normal", "normal", "witnesses"),
+        ("proven_not_normal", "not normal", "refuters"),
     ):
         if key in cover:
-            count = "witnesses" if key == "proven_normal" else "refuters"
-            note = f"by {cover[count]:,} {count}" if count in cover else ""
-            items.append((share(cover[key]), what, note))
+            own = [c for c in run.components if c.side == side]
+            note = "held-out recordings; by any of "
+            note += f"{cover[count]:,} {count}" if count in cover else count
+            if (distinct := tree.num_functions(own)) < len(own):
+                note += f", {distinct:,} different functions"
+            items.append((share(cover[key]), f"of “{side}” answers proven", note))
     if "wrongly_proven" in cover:
-        note = "must be 0; on recordings not seen in training"
+        note = "all beats; 0 by construction: a check of the arithmetic"
         items.append((f"{cover['wrongly_proven']:,}", "proven wrongly", note))
     areas = {
         unit: f"{model[key]:.3f}"
         for unit, key in (("recording", "record_auc"), ("beat", "beat_auc"))
         if model.get(key) is not None  # none where all labels are alike
+        and (unit == "beat" or run.data.labelled == "recordings")
     }
     if areas:
         unit, value = next(iter(areas.items()))
-        note = f"by beat {areas['beat']}" if len(areas) > 1 else ""
-        items.append((value, f"AUC by {unit}, held out", note))
+        note = "held-out recordings"
+        note += f"; by beat {areas['beat']}" if len(areas) > 1 else ""
+        items.append((value, f"AUC by {unit}", note))
     count = f"{run.data.num_recordings:,}"
     items.append((count, "recordings", f"{run.data.num_beats:,} beats"))
+    return f'<p class="lead">{_lead(run)}</p>' + tiles(items)
+
+
+def _lead(run: ReportData) -> str:
+    patterns = run.equation.num_patterns
+    which = (
+        f"all patterns ({patterns:,} occur in the data)" if patterns else "all patterns"
+    )
     return (
-        '<p class="lead">A trained network says of each beat whether it is normal. '
-        "Here it is rewritten, exactly, as an equation of a few components, and each "
-        "component is shown by the ECGs that it answers for.</p>" + tiles(items)
+        "A trained network says of each beat whether it is normal. Here it is "
+        f"rewritten, exactly, as an equation of components over {which}. A few of them "
+        "are shown, each by the ECGs that it answers for. What these prove needs no "
+        "others; what none of them proves is left to the network itself."
     )
 
 

@@ -18,7 +18,7 @@ from ecg_jax.report.html import (
     slug,
     table,
 )
-from ecg_jax.report.names import CITATIONS
+from ecg_jax.report.names import CERTIFICATE, CITATIONS, COLUMNS
 
 LABEL_NOTE = (
     "<b>Labels belong to recordings; beats inherit them.</b> A beat labelled O or A "
@@ -27,8 +27,14 @@ LABEL_NOTE = (
     "what each of them is."
 )
 BEAT_LABEL_NOTE = (
-    "Where a recording has annotated beats (MIT-BIH), the label is the beat's own."
+    "<b>Labels are the beats' own</b>, in the classes of AAMI EC57: N holds normal "
+    "beats and bundle branch block alike."
 )
+BEAT_CLASSES = {"N": "normal or bundle branch block"}
+COMMAND_NOTES = {
+    " --data-dir DIR": "DIR is the folder where the recordings are.",
+    "ecg-jax factor ": "The model is named without the folder that it lies in.",
+}
 PURITY_NULLS = {"gain_hyperplanes"}
 CANNOT = (
     "A P wave cannot be shown to be absent: delineators report one in most beats of "
@@ -54,10 +60,7 @@ def data_section(data: DataFacts) -> str:
     names = list(dict.fromkeys(k for split in data.labels.values() for k in split))
     rows = []
     for name in names:
-        row: dict[str, object] = {
-            "label": name,
-            "meaning": LABEL_NAMES.get(name, ""),
-        }
+        row: dict[str, object] = {"label": name, "meaning": meaning(data, name)}
         row |= {split: data.labels[split].get(name, 0) for split in splits}
         row["all"] = sum(data.labels[split].get(name, 0) for split in splits)
         rows.append(row)
@@ -66,15 +69,22 @@ def data_section(data: DataFacts) -> str:
     words = (
         f"<p>{esc(data.title)}: {number(data.num_recordings)} recordings gave "
         f"{number(data.num_beats)} beats. {esc(data.window)}</p>"
-        f'<p class="callout">{LABEL_NOTE} {BEAT_LABEL_NOTE}</p>'
     )
+    caption = f"{data.labelled.capitalize()} by label and split"
     bar = label_bar({name: count / whole for name, count in totals.items()})
     beats = ""
     if data.beats:
         beats = "<p>Beats: " + ", ".join(
-            f"{esc(split)} {number(count)}" for split, count in data.beats.items()
+            f"{esc(COLUMNS.get(split, split))} {number(count)}"
+            for split, count in data.beats.items()
         )
         beats += ".</p>"
+    missed = ""
+    if data.missed:
+        missed = (
+            f"<p><b>{esc(data.missed)}.</b> Nothing here speaks of those beats: they "
+            "are in no cell, in no share and in no accuracy.</p>"
+        )
     charts = ""
     for values, label, limits in (
         (data.duration_s, "length of a recording (s)", None),
@@ -93,7 +103,7 @@ def data_section(data: DataFacts) -> str:
         )
         polarity += ".</p>"
     return (
-        f"{words}{table(rows, caption='Recordings by label and split')}{bar}{beats}"
+        f"{words}{table(rows, caption=caption)}{bar}{beats}{missed}"
         f'<div class="charts">{charts}</div>{polarity}{_excluded(data)}'
     )
 
@@ -114,10 +124,12 @@ def network_section(networks: list[NetworkFacts]) -> str:
 def proof_section(run: ReportData) -> str:
     """Coverage beside its controls, the frontier, the certificate."""
     out = [
-        "<p>An answer is <b>proven</b> if one of the chosen components decides it by "
-        "itself. Every share stands beside its controls, for a narrow network may be "
-        "covered by a single component that says nothing, and beside the share of "
-        "units frozen, for a component that freezes none is the network itself.</p>",
+        "<p>An answer is <b>proven</b> if a chosen component decides it: “by own "
+        "component” counts the one of the beat's own cell, “by any” all of them. The "
+        "beats are those of held-out recordings. Every share stands beside its "
+        "controls, for a narrow network may be covered by a single component that says "
+        "nothing, and beside the share of units frozen, for a component that freezes "
+        "none is the network itself.</p>",
         table(run.coverage, caption="Answers proven"),
     ]
     if run.frontier:
@@ -125,9 +137,13 @@ def proof_section(run: ReportData) -> str:
         words = "Coverage against purity; the small numbers count the components."
         out.append(picture(svg, words, alt="coverage against purity", kind="chart mid"))
     out.append(
-        "<h3>Certificate</h3><p>What was checked against the original function on the "
-        "data: that the equation is the network, and that components are bounds.</p>"
-        + pairs(run.certificate)
+        "<h3>Certificate</h3><p>What was checked against the original function on all "
+        "beats, those of training recordings too: that the complete equation, of all "
+        "patterns, is the network, and that components are bounds. Both hold by "
+        "construction, so this checks the arithmetic.</p>"
+        + pairs(
+            {CERTIFICATE.get(k, k): v for k, v in run.certificate.items() if v != ""}
+        )
     )
     return "".join(out)
 
@@ -143,6 +159,7 @@ def purity_section(run: ReportData) -> str:
             "random cuts of the same sizes. K-means with as many cells is the "
             "ceiling.</p>"
         )
+    words += _decided_by_likeness(run)
     caption = "Purity of the cells, level by level"
     if "gain" in keys:
         words += (
@@ -159,20 +176,35 @@ def purity_section(run: ReportData) -> str:
     return words + table(shown, caption=caption)
 
 
+def _decided_by_likeness(run: ReportData) -> str:
+    """On what share of answers it is not the function that decides on the cell."""
+    told = [
+        f"all {row['num_components']} of the side “{esc(row['side'])}” prove "
+        f"{share(row['proven_all'])} of its answers"
+        for row in run.coverage
+        if row.get("proven_all") is not None and row["num_components"] > 1
+    ]
+    if not told:
+        return ""
+    return (
+        f"<p><b>Of the components below the root, {', and '.join(told)}, each of them "
+        "by itself.</b> There the nearest mean of a cell alone decides whose cell a "
+        "beat is in, as in k-means, and purity says nothing about the components.</p>"
+    )
+
+
 def run_section(run: ReportData) -> str:
     """Command, times, versions, configuration, all metrics."""
     out = []
     if run.command:
         out.append(f"<p>To get this page again:</p><pre>{esc(run.command)}</pre>")
+        notes = [note for mark, note in COMMAND_NOTES.items() if mark in run.command]
+        out += [f'<p class="note">{esc(note)}</p>' for note in notes]
     if run.timing:
         total = sum(v for k, v in run.timing.items() if k != "total")
         out.append("<h3>Time</h3>" + _timing(run.timing, total))
     out.append("<h3>Versions</h3>" + pairs(run.versions))
-    out.append(
-        details(
-            "All numbers (metrics.json)", pairs(run.metrics, keys=True), is_open=True
-        )
-    )
+    out.append(details("All numbers (metrics.json)", pairs(run.metrics, keys=True)))
     out.append(details("Configuration (config.json)", pairs(run.config, keys=True)))
     return "".join(out)
 
@@ -181,7 +213,7 @@ def limits_section() -> str:
     """What may not be read out of the page."""
     items = "".join(f"<li>{esc(text)}</li>" for text in CANNOT)
     return (
-        f"<ul>{items}</ul><p>{LABEL_NOTE}</p><p>A proof says what the network must "
+        f"<ul>{items}</ul><p>A proof says what the network must "
         "answer; whether the network is right is another question, and the section "
         'on the <a href="#network">network</a> is the only one that speaks of it.</p>'
     )
@@ -325,12 +357,19 @@ def _timing(timing: Mapping[str, float], total: float) -> str:
     )
 
 
-def label_key() -> str:
-    """What the letters and colors of labels mean."""
+def label_key(data: DataFacts) -> str:
+    """What labels are, and what the letters and colors of those that occur mean."""
     items = "".join(
         f'<li id="label-{slug(name)}"><i style="background:'
-        f'{LABEL_COLORS.get(name, OTHER_LABEL)}"></i>{esc(name)} {esc(words)}</li>'
-        for name, words in LABEL_NAMES.items()
-        if name in ("N", "A", "O", "~")
+        f'{LABEL_COLORS.get(name, OTHER_LABEL)}"></i>{esc(name)} '
+        f"{esc(meaning(data, name))}</li>"
+        for name in _totals(data)
     )
-    return f'<ul class="key">{items}</ul>'
+    note = LABEL_NOTE if data.labelled == "recordings" else BEAT_LABEL_NOTE
+    return f'<p class="callout">{note}</p><ul class="key">{items}</ul>' if items else ""
+
+
+def meaning(data: DataFacts, label: str) -> str:
+    """A label in words; of beats, N is wider."""
+    classes = BEAT_CLASSES if data.labelled == "beats" else {}
+    return classes.get(label, LABEL_NAMES.get(label, ""))

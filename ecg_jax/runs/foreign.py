@@ -1,6 +1,7 @@
 """Models from elsewhere, factored on data: a saved network, a run, an ONNX file."""
 
 import hashlib
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -134,7 +135,8 @@ class FactorConfig(RunConfig):
 
     def command(self, out: str) -> str:
         """The command line that repeats it."""
-        words = [f"ecg-jax factor {self.model} --data {self.data} --out {out}"]
+        words = [f"ecg-jax factor {shlex.quote(self.model)} {self.source()}"]
+        words.append(f"--out {shlex.quote(out)}")
         if self.normal_class:
             words.append(f"--normal-class {self.normal_class}")
         kept = ("--beats.", "--tree.")

@@ -15,7 +15,13 @@ import jax
 import numpy as np
 
 from ecg_jax.cover import CoverConfig
-from ecg_jax.ecg.beats import BeatConfig, Beats, Folder, extract_beats
+from ecg_jax.ecg.beats import (
+    BeatConfig,
+    Beats,
+    Folder,
+    extract_beats,
+    missed_words,
+)
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.errors import CoverError, DataError, ModelError
 from ecg_jax.grow import grow
@@ -108,11 +114,14 @@ class RunConfig:
         return {"format": FORMAT, **values}
 
     def command(self, out: str) -> str:
-        """The command line that repeats the run."""
-        words = [f"ecg-jax run --data {shlex.quote(self.data)}"]
-        if self.data_dir is not None:
-            words.append(f"--data-dir {shlex.quote(str(self.data_dir))}")
-        return " ".join([*words, *options(self), f"--out {shlex.quote(out)}"])
+        """The command line that repeats the run; DIR stands for a `data_dir`."""
+        words = [f"ecg-jax run {self.source()}", *options(self)]
+        return " ".join([*words, f"--out {shlex.quote(out)}"])
+
+    def source(self) -> str:
+        """The options that name the recordings."""
+        placed = "" if self.data_dir is None else " --data-dir DIR"
+        return f"--data {shlex.quote(self.data)}{placed}"
 
 
 class Source(Folder, Protocol):
@@ -321,19 +330,6 @@ def complete(job: Run, *, resume: bool) -> dict[str, Any]:
 def source_of(config: RunConfig) -> Source:
     """The data set that a configuration names."""
     return cast("Source", open_dataset(config.data, config.data_dir))
-
-
-def missed_words(beats: Beats) -> str:
-    """The annotated beats that were not cut out, in words; "" where there are none."""
-    missed, total = beats.without_window, sum(beats.annotated.values())
-    if not missed:
-        return ""
-    named = [f"{count:,} {name}" for name, count in missed.items() if name != "?"]
-    of = f" ({', '.join(named)})" if named else ""
-    return (
-        f"{sum(missed.values()):,} of {total:,} annotated beats{of} got no window: the "
-        "detectors missed them, or they are at an end"
-    )
 
 
 def training_rows(beats: Beats) -> dict[str, np.ndarray]:

@@ -12,13 +12,24 @@ import numpy as np
 from ecg_jax import draw, report
 from ecg_jax.circuit import to_text
 from ecg_jax.decide import pattern_hashes
-from ecg_jax.ecg.beats import Beats
+from ecg_jax.ecg.beats import Beats, missed_words
 from ecg_jax.maxmin import Gate
 from ecg_jax.partition import inputs_of, proven_by_each
 from ecg_jax.program import Equation, Refused
 from ecg_jax.runs.evaluation import Evaluation
 from ecg_jax.runs.weighing import to_json, weigh_all
-from ecg_jax.sketch import Sketch, composite, describe, percent, phrase, usual_rr
+from ecg_jax.same import same_functions
+from ecg_jax.shares import share
+from ecg_jax.sketch import (
+    LABEL_ORDER,
+    UNLABELLED,
+    Sketch,
+    composite,
+    describe,
+    percent,
+    phrase,
+    usual_rr,
+)
 from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.statistics.quality import disagreements
 from ecg_jax.statistics.scores import auc, record_scores
@@ -63,11 +74,11 @@ def components(found: Evaluation) -> list[report.Component]:
     with jax.enable_x64(True):
         proven = proven_by_each(part, rows)
         known_before = proven_by_each(part, some)
+        same = same_functions(part.tree)
         hashes = pattern_hashes(part.tree.eq, inputs_of(part.tree, part.beats, rows))
     unseen = np.zeros(len(part.beats), bool)
     unseen[rows] = ~np.isin(hashes, part.tree.seen)
     width = part.decision.upper - part.decision.lower
-    share_of = "{:.1%}".format
     inside = {0: rows, **{i: own for i, (own, _) in proven.items()}}
     margin = part.decision.value
     sketches = {i: sketch_of(part.beats, margin, own) for i, own in inside.items()}
@@ -80,20 +91,21 @@ def components(found: Evaluation) -> list[report.Component]:
         if node.id:
             own, by_itself = proven[node.id]
             known = _known(part.beats, node, count[node.side], proven[node.id], fitted)
+            known["same_as"] = [part.tree.nodes[i].name for i in same[node.id]]
             known["notes"] |= {
-                "of its cell proven by it, training beats": _mean(
-                    known_before[node.id][1], share_of
+                "of its cell proven by itself, training beats": _mean(
+                    known_before[node.id][1], share
                 ),
-                "the same, beats shown": _mean(by_itself, share_of),
+                "the same, beats shown": _mean(by_itself, share),
                 "mean width of the sandwich": _mean(width[own], "{:.3g}".format),
-                "patterns not seen in training": _mean(unseen[own], share_of),
+                "patterns not seen in training": _mean(unseen[own], share),
             }
         if sketch is not None:
-            share = known.get("share_answers")
-            known["sentence"] = describe(sketch, share=share, answer=known["side"])
+            part_of = known.get("share_answers")
+            known["sentence"] = describe(sketch, share=part_of, answer=known["side"])
             known["phrase"] = phrase(sketch)
-            if share is not None:
-                known["phrase"] += f", {percent(share)} of {node.side} answers"
+            if part_of is not None:
+                known["phrase"] += f", {percent(part_of)} of {node.side} answers"
         if weighing is not None:
             known["weighs"] = words(weighing)
         shown = {"id": node.id, "name": node.name, "sketch": sketch}
@@ -150,16 +162,18 @@ def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
     records, config = beats.records, beats.config
     sides = [str(s) for s in ("train", "validation", "heldout")]
     split = records.split[beats.record]
+    what = labelled(beats)
+    whole = what == "recordings"
+    label, of = (records.label, records.split) if whole else (beats.label, split)
     return report.DataFacts(
         title=title,
         citation=citation,
         num_recordings=len(records),
         num_beats=len(beats),
         labels={
-            s: dict(sorted(Counter(records.label[records.split == s].tolist()).items()))
-            for s in sides
-            if np.any(records.split == s)
+            s: _counted(label[of == s]) for s in sides if np.any(records.split == s)
         },
+        labelled=what,
         beats={s: int(np.sum(split == s)) for s in sides if np.any(split == s)},
         duration_s=records.duration_s,
         bsqi=records.bsqi[np.isfinite(records.bsqi)],
@@ -169,6 +183,7 @@ def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
             "inverted": int(np.sum(records.polarity < 0)),
         },
         excluded=beats.excluded,
+        missed=missed_words(beats),
         window=(
             f"R - {config.before_s * 1000:.0f} ms to R + "
             f"{config.after_s * 1000:.0f} ms "
@@ -179,35 +194,48 @@ def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
     )
 
 
+def labelled(beats: Beats) -> str:
+    """What has a label of its own: recordings, whose beats inherit it, or beats."""
+    own = np.any(beats.label != "") and not np.any(beats.records.label != "")
+    return "beats" if own else "recordings"
+
+
+def _counted(labels: np.ndarray) -> dict[str, int]:
+    """How often each label occurs, in the order of `LABEL_ORDER`."""
+    counts = Counter(np.where(labels == "", UNLABELLED, labels).tolist())
+    order = [*LABEL_ORDER, *sorted(counts)]
+    return {k: counts[k] for k in dict.fromkeys(order) if k in counts}
+
+
 def network_facts(found: Evaluation) -> list[report.NetworkFacts]:
     """How good the network is on the measured recordings; none without labels."""
     if found.quality is None:
         return []
     beats, rows = found.part.beats, found.rows
-    margin = found.part.decision.value
-    words = Counter(
-        (str(label), bool(answer))
-        for label, answer in zip(
-            beats.records.label[np.unique(beats.record[rows])],
-            record_scores(margin[rows], beats.record[rows])[1] >= 0,
-            strict=True,
-        )
-    )
-    labels = sorted({label for label, _ in words})
+    margin = found.part.decision.value[rows]
+    what = labelled(beats)
+    if what == "recordings":
+        ids, margin = record_scores(margin, beats.record[rows])
+        label = beats.records.label[ids]
+    else:
+        label = beats.label[rows]
+    normal = {True: _counted(label[margin >= 0]), False: _counted(label[margin < 0])}
     facts = report.network_facts(
         found.quality,
         found.network.kind,
         description=found.network.card.title,
+        labelled=what,
         answers_by_label={
-            label or "(none)": {
-                "normal": words[label, True],
-                "not normal": words[label, False],
+            name: {
+                "normal": normal[True].get(name, 0),
+                "not normal": normal[False].get(name, 0),
             }
-            for label in labels
+            for name in _counted(label)
         },
         baselines=_baselines(beats, rows),
+        disagreements=_disagreements(found) if what == "recordings" else (),
     )
-    return [replace(facts, disagreements=_disagreements(found))]
+    return [facts]
 
 
 def _baselines(beats: Beats, rows: np.ndarray) -> list[dict[str, Any]]:
@@ -323,6 +351,7 @@ def report_data(
                 "share_frozen": row.share_frozen,
                 "proven": row.proven,
                 "proven_any": row.proven_any,
+                "proven_all": row.proven_all,
                 "one_everywhere": row.one_everywhere,
                 "shuffled": row.shuffled,
             }
@@ -352,7 +381,9 @@ def _text(found: Evaluation, shown: Sequence[report.Component]) -> str:
         if c.sentence and c.weighs
     }
     phrases = {c.name: c.phrase for c in shown if c.phrase}
-    return to_text(found.part.tree, phrases, replace(decision, **measured), sentences)
+    measured_on = replace(decision, **measured)
+    with jax.enable_x64(True):
+        return to_text(found.part.tree, phrases, measured_on, sentences)
 
 
 def _purity_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -386,6 +417,7 @@ def component_json(component: report.Component) -> dict[str, Any]:
         "share_answers": component.share_answers,
         "share_proven": component.share_proven,
         "share_frozen": component.share_frozen,
+        "same_as": list(component.same_as),
         "prototype": None if prototype is None else [float(v) for v in prototype],
         "prototype_record": component.prototype_record,
         "notes": dict(component.notes),
