@@ -52,8 +52,8 @@ stroke="currentColor" stroke-width="1.5"/></svg> 1 mV; a large square is 0.5 mV 
 weighs: blue where a higher value raises the margin (towards normal), orange where it
 lowers it; grey: one standard deviation over the beats of the cell</li>
 <li><svg viewBox="0 0 40 14"><path d="M20 0v14" stroke="currentColor"
-stroke-dasharray="2 2"/></svg> start and end of the QRS, turning point of the T, as
-measured on the median</li>
+stroke-dasharray="2 2"/></svg> where the named parts of the beat end, as
+measured on the median; a mark on a bar: the part's share of the time</li>
 </ul>"""
 
 
@@ -185,7 +185,9 @@ def _picture(component: Component, max_points: int) -> str:
     if c.weighing is None:
         figure = draw.cell(c.sketch, label_bar=False, **style)
     else:
-        figure = draw.weights(c.sketch, c.weighing, **style)
+        figure = draw.weights(
+            c.sketch, c.weighing, prototype_record=c.prototype_record, **style
+        )
     what = "" if c.weighing is None else ", its prototype, and what it weighs"
     alt = f"composite ECG of {c.name}{what}"
     return picture(draw.svg(figure), alt=alt, kind="paper")
