@@ -169,6 +169,14 @@ def test_annotated_beats_without_a_window_are_counted():
     assert missed_words(silent) == ""
 
 
+def test_what_has_a_label_of_its_own():
+    _, peaks = ecg(20)
+    named = recording(beat_samples=peaks, beat_labels=("N",) * len(peaks))
+    assert beats_of(named).labelled == "beats"
+    assert beats_of(replace(named, label="O")).labelled == "recordings"
+    assert beats_of(recording(label="O")).labelled == "recordings"
+
+
 def test_kinds_alone_leave_the_recordings_label():
     _, peaks = ecg(20)
     kept = np.delete(peaks, 4)

@@ -158,3 +158,5 @@ def test_real_recordings(name, ecg_data):
     assert found["exactness"]["decision_agreement"] == 1
     assert found["coverage"]["wrongly_proven"] == 0
     assert found["data"]["recordings"] >= 22
+    assert ("records" in found["model"]) == (name != "mitdb")  # its beats have labels
+    assert (found["model"]["record_auc"] is None) == (name == "mitdb")

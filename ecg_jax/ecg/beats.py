@@ -136,6 +136,12 @@ class Beats:
         return self.label != ""
 
     @property
+    def labelled(self) -> str:
+        """What has a label of its own: "recordings" (beats inherit it) or "beats"."""
+        own = np.any(self.label != "") and not np.any(self.records.label != "")
+        return "beats" if own else "recordings"
+
+    @property
     def annotated(self) -> dict[str, int]:
         """Annotated beats of each class, in the recordings that gave beats."""
         return _by_class(self.records.num_annotated)

@@ -90,19 +90,19 @@ class Evaluation:
     def metrics(self) -> dict[str, Any]:
         """The figures, with the keys of `metrics.json`."""
         beats, tree = self.part.beats, self.part.tree
+        whole = beats.labelled == "recordings"
         model: dict[str, Any] = dict.fromkeys(
             ("beat_accuracy", "beat_auc", "record_auc")
         )
         if self.quality is not None:
-            model = {name: getattr(self.quality, name).value for name in model}
+            names = list(model) if whole else ["beat_accuracy", "beat_auc"]
+            found = {name: getattr(self.quality, name) for name in names}
+            model |= {name: figure.value for name, figure in found.items()}
             model["intervals"] = {
-                name: [
-                    getattr(self.quality, name).low,
-                    getattr(self.quality, name).high,
-                ]
-                for name in ("beat_accuracy", "beat_auc", "record_auc")
+                name: [figure.low, figure.high] for name, figure in found.items()
             }
-            model["records"] = asdict(self.quality.records)
+            if whole:
+                model["records"] = asdict(self.quality.records)
         else:
             model["beat_accuracy"] = self._accuracy()
         sides = {row.side: asdict(row) for row in self.coverage}
@@ -249,9 +249,8 @@ def _quality(
     normal = beats.is_normal[rows]
     if not len(rows) or normal.all() or not normal.any():
         return None
-    whole = beats.records.label == "N"
-    by_record = whole if np.any(beats.records.label != "") else None
-    return quality.measure(margin[rows], normal, beats.record[rows], by_record)
+    whole = beats.records.label == "N" if beats.labelled == "recordings" else None
+    return quality.measure(margin[rows], normal, beats.record[rows], whole)
 
 
 def _purity(part: Partition, rows: np.ndarray) -> list[Mapping[str, Any]]:

@@ -162,7 +162,7 @@ def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
     records, config = beats.records, beats.config
     sides = [str(s) for s in ("train", "validation", "heldout")]
     split = records.split[beats.record]
-    what = labelled(beats)
+    what = beats.labelled
     whole = what == "recordings"
     label, of = (records.label, records.split) if whole else (beats.label, split)
     return report.DataFacts(
@@ -194,12 +194,6 @@ def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
     )
 
 
-def labelled(beats: Beats) -> str:
-    """What has a label of its own: recordings, whose beats inherit it, or beats."""
-    own = np.any(beats.label != "") and not np.any(beats.records.label != "")
-    return "beats" if own else "recordings"
-
-
 def _counted(labels: np.ndarray) -> dict[str, int]:
     """How often each label occurs, in the order of `LABEL_ORDER`."""
     counts = Counter(np.where(labels == "", UNLABELLED, labels).tolist())
@@ -213,7 +207,7 @@ def network_facts(found: Evaluation) -> list[report.NetworkFacts]:
         return []
     beats, rows = found.part.beats, found.rows
     margin = found.part.decision.value[rows]
-    what = labelled(beats)
+    what = beats.labelled
     if what == "recordings":
         ids, margin = record_scores(margin, beats.record[rows])
         label = beats.records.label[ids]
