@@ -1,0 +1,72 @@
+"""Prints the tables of README.md from the results.
+
+python experiments/short_equations/table.py [FOLDER]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+NAMES = {
+    "default": "default",
+    "narrow-mlp": "narrow",
+    "narrow-mlp-frozen": "narrow, all frozen",
+    "cycle-authors": "authors",
+    "wide-resnet": "wide",
+    "mitdb-mlp": "mitdb",
+    "mitdb-cycle-authors": "authors on mitdb",
+    "mitdb-wide-resnet": "wide on mitdb",
+}
+COLUMNS = ("proven_own", "one_everywhere", "shuffled")
+
+
+def number(value):
+    """A share: three digits, more where it is all but 1."""
+    if value == 1:
+        return "1"
+    digits = 3 if value < 0.995 else 4 if value < 0.99995 else 5
+    return f"{value:.{digits}f}".lstrip("0")
+
+
+def row(name, found):
+    """One line of the table of localized components."""
+    own = [found[column] for column in COLUMNS]
+    kind = f"{name}, random weights" if found["weights"] == "random" else name
+    cells = [
+        kind,
+        found["side"],
+        found["components"],
+        f"{100 * found['share_frozen']:.0f}%",
+        number(own[0]),
+        f"{found['share_of_kmeans']:.3f}",
+        number(found["proven_by_the_nearest"]),
+        *map(number, own[1:]),
+        *(f"{own[0] - other:.3f}" for other in own[1:]),
+        found["distinct_functions"],
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def main():
+    given = Path(__file__).parent / "results"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else given
+    few = {}
+    for file, name in NAMES.items():
+        path = folder / f"{file}.json"
+        if not path.exists():
+            continue
+        for found in json.loads(path.read_text())["rows"]:
+            many = 36 if found["weights"] == "random" else 144
+            if found["row"] == "localized" and found["components"] in (36, many):
+                print(row(name, found))
+            elif found["row"] == "one level":
+                value = number(found["proven_any"])
+                few.setdefault(found["strategy"], []).append(value)
+            elif found["row"] in ("optimum", "perturbed"):
+                few.setdefault("", []).append(f"{name}: {found}")
+    for name, values in few.items():
+        print(*values, sep="\n") if not name else print(name, *values, sep=" | ")
+
+
+if __name__ == "__main__":
+    main()
