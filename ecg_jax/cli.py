@@ -149,7 +149,7 @@ def explain(args: list[str]) -> None:
           out: where the explanation goes.
         """
         from ecg_jax.runs.explain import explain as explain_record
-        from ecg_jax.sketch import percent
+        from ecg_jax.shares import percent
 
         answer = explain_record(run, record, out)
         normal, total = answer["num_normal"], answer["num_beats"]

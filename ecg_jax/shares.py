@@ -17,3 +17,17 @@ def share(value: float, digits: int = 1) -> str:
         if 0 < float(text) < 100:
             return f"{text}%"
     return ">99.999%" if value > 0.5 else "<0.001%"
+
+
+def percent(share: float) -> str:
+    """Write a share in whole per cent, as a sentence has it.
+
+    Example:
+        >>> percent(.4149), percent(.9996), percent(.0004), percent(1.)
+        ('41%', '>99%', '<1%', '100%')
+    """
+    if 0 < share < 0.005:
+        return "<1%"
+    if 0.995 <= share < 1:
+        return ">99%"
+    return f"{100 * share:.0f}%"

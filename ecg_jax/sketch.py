@@ -21,6 +21,7 @@ from jaxtyping import Float, Int, Num, Shaped
 
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
 from ecg_jax.morphology import Morphology, agrees, measure, shape_words, short_words
+from ecg_jax.shares import percent
 
 LABEL_ORDER = ("N", "A", "O", "~", "S", "V", "F", "Q")
 UNLABELLED = "?"
@@ -386,20 +387,6 @@ def _is_early(sketch: Sketch) -> bool:
 
 def _has_pause(sketch: Sketch) -> bool:
     return sketch.after_to_usual is not None and sketch.after_to_usual > LATE
-
-
-def percent(share: float) -> str:
-    """Write a share in per cent: never 100% unless it is all, nor 0% unless none.
-
-    Example:
-        >>> percent(.4149), percent(.9996), percent(.0004), percent(1.)
-        ('41%', '>99%', '<1%', '100%')
-    """
-    if 0 < share < 0.005:
-        return "<1%"
-    if 0.995 <= share < 1:
-        return ">99%"
-    return f"{100 * share:.0f}%"
 
 
 def _count(number: int, noun: str) -> str:

@@ -20,7 +20,8 @@ from ecg_jax.atoms import count_different
 from ecg_jax.changes import changes
 from ecg_jax.errors import ExampleError
 from ecg_jax.morphology import Segment, segments
-from ecg_jax.sketch import Sketch, percent
+from ecg_jax.shares import percent
+from ecg_jax.sketch import Sketch
 
 LEAST_AGREE = 0.9
 LEAST_NET = 0.2

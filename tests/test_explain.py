@@ -14,7 +14,7 @@ from ecg_jax.ecg.records import open_folder
 from ecg_jax.errors import MissingFileError, RunError, RunExistsError
 from ecg_jax.report.explanation import SPLITS
 from ecg_jax.runs.explain import explain, find_recording
-from ecg_jax.sketch import percent
+from ecg_jax.shares import percent
 
 
 @pytest.fixture(scope="module")

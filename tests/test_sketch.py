@@ -3,7 +3,8 @@ import pytest
 
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
 from ecg_jax.morphology import measure, shape_words
-from ecg_jax.sketch import composite, describe, percent, phrase, records, usual_rr
+from ecg_jax.shares import percent
+from ecg_jax.sketch import composite, describe, phrase, records, usual_rr
 
 RATE = 100.0
 BEFORE = 0.25

@@ -21,7 +21,8 @@ from ecg_jax.draw.paper import (
     sheet,
     squares,
 )
-from ecg_jax.sketch import Sketch, percent, records
+from ecg_jax.shares import percent
+from ecg_jax.sketch import Sketch, records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,8 @@ from ecg_jax.draw.paper import (
     new_figure,
     say,
 )
-from ecg_jax.sketch import Sketch, percent, records
+from ecg_jax.shares import percent
+from ecg_jax.sketch import Sketch, records
 from ecg_jax.weighs import Weighing
 
 if TYPE_CHECKING:

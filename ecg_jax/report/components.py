@@ -19,7 +19,8 @@ from ecg_jax.report.html import (
     share,
     table,
 )
-from ecg_jax.sketch import Sketch, describe, percent
+from ecg_jax.shares import percent
+from ecg_jax.sketch import Sketch, describe
 from ecg_jax.weighs import WEIGHING_RULE, Weighing
 
 SIDES = ("normal", "not normal")

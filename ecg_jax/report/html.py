@@ -12,7 +12,7 @@ from ecg_jax import shares
 from ecg_jax.draw.paper import LABEL_COLORS, LABEL_NAMES, OTHER_LABEL
 from ecg_jax.report.data import Component
 from ecg_jax.report.names import COLUMNS, HELP, METRICS
-from ecg_jax.sketch import percent
+from ecg_jax.shares import percent
 
 Row = Mapping[str, Any]
 

@@ -19,14 +19,13 @@ from ecg_jax.program import Equation, Refused
 from ecg_jax.runs.evaluation import Evaluation
 from ecg_jax.runs.weighing import to_json, weigh_all
 from ecg_jax.same import same_functions
-from ecg_jax.shares import share
+from ecg_jax.shares import percent, share
 from ecg_jax.sketch import (
     LABEL_ORDER,
     UNLABELLED,
     Sketch,
     composite,
     describe,
-    percent,
     phrase,
     usual_rr,
 )
