@@ -233,7 +233,7 @@ def _share(tree: Tree, node: Node, decision: Decision | None) -> str:
     proven = inside & (decision.prover >= 0)
     return (
         f"answers for {_of(inside.sum(), side.sum())} {node.side} samples, "
-        f"{share(proven.sum() / max(inside.sum(), 1))} of them proven by any component"
+        f"{share(proven.sum() / max(inside.sum(), 1))} of them proven"
     )
 
 

@@ -44,8 +44,9 @@ class CoverConfig:
     """How components are chosen.
 
     Attributes:
-      wanted: the share of answers that the components are to prove: units are left
-        alive only as long as it is not reached, and only in cells that miss it.
+      wanted: the share of answers that the components are to prove, each judged on
+        recordings other than its prototype's: units are left alive only as long as it
+        is not reached, and only in cells that miss it.
       least_frozen: every component of the outermost level freezes at least this share
         of its side's units.
       least_frozen_deeper: the same for components that freeze more levels, of the
@@ -54,7 +55,8 @@ class CoverConfig:
         at most; fewer for wide gates.
       members: how many samples judge a candidate: of its cell, and where they are of
         few recordings, those of others that are nearest to its centre.
-      most_of_one: no recording gives more than this share of them.
+      most_of_one: no recording gives more than this share of them, where there are
+        enough recordings (outermost level only, as `candidates` and `members`).
       rounds: how often prototypes are chosen and cells taken anew.
       sample: how many training samples of a side take part in choosing.
       seed: of the sampling and of k-means.
@@ -69,6 +71,16 @@ class CoverConfig:
     rounds: int = 3
     sample: int = 120_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse counts below 1, and shares that are none."""
+        for name in ("candidates", "members", "rounds", "sample"):
+            if (value := getattr(self, name)) < 1:
+                raise CoverError(f"CoverConfig: {name}={value} is not 1 or more")
+        shares = ("wanted", "least_frozen", "least_frozen_deeper", "most_of_one")
+        for name in shares:
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise CoverError(f"CoverConfig: {name}={value} is not from 0 to 1")
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,6 +88,9 @@ def grow(
     if not leaves or not len(leaves[0]):
         raise CoverError("no data to grow on.\n  try: examples with a leading axis")
     num = len(leaves[0])
+    for name, value in (("depth", depth), ("budget", budget)):
+        if value < 1:
+            raise CoverError(f"{name} is {value}.\n  try: 1 or more")
     _check(select, anchors.SELECT, "select")
     _check(metric, METRICS, "metric")
     if localize is not None and not 0 <= localize < np.inf:

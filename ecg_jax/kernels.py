@@ -22,6 +22,7 @@ import numpy as np
 from jax import tree_util
 from jaxtyping import Array, Float, Int
 
+from ecg_jax.errors import ExampleError
 from ecg_jax.maxmin import Gate, MaxMin
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -156,8 +157,16 @@ def blocks(fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK) ->
 
     Returns:
       The results with the first axis of `data`.
+
+    Raises:
+      ExampleError: there are no examples.
     """
-    num = len(tree_util.tree_leaves(data)[0])
+    leaves = tree_util.tree_leaves(data)
+    num = len(leaves[0]) if leaves else 0
+    if not num:
+        raise ExampleError(
+            "no examples.\n  try: data with a leading axis of at least 1"
+        )
     out: list[Any] = []
     for start in range(0, num, block):
         part = tree_util.tree_map(partial(_block, start, block), data)

@@ -6,10 +6,14 @@ MOST_DIGITS = 3
 def share(value: float, digits: int = 1) -> str:
     """Write a share in per cent, with as many digits as tell it from none and all.
 
+    Not a number, the share of nothing, is a dash.
+
     Example:
         >>> share(0.41493), share(0.9997), share(1.0), share(1e-9), share(0.997, 0)
         ('41.5%', '99.97%', '100%', '<0.001%', '99.7%')
     """
+    if value != value:
+        return "\N{EM DASH}"
     if value in (0, 1):
         return f"{100 * value:.0f}%"
     for more in range(digits, MOST_DIGITS + 1):
@@ -23,10 +27,10 @@ def percent(share: float) -> str:
     """Write a share in whole per cent, as a sentence has it.
 
     Example:
-        >>> percent(.4149), percent(.9996), percent(.0004), percent(1.)
+        >>> percent(.4149), percent(.9996), percent(.005), percent(1.)
         ('41%', '>99%', '<1%', '100%')
     """
-    if 0 < share < 0.005:
+    if 0 < share <= 0.005:
         return "<1%"
     if 0.995 <= share < 1:
         return ">99%"

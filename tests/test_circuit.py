@@ -177,7 +177,7 @@ def test_shares_of_a_decision():
     proven = (decision.prover[inside] >= 0).mean()
     assert (
         f"{inside.sum()} of {decision.normal.sum()} ({share:.0%}) normal samples, "
-        f"{share_text(proven)} of them proven by any component."
+        f"{share_text(proven)} of them proven."
     ) in text
 
 

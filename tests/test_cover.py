@@ -161,13 +161,29 @@ def two_people(sign=1):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_proofs_count_on_other_recordings(sign):
     side, samples = two_people(sign)
+    alone = choose(side, samples, 1, SMALL)
+    own = samples.records == samples.records[alone.anchors[0]]
+    assert alone.proven <= 1 - own.mean()
     cover = choose(side, samples, 2, SMALL)
     rows = coefficients(side, samples.patterns, cover.anchors, cover.frozen)
     proves = samples.features @ rows.T < samples.room[:, None]
     other = samples.records[:, None] != samples.records[cover.anchors][None]
-    if len(set(samples.records[cover.anchors])) == 1:
-        assert cover.proven < 1
     assert cover.proven == np.mean(np.any(proves & other, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rounds": 0}, "rounds=0 is not 1 or more"),
+        ({"members": 0}, "members=0 is not 1 or more"),
+        ({"least_frozen": 2}, "least_frozen=2 is not from 0 to 1"),
+        ({"wanted": float("nan")}, "wanted=nan is not from 0 to 1"),
+    ],
+)
+def test_no_cover_can_be_chosen_so(options, message):
+    with pytest.raises(CoverError) as error:
+        CoverConfig(**options)
+    assert str(error.value) == f"CoverConfig: {message}"
 
 
 def test_the_same_seed_gives_the_same_cover():

@@ -6,7 +6,7 @@ import pytest
 from small_trees import bare, function, grown, quarters
 
 from ecg_jax.decide import TreeCertificate, deepest, pattern_hashes
-from ecg_jax.errors import CertificateError
+from ecg_jax.errors import CertificateError, ExampleError
 from ecg_jax.kernels import decides
 
 UNSEEN = quarters(78, 700)  # more than a block
@@ -127,3 +127,13 @@ def test_hashes_tell_patterns_apart():
     same = (bits[:, None] == bits[None]).all(-1)
     assert np.array_equal(same, hashes[:, None] == hashes[None])
     assert same.sum() > 200
+
+
+def test_no_data():
+    tree = grown("mlp")
+    for ask in (tree.decide, tree.certificate, tree.values):
+        with pytest.raises(ExampleError) as error:
+            ask(UNSEEN[:0])
+        assert str(error.value) == (
+            "no examples.\n  try: data with a leading axis of at least 1"
+        )

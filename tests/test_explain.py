@@ -85,7 +85,7 @@ def test_the_side_of_a_recording_is_told(explained, tmp_path):
     other = write_recordings(tmp_path / "other", 1, seed=7) / "training" / "S00000"
     assert explain(tiny().run, other, tmp_path / "out")["split"] is None
     page = (tmp_path / "out" / "explanation.html").read_text()
-    assert "This recording is none of the recordings of the run." in page
+    assert "This recording is not known to be one of those of the run." in page
 
 
 def test_annotations_are_shown_beside_the_answers(tmp_path):

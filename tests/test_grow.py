@@ -320,6 +320,8 @@ def test_bad_options():
             "select is 'random'.\n  try: one of 'prototypes', 'frequent', 'boundary', "
             "'medoids', 'greedy'",
         ),
+        ({"depth": 0}, "depth is 0.\n  try: 1 or more"),
+        ({"budget": 0}, "budget is 0.\n  try: 1 or more"),
         (
             {"metric": "dtw"},
             "metric is 'dtw'.\n  try: one of 'euclidean', 'shape', 'cut'",

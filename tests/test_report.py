@@ -383,12 +383,33 @@ def test_components_that_are_the_same_function_say_so():
     assert "The same function" not in alone and "each of them by itself" not in alone
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {},
+            "the one whose cell the beat looks most like (the nearest mean of a cell)",
+        ),
+        ({"metric": "cut"}, "cell has the nearest mean of the gates' input answers"),
+        ({"localize": 0.5}, "margin, 0.5 times the squared distance to its mean of a"),
+    ],
+)
+def test_which_of_several_components_answers(options, told):
+    run = demo_run(demo_components(2, 0))
+    assert (
+        told
+        in Reader(
+            report.build(replace(run, equation=replace(run.equation, **options)))
+        ).text
+    )
+
+
 def test_the_head_says_of_what_its_numbers_are(page):
     text = Reader(page).text
     for told in (
         "100%complete equation and network agreeall 268,431 beats, training too; by "
         "construction: a check of the arithmetic",
-        "99.1%of “normal” answers provenheld-out recordings; by any of 36 witnesses",
+        "99.1%of “normal” answers provenheld-out recordings; by 36 witnesses",
         "0proven wronglyall beats; 0 by construction: a check of the arithmetic",
         "over all patterns (9,909 occur in the data). A few of them are shown",
     ):

@@ -135,6 +135,9 @@ class EquationFacts:
         num_min_units: Those on the min side.
         num_patterns: Patterns that occur in the data.
         text: The equation as text, from the tree.
+        metric: What distances are taken of: "cut" is what the gates see, all others
+            are what a beat looks like.
+        localize: What a squared distance costs; `None`: the nearest proof decides.
     """
 
     opened: Sequence[str] = ()
@@ -143,6 +146,8 @@ class EquationFacts:
     num_min_units: int | None = None
     num_patterns: int | None = None
     text: str = ""
+    metric: str = "shape"
+    localize: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,7 +286,10 @@ class ExplainData:
         title: Of the run that explains.
         split: Side of the recording in the run: "train", "validation", "heldout";
             `None`: it is none of the run's recordings, or the run does not say.
-        missed: Time and class of the annotated beats that were not found.
+        is_trained: Whether the run trained the network, so that `split` says what the
+            network has seen.
+        missed: Time and class of the annotated beats that got no window: not found, or
+            at an end.
         notes: Further facts, name to value.
     """
 
@@ -298,5 +306,6 @@ class ExplainData:
     polarity: str | None = None
     title: str = ""
     split: str | None = None
+    is_trained: bool = True
     missed: Sequence[tuple[float, str | None]] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)

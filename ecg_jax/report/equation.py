@@ -7,7 +7,7 @@ MOST_NAMED = 12
 SPACE = '<mspace width="0.6em"/>'
 SAME = (
     " Components joined by “=” are one and the same function; which of them answers is "
-    "decided by that likeness alone."
+    "decided by that distance alone."
 )
 THIN = '<mspace width="0.22em"/>'
 
@@ -68,7 +68,7 @@ def as_text(equation: EquationFacts) -> str:
     return details(title, text)
 
 
-def words(components: list[Component]) -> str:
+def words(components: list[Component], equation: EquationFacts) -> str:
     """The equation as sentences, with the names of the components."""
     top = [c for c in components if c.parent is not None]
     roots = {c.id for c in components if c.parent is None}
@@ -93,8 +93,7 @@ def words(components: list[Component]) -> str:
             "falls below the network, so where one is below 0, the network is.</li>"
         )
     items.append(
-        "<li>Where several components prove an answer, the one whose cell the beat "
-        "looks most like (the nearest mean of a cell) answers for it."
+        f"<li>{_decides(equation)}"
         + (SAME if any(c.same_as for c in first) else "")
         + "</li>"
     )
@@ -104,6 +103,26 @@ def words(components: list[Component]) -> str:
         "margin lies.</li>"
     )
     return f'<ul class="words">{"".join(items)}</ul>'
+
+
+def _decides(equation: EquationFacts) -> str:
+    """Which of several components answers for a beat."""
+    of = "of the gates' input" if equation.metric == "cut" else "of a cell"
+    if equation.localize is not None:
+        return (
+            "Of the components of a side, the one answers for a beat that takes least "
+            f"from the margin, {equation.localize:g} times the squared distance to its "
+            f"mean {of} added."
+        )
+    if equation.metric == "cut":
+        return (
+            "Where several components prove an answer, the one whose cell has the "
+            f"nearest mean {of} answers for it."
+        )
+    return (
+        "Where several components prove an answer, the one whose cell the beat looks "
+        f"most like (the nearest mean {of}) answers for it."
+    )
 
 
 def _any(components: list[Component]) -> str:

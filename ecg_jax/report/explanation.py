@@ -34,8 +34,15 @@ SPLITS = {
     "train": "The network was trained on this recording, and the equation grown on it: "
     "its answers say nothing of how it does on recordings it has not seen.",
     "validation": "This recording helped to choose the network during its training "
-    "(validation): its answers are better than on recordings it has not seen.",
+    "(validation): its answers may be better than on recordings it has not seen.",
     "heldout": "This recording was held out: the network was not trained on it.",
+}
+ALONE = " What the network was trained on is not known here."
+"""Said of a recording of a network that was trained elsewhere."""
+GROWN = {
+    "train": "The equation was grown on this recording." + ALONE,
+    "validation": "The equation was not grown on this recording." + ALONE,
+    "heldout": "The equation was not grown on this recording." + ALONE,
 }
 
 
@@ -110,8 +117,9 @@ def _facts(data: ExplainData, normal: int, margin: float | None) -> str:
             "normal from 0 upwards."
         )
     if data.title:
-        unknown = "This recording is none of the recordings of the run."
-        words.append(SPLITS.get(data.split or "", unknown))
+        unknown = "This recording is not known to be one of those of the run."
+        known = SPLITS if data.is_trained else GROWN
+        words.append(known.get(data.split or "", unknown))
     labels = Counter(beat.label for beat in data.beats if beat.label)
     if labels:
         told = ", ".join(f"{number(n)} {esc(k)}" for k, n in labels.most_common())

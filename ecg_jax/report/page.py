@@ -39,7 +39,7 @@ def build(run: ReportData) -> str:
             "The network as an equation",
             equation.mathematics(run.equation)
             + "<h3>In words</h3>"
-            + equation.words(components)
+            + equation.words(components, run.equation)
             + equation.as_text(run.equation),
         ),
         ("proof", "How much is proven", sections.proof_section(run)),
@@ -103,7 +103,7 @@ def _summary(run: ReportData) -> str:
     ):
         if key in cover:
             own = [c for c in run.components if c.side == side]
-            note = "held-out recordings; by any of "
+            note = "held-out recordings; by "
             note += f"{cover[count]:,} {count}" if count in cover else count
             if (distinct := tree.num_functions(own)) < len(own):
                 note += f", {distinct:,} different functions"

@@ -125,7 +125,8 @@ def proof_section(run: ReportData) -> str:
     """Coverage beside its controls, the frontier, the certificate."""
     out = [
         "<p>An answer is <b>proven</b> if a chosen component decides it: “by own "
-        "component” counts the one of the beat's own cell, “by any” all of them. The "
+        "component” counts the one of the beat's own cell, “by any” all of the first "
+        "level and the deeper ones of its cell. The "
         "beats are those of held-out recordings. Every share stands beside its "
         "controls, for a narrow network may be covered by a single component that says "
         "nothing, and beside the share of units frozen, for a component that freezes "
@@ -184,7 +185,7 @@ def _decided_by_likeness(run: ReportData) -> str:
         for row in run.coverage
         if row.get("proven_all") is not None and row["num_components"] > 1
     ]
-    if not told:
+    if not told or run.equation.localize is not None:
         return ""
     return (
         f"<p><b>Of the components below the root, {', and '.join(told)}, each of them "

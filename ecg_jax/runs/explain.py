@@ -34,7 +34,8 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     Args:
       folder: a run.
       record: path of the recording, with or without suffix; or its name among the
-        recordings of the run, where those are synthetic or still where they were.
+        recordings of the run, where those are synthetic, in a folder that `--data`
+        named, or at the default place of the data set.
       out: where the explanation goes; made if it is not there.
 
     Returns:
@@ -51,7 +52,8 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
         )
     network, tree, config = load_run(folder)
     parts = read_json(folder / "components.json")
-    recording = find_recording(record, read_json(folder / CONFIG).get("data"))
+    settings = read_json(folder / CONFIG)
+    recording = find_recording(record, settings.get("data"))
     beats = beats_of(recording, config)
     check_windows(network, beats)
     with jax.enable_x64(True):
@@ -74,6 +76,7 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
         polarity=answer["polarity"],
         title=folder.name,
         split=split,
+        is_trained="training" in settings,
         missed=[(beat["time_s"], beat["label"]) for beat in answer["missed"]],
     )
     report.write_explanation(page, out / "explanation.html")

@@ -76,6 +76,10 @@ class TreeConfig:
         for name in ("depth", "budget", "min_count"):
             if (value := getattr(self, name)) < 1:
                 raise CoverError(f"TreeConfig: {name}={value} is not 1 or more")
+        if self.localize is not None and not 0 <= self.localize < float("inf"):
+            raise CoverError(
+                f"TreeConfig: localize={self.localize} is not 0 or more, nor None"
+            )
 
 
 # Chosen on validation recordings of CinC 2017: see experiments/networks.

@@ -287,7 +287,7 @@ def _disagreements(found: Evaluation) -> list[report.Disagreement]:
                 margin=entry.score,
                 beat=beats.millivolts[row, 0] * turn,
                 time_s=beats.config.time_s,
-                note=f"{entry.num_beats} beats, {entry.share_agreeing:.0%} agree "
+                note=f"{entry.num_beats} beats, {share(entry.share_agreeing, 0)} agree "
                 "with the label",
                 component=part.tree.nodes[prover].name if prover >= 0 else None,
             )
@@ -333,6 +333,8 @@ def report_data(
             num_min_units=int(sum((side < 0).sum() for side in sides)),
             num_patterns=len(tree.seen),
             text=_text(found, shown),
+            metric=tree.metric,
+            localize=tree.localize,
         ),
         metrics=metrics,
         config=config,

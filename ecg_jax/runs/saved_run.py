@@ -62,7 +62,7 @@ def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, An
 
     Returns:
       The metrics, with the keys of `metrics.json`. `data.seen_in_training` counts the
-      recordings that the run was trained on: figures hold for unseen ones if it is 0.
+      recordings of training and validation: figures hold for unseen ones if it is 0.
 
     Raises:
       RunError: the run is not complete.
@@ -87,7 +87,7 @@ def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, An
 
 
 def seen_in_training(folder: Path, beats: Beats) -> int | None:
-    """How many recordings a run was trained on: same name, same R peaks."""
+    """How many recordings of training and validation: same name, same R peaks."""
     path = folder / "partition.parquet"
     if not path.exists():
         return None
@@ -113,10 +113,12 @@ def split_of(folder: Path, beats: Beats) -> str | None:
     own = np.array(last) == str(beats.records.name[0])
     if not own.any():
         return None
-    known = _peaks(rows["record"][own], rows["r_time_s"][own])
-    here = _peaks(beats.records.name[beats.record], beats.r_time_s)
-    same = list(known.values()) == list(here.values())
-    return str(rows["split"][own][0]) if same else None
+    record, split = rows["record"][own], rows["split"][own]
+    (here,) = _peaks(beats.records.name[beats.record], beats.r_time_s).values()
+    for name, peaks in _peaks(record, rows["r_time_s"][own]).items():
+        if peaks == here:
+            return str(split[record == name][0])
+    return None
 
 
 def _peaks(record: np.ndarray, time_s: np.ndarray) -> dict[str, bytes]:
