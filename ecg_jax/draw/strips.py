@@ -89,8 +89,8 @@ def strips(
         calibration_mark(axes, begin - left_s + 0.06)
         inside = (time >= begin) & (time < begin + span)
         axes.plot(time[inside], signal[inside], color=INK, lw=0.6, alpha=0.75, zorder=3)
-        here = np.flatnonzero((marks >= begin) & (marks < begin + span))
-        for at in here.tolist():
+        end = begin + span
+        for at in np.flatnonzero((stops > begin) & (starts < end)).tolist():
             name = components[at]
             proven = name is not None
             color = SIDE_COLORS[answers[at]]
@@ -99,6 +99,8 @@ def strips(
                 {"lw": 1.3} if proven else {"lw": 1.2, "ls": (0, (2, 1.2))}
             )
             axes.plot(time[own], signal[own], color=color, zorder=4, **style)
+            if not begin <= marks[at] < end:  # its R is in the row before or after
+                continue
             axes.plot(
                 [marks[at]],
                 [high + 0.12],
@@ -112,10 +114,10 @@ def strips(
             _write(
                 axes, marks[at], high + 0.24, name or "?", color if proven else UNPROVEN
             )
-        for at in (t for t in missed if begin <= t < begin + span):
+        for at in (t for t in missed if begin <= t < end):
             axes.plot([at], [high + 0.12], "x", ms=4.2, color=UNPROVEN, zorder=5)
         for at, label in annotated:
-            if begin <= at < begin + span:
+            if begin <= at < end:
                 _write(axes, at, low + 0.02, label, INK)
         say(figure, 0.06, top + 0.1, f"{begin:g} s", size=6.5)
     return figure

@@ -268,9 +268,8 @@ def _shares(axes: "Axes", weighing: Weighing) -> None:
         style = {"va": "center", "fontsize": 7.2, "color": INK}
         axes.text(-0.03 * longest, row, part.name, ha="right", **style)
         share = percent(round(part.share, 9))
-        end = max(part.share, part.share_time) + 0.03 * longest
         weight = "bold" if weighing.is_typical else "normal"
-        axes.text(end, row, share, weight=weight, **style)
+        axes.text(1.06 * longest, row, share, weight=weight, **style)
 
 
 def _round(value: float) -> float:

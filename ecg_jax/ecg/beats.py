@@ -64,8 +64,8 @@ class RecordTable:
         scale_mv: Median over the beats of the standard deviation in the window.
         num_beats: Beats kept.
         num_cut: Beats left out because their window leaves the recording.
-        num_unmatched: Beats left out because no annotation is near.
-        num_missed: Annotated beats that no detector found.
+        num_unmatched: Peaks that no annotation is near, where there are annotations:
+            left out if these have labels, else kept.
         num_annotated: Annotated beats by class: a column for each of `cut.ANNOTATED`.
         num_without: Those of them that got no window: missed, or at an end.
     """
@@ -83,7 +83,6 @@ class RecordTable:
     num_beats: Int32[np.ndarray, " record"]
     num_cut: Int32[np.ndarray, " record"]
     num_unmatched: Int32[np.ndarray, " record"]
-    num_missed: Int32[np.ndarray, " record"]
     num_annotated: Int32[np.ndarray, "record class"]
     num_without: Int32[np.ndarray, "record class"]
 
@@ -145,6 +144,11 @@ class Beats:
     def annotated(self) -> dict[str, int]:
         """Annotated beats of each class, in the recordings that gave beats."""
         return _by_class(self.records.num_annotated)
+
+    @property
+    def num_unmatched(self) -> int:
+        """Peaks that no annotation names, where there are annotations."""
+        return int(self.records.num_unmatched.sum())
 
     @property
     def without_window(self) -> dict[str, int]:
@@ -273,16 +277,20 @@ def _num_leads(folder: Folder) -> int | None:
 
 
 def missed_words(beats: Beats) -> str:
-    """The annotated beats that were not cut out, in words; "" where there are none."""
+    """Where beats and annotations differ, in words; "" where they do not."""
     missed, total = beats.without_window, sum(beats.annotated.values())
-    if not missed:
-        return ""
-    named = [f"{count:,} {name}" for name, count in missed.items() if name != "?"]
-    of = f" ({', '.join(named)})" if named else ""
-    return (
-        f"{sum(missed.values()):,} of {total:,} annotated beats{of} got no window: the "
-        "detectors missed them, or they are at an end"
-    )
+    told = []
+    if missed:
+        named = [f"{count:,} {name}" for name, count in missed.items() if name != "?"]
+        of = f" ({', '.join(named)})" if named else ""
+        told.append(
+            f"{sum(missed.values()):,} of {total:,} annotated beats{of} got no window: "
+            "the detectors missed them, or they are at an end"
+        )
+    if beats.num_unmatched:
+        told.append(f"{beats.num_unmatched:,} peaks are named by no annotation")
+        told[-1] += ", and left out" if beats.labelled == "beats" else ""
+    return "; ".join(told)
 
 
 def _by_class(counts: Int32[np.ndarray, "record class"]) -> dict[str, int]:

@@ -126,21 +126,20 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
     width = max(map(len, (recording.label or "", *(recording.beat_labels or ()))))
     labels = np.full(len(peaks), recording.label or "", f"U{max(width, 1)}")
     kinds = np.full(len(peaks), "", "U1")
-    num_unmatched = num_missed = 0
+    num_unmatched = 0
     if recording.beat_samples is not None:
         mine, theirs = detect.match(
             peaks, recording.beat_samples, config.match_s * rate
         )
-        num_missed = len(recording.beat_samples) - len(theirs)
+        near = np.zeros(len(peaks), bool)
+        near[mine] = True
+        num_unmatched = int((keep & ~near).sum())
         if recording.beat_kinds is not None:
             true = np.array(recording.beat_kinds, dtype=np.str_)[theirs]
             kinds = kinds.astype(true.dtype)
             kinds[mine] = true
         if recording.beat_labels is not None:
             labels[mine] = np.array(recording.beat_labels, dtype=np.str_)[theirs]
-            near = np.zeros(len(peaks), bool)
-            near[mine] = True
-            num_unmatched = int((keep & ~near).sum())
             values = values[near[keep]]
             keep = keep & near
     if not keep.any():
@@ -173,7 +172,6 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
         "records_num_beats": np.array([len(values)], np.int32),
         "records_num_cut": np.array([num_cut], np.int32),
         "records_num_unmatched": np.array([num_unmatched], np.int32),
-        "records_num_missed": np.array([num_missed], np.int32),
         "records_num_annotated": _by_class(recording, slice(None)),
         "records_num_without": _by_class(recording, missed),
     }

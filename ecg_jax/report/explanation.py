@@ -88,7 +88,7 @@ def _summary(data: ExplainData) -> str:
         note = f"mean margin {margin:.2f}".replace("-", "\N{MINUS SIGN}")
         items.append((answer, "by the mean over its beats", note))
     if data.label is not None:
-        note = "of the whole recording"
+        note = "its label, of the whole recording"
         items.append((data.label, LABEL_NAMES.get(data.label, "label"), note))
     if total:
         rest = total - proven
@@ -97,7 +97,7 @@ def _summary(data: ExplainData) -> str:
     if data.bsqi is not None:
         note = "agreement of two R peak detectors"
         items.append((f"{data.bsqi:.2f}", "bSQI", note))
-    words = f"Explained by {esc(data.title)}" if data.title else ""
+    words = f"Explained by the run {esc(data.title)}" if data.title else ""
     if data.network:
         words += f", network {esc(data.network)}"
     lead = f'<p class="lead">{words}</p>' if words else ""
@@ -129,8 +129,8 @@ def _facts(data: ExplainData, normal: int, margin: float | None) -> str:
         told = ", ".join(f"{number(n)} {esc(k)}" for k, n in kinds.most_common())
         words.append(
             f"<b>{_beats_of(len(data.missed))} that the annotations name"
-            f"{f' ({told})' if told else ''} got no answer</b>: the detectors did not "
-            "find them, or they are at an end."
+            f"{f' ({told})' if told else ''} got no answer</b>: not found by the "
+            "detectors, or at an end."
         )
     return f"<p>{' '.join(words)}</p>" if words else ""
 

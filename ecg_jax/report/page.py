@@ -90,6 +90,7 @@ def _summary(run: ReportData) -> str:
     exact = _of(run, "exactness")
     cover = _of(run, "coverage")
     model = _of(run, "model")
+    controls = {row["side"]: row.get("one_everywhere") for row in run.coverage}
     items = []
     if "decision_agreement" in exact:
         compared = exact.get("num_beats")
@@ -107,6 +108,8 @@ def _summary(run: ReportData) -> str:
             note += f"{cover[count]:,} {count}" if count in cover else count
             if (distinct := tree.num_functions(own)) < len(own):
                 note += f", {distinct:,} different functions"
+            if (alone := controls.get(side)) is not None:
+                note += f"; by the best one alone {share(alone)}"
             items.append((share(cover[key]), f"of “{side}” answers proven", note))
     if "wrongly_proven" in cover:
         note = "all beats; 0 by construction: a check of the arithmetic"

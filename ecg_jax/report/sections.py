@@ -82,8 +82,8 @@ def data_section(data: DataFacts) -> str:
     missed = ""
     if data.missed:
         missed = (
-            f"<p><b>{esc(data.missed)}.</b> Nothing here speaks of those beats: they "
-            "are in no cell, in no share and in no accuracy.</p>"
+            f"<p><b>{esc(data.missed)}.</b> Nothing here speaks of beats without a "
+            "window: they are in no cell, in no share and in no accuracy.</p>"
         )
     charts = ""
     for values, label, limits in (

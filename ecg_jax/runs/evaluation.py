@@ -137,6 +137,7 @@ class Evaluation:
                 "excluded": len(beats.excluded),
                 "annotated_beats": beats.annotated,
                 "missed_beats": beats.without_window,
+                "unmatched_peaks": beats.num_unmatched,
             },
         }
 

@@ -51,6 +51,7 @@ def main():
     given = Path(__file__).parent / "results"
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else given
     few = {}
+    print("One level: of each network 36 and 144 components (random weights: 36)")
     for file, name in NAMES.items():
         path = folder / f"{file}.json"
         if not path.exists():
@@ -61,9 +62,14 @@ def main():
                 print(row(name, found))
             elif found["row"] == "one level":
                 value = number(found["proven_any"])
+                networks = few.setdefault("networks", [])
+                networks += [name] if name not in networks else []
                 few.setdefault(found["strategy"], []).append(value)
             elif found["row"] in ("optimum", "perturbed"):
-                few.setdefault("", []).append(f"{name}: {found}")
+                kept = {k: v for k, v in found.items() if k not in ("weights", "row")}
+                told = ", ".join(f"{key} {value}" for key, value in kept.items())
+                few.setdefault("", []).append(f"{name}: {found['row']}: {told}")
+    print("Few: 8 witnesses and 16 refuters of", *few.pop("networks"), sep=" | ")
     for name, values in few.items():
         print(*values, sep="\n") if not name else print(name, *values, sep=" | ")
 
