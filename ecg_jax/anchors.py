@@ -13,7 +13,7 @@ from types import MappingProxyType
 import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from ecg_jax.cluster import kmeans, means
 from ecg_jax.cover import (
@@ -114,8 +114,7 @@ def select(
         )
     check_count(samples, num)
     anchors = WAYS[way](side, samples, num, config.seed)
-    frozen = np.ones((len(anchors), side.num_units), bool)
-    rows = coefficients(side, samples.patterns, anchors, frozen)
+    frozen, rows = _whole(side, samples, anchors)
     gap, vectors = samples.features @ rows.T, jnp.asarray(samples.vectors)
 
     def cells_of(centres: np.ndarray) -> np.ndarray:
@@ -138,14 +137,21 @@ def proofs(
 
     The table of gaps is made block by block and never held as a whole.
     """
-    frozen = np.ones((len(anchors), side.num_units), bool)
-    rows = coefficients(side, samples.patterns, anchors, frozen)
+    _, rows = _whole(side, samples, anchors)
     blocks = []
     for start in range(0, len(samples), STREAMED):
         part = slice(start, start + STREAMED)
         gap = samples.features[part] @ rows.T
         blocks.append(pack(gap < samples.room[part, None]))
     return np.concatenate(blocks, axis=1)
+
+
+def _whole(
+    side: Side, samples: Samples, anchors: Anchors
+) -> tuple[Bool[np.ndarray, "k u"], Float[np.ndarray, "k d"]]:
+    """Flags that freeze every unit, and the coefficients of such components."""
+    frozen = np.ones((len(anchors), side.num_units), bool)
+    return frozen, coefficients(side, samples.patterns, anchors, frozen)
 
 
 def _patterns(

@@ -312,7 +312,7 @@ def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage
     """Coverage of both sides on some beats, with controls."""
     tree, decision = part.tree, part.decision
     inputs = inputs_of(tree, part.beats, np.asarray(rows))
-    normal = decision.normal[rows]
+    normal, same = decision.normal[rows], same_functions(tree)
     out = []
     for sign, side in ((1, "normal"), (-1, "not normal")):
         on = normal if sign > 0 else ~normal
@@ -330,7 +330,7 @@ def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage
                 side=side,
                 num_answers=len(mine),
                 num_components=len(ids),
-                num_distinct=_distinct(tree, ids),
+                num_distinct=len({min((i, *same[i])) for i in ids}),
                 share_frozen=float(np.mean([n.share_frozen for n in nodes])),
                 proven=float(table[each, column].mean()),
                 proven_leaf=float(decision.proven[mine].mean()),
@@ -341,9 +341,3 @@ def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage
             )
         )
     return out
-
-
-def _distinct(tree: Tree, ids: Sequence[int]) -> int:
-    """How many of some components of one depth are different functions."""
-    same = same_functions(tree)
-    return len({min((i, *same[i])) for i in ids})

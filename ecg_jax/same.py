@@ -36,11 +36,7 @@ def same_functions(tree: Tree) -> dict[int, tuple[int, ...]]:
 def _frozen(tree: Tree, ids: Sequence[int]) -> np.ndarray:
     """What components of one side and depth freeze, and to what: a row for each."""
     nodes = tree.frozen_on_side(ids)
-    outermost = [tree.nodes[ids[0]].sign * np.asarray(s) > 0 for s in tree.eq.sides]
-    masks = [
-        mask & outermost[i] if i < len(outermost) else mask
-        for i, mask in enumerate(nodes.frozen)
-    ]
+    masks = nodes.frozen
     gates = [tree.descent.gates[i].role for i in range(len(masks))]
     tangents = [
         gate.keep(mask, pattern)

@@ -279,14 +279,13 @@ class Tree:
     def frozen_on_side(self, ids: Sequence[int]) -> "Stack":
         """Nodes of one depth, their masks without units that they cannot freeze.
 
-        Those are known at the outermost level only: below, a unit's side depends on
-        the sample.
+        Those are known of the outermost gates only, which are the first: below, a
+        unit's side depends on the sample.
         """
-        nodes, first = self.stacked(ids), self.nodes[ids[0]]
-        if first.depth > 1:
-            return nodes
-        sides = [first.sign * np.asarray(side) > 0 for side in self.eq.sides]
-        masks = [m & side for m, side in zip(nodes.frozen, sides, strict=True)]
+        nodes, sign = self.stacked(ids), self.nodes[ids[0]].sign
+        masks = list(nodes.frozen)
+        for i, side in enumerate(self.eq.sides):
+            masks[i] = masks[i] & (sign * np.asarray(side) > 0)
         return replace(nodes, frozen=masks)
 
     def lost(self, sign: Any, depth: int, x: Any, pattern: Any, frozen: Any) -> Array:

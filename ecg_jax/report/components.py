@@ -146,10 +146,6 @@ def card(
         facts.append((f"of “{esc(c.side or 'all')}” answers", share(c.share_answers)))
     if c.share_proven is not None:
         facts.append(("of its cell proven by itself", share(c.share_proven)))
-    if c.share_proven_any is not None:
-        facts.append(
-            ("of all such answers proven by itself", share(c.share_proven_any))
-        )
     if c.share_frozen is not None:
         facts.append(("of its units frozen", share(c.share_frozen)))
     numbers = "".join(f"<div><dd>{v}</dd><dt>{k}</dt></div>" for k, v in facts)

@@ -165,7 +165,6 @@ class Component:
             on the root, for otherwise a component bounds no more than its parent.
         share_answers: Share of the answers of its side that fall into its cell.
         share_proven: Share of its cell's answers that it proves itself.
-        share_proven_any: Share of all answers of its side that it proves.
         share_frozen: Share of its side's opened units that are frozen.
         same_as: Names of the components that are the same function.
         prototype: The beat it is anchored at, in mV, shown upright.
@@ -185,7 +184,6 @@ class Component:
     proves: bool | None = None
     share_answers: float | None = None
     share_proven: float | None = None
-    share_proven_any: float | None = None
     share_frozen: float | None = None
     same_as: Sequence[str] = ()
     prototype: Float[np.ndarray, " time"] | None = None
