@@ -128,7 +128,12 @@ def test_interrupting(monkeypatch, tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(pipeline, "run", interrupted)
-    status, _, err = command("run", "--out", tmp_path / "run")
+    # a test run in the background of a shell inherits that SIGINT is ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        status, _, err = command("run", "--out", tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (status, err) == (130, "\necg-jax run: interrupted; --resume goes on\n")
 
 
