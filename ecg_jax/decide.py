@@ -22,7 +22,8 @@ def decide(tree: Tree, data: Any) -> Decision:
     """The deciding leaf, the proof and the sandwich of every sample.
 
     At each level one child decides, among witnesses where `f(x) >= 0`, among refuters
-    elsewhere; which one, says `kernels.decides`.
+    elsewhere; which one, says `kernels.decides`. Where none of those on the way nor of
+    the first level proves the answer, every other component is asked.
 
     Args:
       tree: a grown tree.
@@ -59,6 +60,16 @@ def decide(tree: Tree, data: Any) -> Decision:
             )
         deeper = lost < room[rows]
         prover[rows] = np.where(deeper, cells, prover[rows])
+    rows = np.flatnonzero(prover < 0)
+    if len(rows) and any(node.parent > 0 for node in tree.nodes):
+        gap = blocks(tree.gaps, tree_util.tree_map(lambda v: v[rows], data))[1]
+        signs = np.array([node.sign for node in tree.nodes])
+        for side, level in ((1, witnesses), (-1, refuters)):
+            lost = np.where(signs == side, gap, np.inf)
+            level["best"][rows] = np.argmin(lost, axis=1)
+            level["least"][rows] = np.minimum(level["least"][rows], lost.min(axis=1))
+        best, least = own_side("best")[rows], own_side("least")[rows]
+        prover[rows] = np.where(least < room[rows], best, -1)
     return Decision(
         value=value,
         path=path,

@@ -288,8 +288,7 @@ class Coverage:
       share_frozen: share of the side's units that a component freezes, mean.
       proven: share proven by the component of the beat's own cell below the root.
       proven_leaf: share proven by the deciding leaf itself, at its depth.
-      proven_any: share proven by any component below the root, or by the deeper ones
-        of the sample's own cell.
+      proven_any: share proven by any component, of whatever depth.
       proven_all: share proven by every component below the root.
       one_everywhere: control: the one best component used for every cell.
       shuffled: control: the components dealt to other cells, mean of ten.

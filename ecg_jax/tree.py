@@ -78,10 +78,11 @@ class Decision:
         column where no component of that depth is on this side.
       cell: the leaf whose component decides.
       proven: whether the leaf's own component proves the answer.
-      prover: the first node on the way (leaf, its ancestors, any other of the first
-        level) that proves the answer; -1 where none does.
-      lower: the largest of the witnesses below the root and those on the path.
-      upper: the smallest of the refuters there.
+      prover: the first component (leaf, its ancestors, any other of the first level,
+        any other at all) that proves the answer; -1 where none does.
+      lower: the largest of the witnesses below the root and those on the path; where
+        none of these nor of the refuters proves the answer, of all.
+      upper: the smallest of the refuters, likewise.
       slack: what a bound must exceed to count, from the arithmetic.
     """
 

@@ -40,6 +40,10 @@ def test_the_decision_is_that_of_the_values(name):
     lower, upper = values[:, 1:3].max(axis=1), values[:, 5:7].min(axis=1)
     lower = np.where(f >= 0, np.maximum(lower, on_path), lower)
     upper = np.where(f >= 0, upper, np.minimum(upper, on_path))
+    none = np.where(f >= 0, lower, -upper) <= decision.slack
+    assert none.any()  # there all components are asked
+    lower = np.where(none, values[:, 1:5].max(axis=1), lower)
+    upper = np.where(none, values[:, 5:].min(axis=1), upper)
     assert np.array_equal(decision.lower, lower)
     assert np.array_equal(decision.upper, upper)
 
@@ -53,11 +57,12 @@ def test_who_proves():
     assert np.all(by > decision.slack[rows])
     assert np.array_equal(signs[prover[rows]] > 0, decision.normal[rows])
     assert np.all(decision.prover[decision.proven] == decision.cell[decision.proven])
-    first_level = [1, 2, 5, 6]
-    none = np.all((signs * values)[:, first_level] <= decision.slack[:, None], axis=1)
-    assert np.array_equal((prover < 0)[~decision.proven], none[~decision.proven]), (
-        "a component of the first level proves, nobody says so"
-    )
+    proves = (signs * values > decision.slack[:, None])[:, 1:]
+    assert np.array_equal(prover < 0, ~proves.any(axis=1)), "one proves, nobody says so"
+    depths = np.array([n.depth for n in tree.nodes])
+    elsewhere = (depths[prover] > 1) & (prover != decision.cell) & (prover >= 0)
+    first_level = [0, 1, 4, 5]
+    assert elsewhere.any() and not proves[elsewhere][:, first_level].any()
     assert decision.wrongly_proven == 0
     assert 0.2 < np.mean(prover >= 0) < 1
 

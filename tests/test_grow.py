@@ -236,6 +236,9 @@ def test_a_margin_of_several_classes(classes, depth, tmp_path):
     leaf = values[np.arange(len(f)), again.cell]
     lower = np.where(again.normal, np.maximum(lower, leaf), lower)
     upper = np.where(again.normal, upper, np.minimum(upper, leaf))
+    none = np.where(again.normal, lower, -upper) <= slack
+    lower = np.where(none, values[:, signs > 0].max(axis=1), lower)
+    upper = np.where(none, values[:, signs < 0].min(axis=1), upper)
     assert np.array_equal(again.lower, lower) and np.array_equal(again.upper, upper)
     assert np.array_equal(circuit(tree).evaluate(unseen), f >= 0)
     assert "of the units of level 2" in tree.to_text()

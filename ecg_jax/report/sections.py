@@ -125,9 +125,8 @@ def proof_section(run: ReportData) -> str:
     """Coverage beside its controls, the frontier, the certificate."""
     out = [
         "<p>An answer is <b>proven</b> if a chosen component decides it: “by own "
-        "component” counts the one of the beat's own cell, “by any” all of the first "
-        "level and the deeper ones of its cell. The "
-        "beats are those of held-out recordings. Every share stands beside its "
+        "component” counts the one of the beat's own cell, “by any” all "
+        "of whatever level. The beats are those of held-out recordings. Every share stands beside its "
         "controls, for a narrow network may be covered by a single component that says "
         "nothing, and beside the share of units frozen, for a component that freezes "
         "none is the network itself.</p>",
