@@ -3,7 +3,8 @@
 import numpy as np
 
 from ecg_jax import report
-from ecg_jax.sketch import composite, phrase
+from ecg_jax.captions import phrase
+from ecg_jax.sketch import composite
 from ecg_jax.weighs import Scale, weigh, words
 
 TIME = np.arange(65) / 100 - 0.25
@@ -194,7 +195,6 @@ def demo_run(components=None, name="Recordings of a demonstration"):
         | dict(gain_kmeans=0.04 * d, p=0.25, num_nulls=3)
         for d in (1, 2, 3)
     ]
-    points = [(0.83, 0.99, 36), (0.91, 0.983, 36), (0.96, 0.974, 36)]
     return report.ReportData(
         title=name,
         data=data,
@@ -213,10 +213,6 @@ def demo_run(components=None, name="Recordings of a demonstration"):
         coverage=rows,
         certificate={"largest residual": 2.2e-16, "bounds violated": 0},
         purity=purity,
-        frontier={
-            "normal": points,
-            "not normal": [(x - 0.2, y - 0.05, n) for x, y, n in points],
-        },
         timing={"read": 4.1, "beats": 33.0, "train": 61.2, "factor": 12.0},
         versions={"ecg_jax": "0.1.0", "jax": "0.10.2"},
         command="ecg-jax run --data challenge-2017 --out RUN",

@@ -13,11 +13,14 @@ from ecg_files import write_mat
 
 from ecg_jax import cli
 from ecg_jax.cover import CoverConfig
-from ecg_jax.ecg.beats import BeatConfig
+from ecg_jax.ecg.beats import BeatConfig, extract_beats
+from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.ecg.synth import SyntheticFolder
 from ecg_jax.networks.models import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
+from ecg_jax.runs.evaluation import Evaluation, load_evaluation
 from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
+from ecg_jax.runs.saved_run import load_run
 
 MIXTURE = ("normal",) * 4 + ("pvc", "lbbb", "inverted_t", "af")
 
@@ -78,6 +81,15 @@ def tiny() -> Tiny:
     spoiled.write_bytes(spoiled.read_bytes()[:500])
     run(config(data), root / "run", say=lambda line: None)
     return Tiny(data, root / "run")
+
+
+@cache
+def evaluated() -> Evaluation:
+    """What the shared run found."""
+    network, tree, beats = load_run(tiny().run)
+    source = open_dataset(tiny().data)
+    cut = extract_beats(source, beats, cache_dir=cache_home() / "beats")
+    return load_evaluation(tiny().run, network, tree, cut)
 
 
 def copy_of_run(to: Path) -> Path:

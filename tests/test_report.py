@@ -154,12 +154,10 @@ def test_gains_of_one_table_count_from_the_same_point(page):
     assert "none was measured in this run" in report.build(bare)
 
 
-def test_a_deeper_component_proves_only_what_it_is_said_to(page):
-    assert "bounds P2 only, and proves nothing by itself" in page
-    components = demo_components(2, 1)
-    deep = replace(components[-1], proves=True)
-    text = report.build(demo_run([*components[:-1], deep]))
-    assert f"<h4>{deep.name} <span>proves “not normal”</span>" in text
+def test_a_card_says_what_its_component_proves(page):
+    deep = demo_components()[-1]
+    assert deep.parent != 0
+    assert f"<h4>{deep.name} <span>proves “not normal”</span>" in page
 
 
 def test_equation_is_mathml(page):

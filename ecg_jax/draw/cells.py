@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from ecg_jax.captions import records
 from ecg_jax.draw.paper import (
     INK,
     LABEL_COLORS,
@@ -22,7 +23,7 @@ from ecg_jax.draw.paper import (
     squares,
 )
 from ecg_jax.shares import percent
-from ecg_jax.sketch import Sketch, records
+from ecg_jax.sketch import Sketch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

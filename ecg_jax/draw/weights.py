@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from ecg_jax.captions import records
 from ecg_jax.draw.cells import DASHED, draw_cell
 from ecg_jax.draw.paper import (
     ASPECT,
@@ -21,7 +22,7 @@ from ecg_jax.draw.paper import (
     say,
 )
 from ecg_jax.shares import percent
-from ecg_jax.sketch import Sketch, records
+from ecg_jax.sketch import Sketch
 from ecg_jax.weighs import Weighing
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ecg_jax import draw
+from ecg_jax.captions import describe
 from ecg_jax.draw.paper import PROTOTYPE
 from ecg_jax.morphology import MEASUREMENT_RULE
 from ecg_jax.report.data import Component
@@ -20,7 +21,7 @@ from ecg_jax.report.html import (
     table,
 )
 from ecg_jax.shares import percent
-from ecg_jax.sketch import Sketch, describe
+from ecg_jax.sketch import Sketch
 from ecg_jax.weighs import WEIGHING_RULE, Weighing
 
 SIDES = ("normal", "not normal")
@@ -102,7 +103,7 @@ def cards(components: list[Component]) -> str:
             if children:
                 plural = "s" if children[1:] else ""
                 title = f"Below {parent.name}: {len(children)} deeper component{plural}"
-                out.append(details(title, _deck(children, points, parent), kind="deck"))
+                out.append(details(title, _deck(children, points), kind="deck"))
     rule = esc(MEASUREMENT_RULE)
     out.append(f'<p class="note">How shapes are measured. {rule}</p>')
     if any(c.weighing is not None for c in components):
@@ -111,27 +112,19 @@ def cards(components: list[Component]) -> str:
     return "".join(out)
 
 
-def card(
-    component: Component, max_points: int = 2000, parent: Component | None = None
-) -> str:
+def card(component: Component, max_points: int = 2000) -> str:
     """A component: its sketch, a sentence, its numbers.
 
     Args:
         component: What is shown.
         max_points: Samples of single beats to draw.
-        parent: The component above it, where that is not the root.
 
     Returns:
         HTML.
     """
     c = component
     kind = {"normal": "normal", "not normal": "other"}.get(c.side or "", "root")
-    if c.parent is None:
-        role = "the network, all beats"
-    elif parent is None or c.proves:
-        role = f"proves “{c.side}”"
-    else:
-        role = f"bounds {parent.name} only, and proves nothing by itself"
+    role = "the network, all beats" if c.parent is None else f"proves “{c.side}”"
     head = f"<h4>{esc(c.name)} <span>{esc(role)}</span></h4>"
     head += same_words(c)
     if c.sketch is None:
@@ -204,10 +197,8 @@ def sentence_of(component: Component) -> str:
     )
 
 
-def _deck(
-    components: list[Component], points: int, parent: Component | None = None
-) -> str:
-    cards = "".join(card(c, points, parent) for c in components)
+def _deck(components: list[Component], points: int) -> str:
+    cards = "".join(card(c, points) for c in components)
     return f'<div class="cards">{cards}</div>'
 
 

@@ -161,8 +161,6 @@ class Component:
         side: "normal", "not normal", or `None` for the root.
         sketch: Composite of its cell; `None` where no beat falls.
         sentence: What is measured of it; default: `describe(sketch)`.
-        proves: Whether its bound holds for the network itself; `None`: only if it hangs
-            on the root, for otherwise a component bounds no more than its parent.
         share_answers: Share of the answers of its side that fall into its cell.
         share_proven: Share of its cell's answers that it proves itself.
         share_frozen: Share of its side's opened units that are frozen.
@@ -181,7 +179,6 @@ class Component:
     side: str | None
     sketch: Sketch | None
     sentence: str | None = None
-    proves: bool | None = None
     share_answers: float | None = None
     share_proven: float | None = None
     share_frozen: float | None = None
@@ -209,7 +206,6 @@ class ReportData:
         coverage: One row a setting, with its controls; see `names.COLUMNS`.
         certificate: Name to value of everything that was checked.
         purity: One row a level, with its nulls.
-        frontier: Series to (purity, coverage, number of components).
         timing: Stage to seconds.
         versions: Package to version.
         command: What to type to get this page again.
@@ -225,9 +221,6 @@ class ReportData:
     coverage: Sequence[Row] = ()
     certificate: Mapping[str, Any] = field(default_factory=dict)
     purity: Sequence[Row] = ()
-    frontier: Mapping[str, Sequence[tuple[float, float, int]]] = field(
-        default_factory=dict
-    )
     timing: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""

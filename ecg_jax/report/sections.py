@@ -122,20 +122,16 @@ def network_section(networks: list[NetworkFacts]) -> str:
 
 
 def proof_section(run: ReportData) -> str:
-    """Coverage beside its controls, the frontier, the certificate."""
+    """Coverage beside its controls, the certificate."""
     out = [
         "<p>An answer is <b>proven</b> if a chosen component decides it: “by own "
         "component” counts the one of the beat's own cell, “by any” all "
-        "of whatever level. The beats are those of held-out recordings. Every share stands beside its "
-        "controls, for a narrow network may be covered by a single component that says "
-        "nothing, and beside the share of units frozen, for a component that freezes "
-        "none is the network itself.</p>",
+        "of whatever level. The beats are those of held-out recordings. Every share "
+        "stands beside its controls, for a narrow network may be covered by a single "
+        "component that says nothing, and beside the share of units frozen, for a "
+        "component that freezes none is the network itself.</p>",
         table(run.coverage, caption="Answers proven"),
     ]
-    if run.frontier:
-        svg = draw.svg(draw.frontier(run.frontier))
-        words = "Coverage against purity; the small numbers count the components."
-        out.append(picture(svg, words, alt="coverage against purity", kind="chart mid"))
     out.append(
         "<h3>Certificate</h3><p>What was checked against the original function on all "
         "beats, those of training recordings too: that the complete equation, of all "

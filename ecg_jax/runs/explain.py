@@ -15,8 +15,8 @@ from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import EcgJaxError, MissingFileError, RunExistsError
 from ecg_jax.partition import inputs_of
+from ecg_jax.runs.components import component_of
 from ecg_jax.runs.pipeline import check_windows
-from ecg_jax.runs.present import component_of
 from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.runs.saved_run import load_run, split_of
 from ecg_jax.storage.files import write_json

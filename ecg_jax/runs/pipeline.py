@@ -241,21 +241,20 @@ class Run:
     def report(self, found: Evaluation) -> None:
         """Stage 5: metrics, figures, and the page."""
         from ecg_jax.report import write_report
-        from ecg_jax.runs import present
+        from ecg_jax.runs.components import component_json, components, write_figures
+        from ecg_jax.runs.present import report_data
 
         source = source_of(self.config)
-        shown = self._timed("sketches", lambda: present.components(found))
-        self._timed(
-            "figures", lambda: present.write_figures(shown, self.folder / "figures")
-        )
-        kept = [present.component_json(component) for component in shown]
+        shown = self._timed("sketches", lambda: components(found))
+        self._timed("figures", lambda: write_figures(shown, self.folder / "figures"))
+        kept = [component_json(component) for component in shown]
         write_json(self.folder / "components.json", kept)
         metrics = {
             **found.metrics(),
             "timing": self.timing(),
             "versions": versions(),
         }
-        page = present.report_data(
+        page = report_data(
             found,
             shown,
             plain(metrics),

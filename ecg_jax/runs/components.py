@@ -1,0 +1,183 @@
+"""The components of a run: the beats they answer for, as shown and as kept."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ecg_jax import draw, report
+from ecg_jax.captions import describe, phrase
+from ecg_jax.decide import pattern_hashes
+from ecg_jax.ecg.beats import Beats
+from ecg_jax.partition import inputs_of, proven_by_each
+from ecg_jax.runs.evaluation import Evaluation
+from ecg_jax.runs.weighing import to_json, weigh_all
+from ecg_jax.same import same_functions
+from ecg_jax.shares import percent, share
+from ecg_jax.sketch import Sketch, composite, usual_rr
+from ecg_jax.tree import Node
+from ecg_jax.weighs import words
+
+NUM_TRAINING = 20_000  # training beats that a component's coverage is told of
+
+
+def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | None:
+    """The composite ECG of some beats, inverted recordings turned upright."""
+    if not len(rows):
+        return None
+    records = beats.records
+    turned = beats.config.polarity == "correct"
+    return composite(
+        beats.millivolts[rows],
+        records.name[beats.record[rows]],
+        np.where(beats.label[rows] == "", "?", beats.label[rows]),
+        margin[rows],
+        sample_rate_hz=beats.config.sample_rate_hz,
+        before_s=beats.config.before_s,
+        rr_before_s=beats.rr_before_s[rows],
+        rr_after_s=beats.rr_after_s[rows],
+        rr_usual_s=usual_rr(beats.record, beats.rr_before_s, rows),
+        polarity=records.polarity[beats.record[rows]] if turned else None,
+        quality=records.bsqi[beats.record[rows]],
+    )
+
+
+def components(found: Evaluation) -> list[report.Component]:
+    """The root and every component, with the beats they answer for and its weights."""
+    part, rows = found.part, found.rows
+    answers = part.decision.normal[rows]
+    count = {"normal": int(answers.sum()), "not normal": int((~answers).sum())}
+    train = part.beats.rows("train")
+    rng = np.random.default_rng(0)
+    some = np.sort(rng.choice(train, min(len(train), NUM_TRAINING), replace=False))
+    with jax.enable_x64(True):
+        proven = proven_by_each(part, rows)
+        known_before = proven_by_each(part, some)
+        same = same_functions(part.tree)
+        hashes = pattern_hashes(part.tree.eq, inputs_of(part.tree, part.beats, rows))
+    unseen = np.zeros(len(part.beats), bool)
+    unseen[rows] = ~np.isin(hashes, part.tree.seen)
+    width = part.decision.upper - part.decision.lower
+    inside = {0: rows, **{i: own for i, (own, _) in proven.items()}}
+    margin = part.decision.value
+    sketches = {i: sketch_of(part.beats, margin, own) for i, own in inside.items()}
+    weighed = weigh_all(part.tree, part.beats, inside, sketches)
+    fitted = part.beats.inputs(train).reshape(len(train), -1)
+    out = []
+    for node in part.tree.nodes:
+        sketch, weighing = sketches[node.id], weighed.get(node.id)
+        known: dict[str, Any] = {"parent": None, "side": None}
+        if node.id:
+            own, by_itself = proven[node.id]
+            known = _known(part.beats, node, count[node.side], proven[node.id], fitted)
+            known["same_as"] = [part.tree.nodes[i].name for i in same[node.id]]
+            known["notes"] |= {
+                "of its cell proven by itself, training beats": _mean(
+                    known_before[node.id][1], share
+                ),
+                "the same, beats shown": _mean(by_itself, share),
+                "mean width of the sandwich": _mean(width[own], "{:.3g}".format),
+                "patterns not seen in training": _mean(unseen[own], share),
+            }
+        if sketch is not None:
+            part_of = known.get("share_answers")
+            known["sentence"] = describe(sketch, share=part_of, answer=known["side"])
+            known["phrase"] = phrase(sketch)
+            if part_of is not None:
+                known["phrase"] += f", {percent(part_of)} of {node.side} answers"
+        if weighing is not None:
+            known["weighs"] = words(weighing)
+        shown = {"id": node.id, "name": node.name, "sketch": sketch}
+        out.append(report.Component(**shown, weighing=weighing, **known))
+    return out
+
+
+def _mean(values: np.ndarray, told: Callable[[float], str]) -> str:
+    """A mean in words; nothing of no values, or where a side has no components."""
+    known = len(values) and np.all(np.isfinite(values))
+    return told(float(np.mean(values))) if known else "-"
+
+
+def _known(
+    beats: Beats,
+    node: Node,
+    num_answers: int,
+    proven: tuple[np.ndarray, np.ndarray],
+    fitted: np.ndarray,
+) -> dict[str, Any]:
+    """What is known of a component, of all answers of its side."""
+    inside, by_itself = proven
+    prototype, record = _prototype(beats, node, fitted)
+    return {
+        "parent": node.parent,
+        "side": node.side,
+        "share_answers": len(inside) / max(num_answers, 1),
+        "share_proven": float(by_itself.mean()) if len(inside) else None,
+        "share_frozen": node.share_frozen,
+        "prototype": prototype,
+        "prototype_record": record,
+        "notes": {"levels of gates frozen": node.depth, "training beats": node.count},
+    }
+
+
+def _prototype(
+    beats: Beats, node: Node, fitted: np.ndarray
+) -> tuple[np.ndarray | None, str | None]:
+    """The prototype in mV, upright, and its recording, if it is a training beat."""
+    if not len(fitted):
+        return None, None
+    away = np.abs(fitted - np.ravel(node.anchor).astype(np.float32)).max(axis=1)
+    row = beats.rows("train")[np.argmin(away)]
+    if away.min() > 1e-6:
+        return None, None
+    record = beats.record[row]
+    turn = beats.records.polarity[record] if beats.config.polarity == "correct" else 1
+    return beats.millivolts[row, 0] * turn, str(beats.records.name[record])
+
+
+def component_json(component: report.Component) -> dict[str, Any]:
+    """What is kept of a component to explain recordings with, without its beats."""
+    prototype, weighing = component.prototype, component.weighing
+    return {
+        "id": component.id,
+        "parent": component.parent,
+        "name": component.name,
+        "side": component.side,
+        "phrase": component.phrase,
+        "sentence": component.sentence,
+        "weighs": component.weighs,
+        "share_answers": component.share_answers,
+        "share_proven": component.share_proven,
+        "share_frozen": component.share_frozen,
+        "same_as": list(component.same_as),
+        "prototype": None if prototype is None else [float(v) for v in prototype],
+        "prototype_record": component.prototype_record,
+        "notes": dict(component.notes),
+        "weighing": None if weighing is None else to_json(weighing),
+    }
+
+
+def component_of(values: Mapping[str, Any]) -> report.Component:
+    """The inverse of `component_json`, without sketch and weights as arrays."""
+    kept = {key: value for key, value in values.items() if key != "weighing"}
+    if kept["prototype"] is not None:
+        kept["prototype"] = np.array(kept["prototype"])
+    return report.Component(**kept, sketch=None)
+
+
+def write_figures(shown: Sequence[report.Component], folder: Path) -> None:
+    """Of every component its cell and what it weighs, as a file of its own."""
+    folder.mkdir(exist_ok=True)
+    for component in shown:
+        if component.sketch is not None and component.weighing is not None:
+            figure = draw.weights(
+                component.sketch,
+                component.weighing,
+                side=component.side,
+                prototype=component.prototype,
+                prototype_record=component.prototype_record,
+                title=component.name,
+            )
+            draw.save(figure, folder / f"{component.name}.svg")
