@@ -30,6 +30,11 @@ MOST_NAMED = 40
 BEFORE_S, AFTER_S = 0.25, 0.40
 """What is colored of a beat, at most."""
 
+ANSWER_RULE = (
+    "The network answers beat by beat. The answer for the recording is that of the "
+    "mean margin of its beats: normal from 0 upwards."
+)
+
 SPLITS = {
     "train": "The network was trained on this recording, and the equation grown on it: "
     "its answers say nothing of how it does on recordings it has not seen.",
@@ -85,7 +90,7 @@ def _summary(data: ExplainData) -> str:
     items = [(both, "normal : not normal", f"answers for {_beats_of(total)}")]
     if margin is not None:
         answer = "normal" if margin >= 0 else "not normal"
-        note = f"mean margin {margin:.2f}".replace("-", "\N{MINUS SIGN}")
+        note = f"mean margin {_margin(margin)}"
         items.append((answer, "by the mean over its beats", note))
     if data.label is not None:
         note = "its label, of the whole recording"
@@ -104,17 +109,20 @@ def _summary(data: ExplainData) -> str:
     return lead + tiles(items) + _facts(data, normal, margin)
 
 
+def _margin(value: float) -> str:
+    """A margin with two decimals, or as many as tell it from 0."""
+    told = f"{value:.2f}" if abs(value) >= 0.005 else f"{value:.1g}"
+    return told.replace("-", "\N{MINUS SIGN}")
+
+
 def _facts(data: ExplainData, normal: int, margin: float | None) -> str:
     """How the answer comes from the beats, and what the run knew of the recording."""
     total = len(data.beats)
     words = []
     if margin is not None and total:
-        number_of = f"{margin:.2f}".replace("-", "\N{MINUS SIGN}")
         words.append(
-            f"The network answers beat by beat: {_beats_of(normal)} normal, "
-            f"{number(total - normal)} not normal ({share(1 - normal / total)}). The "
-            f"answer for the recording is that of their mean margin, {number_of}: "
-            "normal from 0 upwards."
+            f"{ANSWER_RULE} Here: {_beats_of(normal)} normal, {number(total - normal)} "
+            f"not normal ({share(1 - normal / total)}), mean margin {_margin(margin)}."
         )
     if data.title:
         unknown = "This recording is not known to be one of those of the run."

@@ -15,17 +15,13 @@ from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import EcgJaxError, MissingFileError, RunExistsError
 from ecg_jax.partition import inputs_of
+from ecg_jax.report.explanation import ANSWER_RULE
 from ecg_jax.runs.components import component_of
 from ecg_jax.runs.pipeline import check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.runs.saved_run import load_run, split_of
 from ecg_jax.storage.files import write_json
 from ecg_jax.tree import Decision
-
-RULE = (
-    "The network answers beat by beat. The answer for the recording is that of the "
-    "mean margin of its beats: normal from 0 upwards."
-)
 
 
 def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
@@ -142,7 +138,7 @@ def explanation(
         "split": split,
         "answer": "normal" if margin >= 0 else "not normal",
         "margin": margin,
-        "rule": RULE,
+        "rule": ANSWER_RULE,
         "num_beats": len(beats),
         "num_normal": int(decision.normal.sum()),
         "missed": _missed(recording, beats),
