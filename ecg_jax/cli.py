@@ -120,6 +120,8 @@ def evaluate(args: list[str]) -> None:
         from ecg_jax.runs.saved_run import evaluate_run
         from ecg_jax.storage.files import plain, write_json
 
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
         with redirect_stdout(sys.stderr):  # nothing but the object on stdout
             metrics = evaluate_run(run, data, data_dir)
         if seen := metrics["data"]["seen_in_training"]:

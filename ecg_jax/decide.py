@@ -12,7 +12,13 @@ from jaxtyping import Array
 
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
-from ecg_jax.kernels import blocks, decides, squared_distances
+from ecg_jax.kernels import (
+    blocks,
+    check_finite,
+    decides,
+    num_examples,
+    squared_distances,
+)
 from ecg_jax.proof.rounding import rounding_bound, tail_bound, values_at_cut
 from ecg_jax.proof.slack import FROZEN_RULES
 from ecg_jax.tree import Decision, Tree, first_level
@@ -31,7 +37,13 @@ def decide(tree: Tree, data: Any) -> Decision:
 
     Returns:
       See `Decision`.
+
+    Raises:
+      ExampleError: there are no examples, or of another form.
+      NonFiniteError: an example holds NaN or infinite numbers.
     """
+    num_examples(data)
+    check_finite(data)
     first = blocks(_first_level(tree), data)
     value, slack = first["value"], first["slack"]
     sign = np.where(value >= 0, 1, -1)

@@ -5,7 +5,8 @@ In the cell of a component the network's answer is replaced, elsewhere it stays:
     without(P3):     g(x) = max_{k != 3} W_k(x)   in the cell of P3, else f(x)
     replace(P3, h):  g(x) = h(x)                  in the cell of P3, else f(x)
 
-(for a refuter the smallest of the other `R_k`). So without P3 a beat of its cell counts
+(for a refuter the smallest of the other `R_k`; the others of any depth, but for those
+below P3). So without P3 a beat of its cell counts
 as normal only if another component proves it. `g` is a pure function again.
 
 `merged` changes no answer and no proof: of two components of the outermost level where
@@ -17,13 +18,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 from jaxtyping import Array, Bool, Float, Int
 
-from ecg_jax.errors import PatternError
-from ecg_jax.kernels import blocks, decides, squared_distances
+from ecg_jax.checks import check_output
+from ecg_jax.errors import ExampleError, PatternError
+from ecg_jax.kernels import blocks, decides, num_examples, squared_distances
 from ecg_jax.tree import Tree
 
 
@@ -47,13 +50,22 @@ class Edited:
         inside = jnp.any(own[:, None] == jnp.array(self.nodes, own.dtype)[None])
         return jnp.where(inside, self.fn(x), self.tree.program.evaluate(x))
 
-    def changes(self, data: Any, record: Int[np.ndarray, " n"]) -> "Changes":
+    def changes(self, data: Any, record: Sequence[Any] | np.ndarray) -> "Changes":
         """What the edit changes on a data set.
 
         Args:
           data: examples with a leading axis.
           record: the recording of each.
+
+        Raises:
+          ExampleError: there are not as many recordings as examples.
         """
+        record = np.asarray(record)
+        if record.shape != (num_examples(data),):
+            raise ExampleError(
+                f"records of shape {record.shape} for {num_examples(data)} examples.\n"
+                "  try: the recording of each example"
+            )
         before = blocks(self.tree.program.evaluate, data)
         after = blocks(self, data)
         changed = (before >= 0) != (after >= 0)
@@ -116,7 +128,9 @@ def replace(
 
     Raises:
       PatternError: the tree has no such component.
+      NotScalarError: `fn` returns something else than one real scalar.
     """
+    check_output(jax.eval_shape(fn, tree.example))
     names = [names] if isinstance(names, str) else names
     return Edited(tree, tuple(find(tree, name) for name in names), fn)
 

@@ -5,6 +5,7 @@ program with its opened gates replaced by tangents, an ordinary pure function to
 `jit`, `vmap`, `grad` and `factor` apply again.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -86,6 +87,7 @@ def margin(
       A pure function of one example to a scalar.
 
     Raises:
+      TypeError: `k` is no whole number.
       IndexError: there is no class `k`, when the margin is first evaluated.
 
     Example:
@@ -93,6 +95,7 @@ def margin(
       >>> float(ej.margin(lambda x: x, 0)(jnp.array([3.0, 1.0, 2.0])))
       1.0
     """
+    k = int(operator.index(k))
 
     def margin_fn(x: Any) -> Array:
         logits = logits_fn(x)

@@ -8,18 +8,20 @@ that has any.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
+from jaxtyping import Int
 
 from ecg_jax import anchors
 from ecg_jax.cover import CoverConfig, Samples
 from ecg_jax.decide import pattern_hashes
 from ecg_jax.errors import CoverError
-from ecg_jax.kernels import METRICS, Side, blocks
+from ecg_jax.kernels import METRICS, Side, blocks, check_finite, num_examples
 from ecg_jax.program import Rules, trace
 from ecg_jax.prototypes import Prototypes
 from ecg_jax.rules import RULES
@@ -73,7 +75,9 @@ def grow(
       Components that decide no sample are left out.
 
     Raises:
-      CoverError: the data are empty, or an option is none of those above.
+      CoverError: an option is none of those above.
+      ExampleError: the data are empty, or have no common first axis.
+      NonFiniteError: an example holds NaN or infinite numbers.
       UnsupportedPrimitiveError, NoGateError, ...: see `factor`.
 
     Example:
@@ -84,27 +88,13 @@ def grow(
       >>> tree.certificate(data).wrongly_proven
       0
     """
-    leaves = tree_util.tree_leaves(data)
-    if not leaves or not len(leaves[0]):
-        raise CoverError("no data to grow on.\n  try: examples with a leading axis")
-    num = len(leaves[0])
-    for name, value in (("depth", depth), ("budget", budget)):
-        if value < 1:
-            raise CoverError(f"{name} is {value}.\n  try: 1 or more")
-    _check(select, anchors.SELECT, "select")
-    _check(metric, METRICS, "metric")
-    if localize is not None and not 0 <= localize < np.inf:
-        raise CoverError(
-            f"localize is {localize}.\n  try: a number of at least 0; None for the "
-            "nearest proof"
-        )
+    check_options(depth, budget, min_count, select, localize, metric)
+    if not isinstance(cover, CoverConfig | None):
+        raise CoverError(f"cover is {cover!r}.\n  try: ecg_jax.cover.CoverConfig(...)")
+    num = num_examples(data)
+    check_finite(data)
     if records is not None:
-        records = np.unique(np.asarray(records), return_inverse=True)[1]
-        if len(records) != num:
-            raise CoverError(
-                f"{len(records)} records for {num} examples.\n"
-                "  try: the recording of each example"
-            )
+        records = _numbered(records, num)
     example = tree_util.tree_map(lambda v: jnp.asarray(v[0]), data)
     root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, num)
     program = trace(fn, example, rules)
@@ -129,11 +119,47 @@ def grow(
     return _counted(whole, data)
 
 
-def _check(value: str, known: Any, what: str) -> None:
-    if value not in known:
+def check_options(
+    depth: int,
+    budget: int,
+    min_count: int,
+    select: str,
+    localize: float | None,
+    metric: str,
+) -> None:
+    """Raises `CoverError` unless `grow` takes these options."""
+    counts = {"depth": depth, "budget": budget, "min_count": min_count}
+    for name, value in counts.items():
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not whole or value < 1:
+            raise CoverError(f"{name} is {value!r}.\n  try: a whole number from 1 on")
+    for name, value, known in (
+        ("select", select, anchors.SELECT),
+        ("metric", metric, tuple(METRICS)),
+    ):
+        if value not in known:
+            raise CoverError(
+                f"{name} is {value!r}.\n  try: one of {', '.join(map(repr, known))}"
+            )
+    number = isinstance(localize, Real) and 0 <= localize < np.inf
+    if localize is not None and not number:
         raise CoverError(
-            f"{what} is {value!r}.\n  try: one of {', '.join(map(repr, known))}"
+            f"localize is {localize!r}.\n  try: a number of at least 0; None for the "
+            "nearest proof"
         )
+
+
+def _numbered(records: Any, num: int) -> Int[np.ndarray, " n"]:
+    """The recording of each example, as a number."""
+    names = np.asarray(records)
+    unnamed = names.dtype.kind == "O" and any(name is None for name in names.flat)
+    if names.shape != (num,) or unnamed:
+        raise CoverError(
+            f"records of shape {names.shape} and {names.dtype} for {num} examples.\n"
+            "  try: the recording of each example, by name or number"
+        )
+    names = names.astype(str) if names.dtype.kind == "O" else names
+    return np.unique(names, return_inverse=True)[1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ import numpy as np
 from jax import tree_util
 from jaxtyping import Array, Float, Int
 
-from ecg_jax.errors import ExampleError
+from ecg_jax.errors import ExampleError, NonFiniteError
 from ecg_jax.maxmin import Gate, MaxMin
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -146,6 +146,38 @@ def _linear(
     ]
 
 
+def num_examples(data: Any) -> int:
+    """How many examples there are: the length of the common first axis.
+
+    Raises:
+      ExampleError: there are none, or the arrays have no common first axis.
+    """
+    shapes = [np.shape(leaf) for leaf in tree_util.tree_leaves(data)]
+    lengths = {shape[0] if shape else None for shape in shapes}
+    if None in lengths or len(lengths) > 1:
+        raise ExampleError(
+            f"the data have no common first axis: shapes {shapes[:4]}.\n"
+            "  try: an array of examples, or a pytree of such, as long as each other"
+        )
+    if lengths <= {0}:
+        raise ExampleError(
+            "no examples.\n  try: data with a leading axis of at least 1"
+        )
+    return lengths.pop()
+
+
+def check_finite(data: Any) -> None:
+    """Raises `NonFiniteError` where an example holds NaN or infinite numbers."""
+    for leaf in tree_util.tree_leaves(data):
+        rows = np.asarray(leaf).reshape(len(leaf), -1)
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            raise NonFiniteError(
+                f"data[{np.argmin(finite)}] holds NaN or infinite numbers.\n"
+                "  try: leave such examples out"
+            )
+
+
 def blocks(fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK) -> Any:
     """`vmap(fn)` over a data set, block by block; results as NumPy arrays.
 
@@ -159,14 +191,9 @@ def blocks(fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK) ->
       The results with the first axis of `data`.
 
     Raises:
-      ExampleError: there are no examples.
+      ExampleError: there are no examples, or not as many in every array.
     """
-    leaves = tree_util.tree_leaves(data)
-    num = len(leaves[0]) if leaves else 0
-    if not num:
-        raise ExampleError(
-            "no examples.\n  try: data with a leading axis of at least 1"
-        )
+    num = num_examples(data)
     out: list[Any] = []
     for start in range(0, num, block):
         part = tree_util.tree_map(partial(_block, start, block), data)

@@ -209,11 +209,11 @@ class MaxMin:
 
         return to_latex(self)
 
-    def save(self, path: Any) -> None:
-        """Writes the equation to a folder; `ecg_jax.load` reads it back."""
+    def save(self, path: Any, *, replace: bool = False) -> None:
+        """Writes the equation to a folder; see `ecg_jax.storage.store.save`."""
         from ecg_jax.storage.store import save
 
-        save(self, path)
+        save(self, path, replace=replace)
 
     def _bound(
         self, pattern: Pattern, frozen: Sequence[Any] | None, sign: int

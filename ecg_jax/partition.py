@@ -315,9 +315,9 @@ def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage
     out = []
     for sign, side in ((1, "normal"), (-1, "not normal")):
         on = normal if sign > 0 else ~normal
-        ids, table = proves(tree, inputs[on], sign)
-        if not ids or not on.any():
+        if not on.any() or first_level(tree, sign) is None:
             continue
+        ids, table = proves(tree, inputs[on], sign)
         mine = np.asarray(rows)[on]
         column = np.searchsorted(ids, decision.first[mine])
         nodes = [tree.nodes[i] for i in ids]

@@ -169,7 +169,9 @@ def _as_example(leaf: Any, dtype: Any) -> Any:
     given = jnp.result_type(leaf)
     if given == dtype:
         return leaf
-    if jnp.promote_types(given, dtype) == dtype:
+    with jax.numpy_dtype_promotion("standard"):  # also where the user's is strict
+        fits = jnp.promote_types(given, dtype) == dtype
+    if fits:
         return jnp.asarray(leaf, dtype)
     raise ExampleError(
         f"the input is {given}, the example was {dtype}.\n"

@@ -152,7 +152,7 @@ class Tree:
 
     def vector(self, x: Any) -> Float[Array, " t"]:
         """What distances to the centres of cells are taken of."""
-        return METRICS[self.metric](x, self.eq)
+        return METRICS[self.metric](self.program.as_example(x), self.eq)
 
     def __call__(self, x: Any) -> Float[Array, ""]:
         """`f(x)`: the largest of the chosen witnesses and the rest, which is `f`."""
@@ -184,6 +184,29 @@ class Tree:
             return value - jnp.asarray(signs, gap.dtype) * gap
 
         return values
+
+    def component(self, name: str) -> Callable[[Any], Array]:
+        """The function of a node: `f`, a witness or a refuter, pure.
+
+        Those that freeze one level can be factored again.
+
+        Args:
+          name: such as "P3".
+
+        Raises:
+          PatternError: the tree has no such component.
+        """
+        from ecg_jax.edit import find
+
+        if name == self.nodes[0].name:
+            return self.program.evaluate
+        node = self.nodes[find(self, name)]
+        frozen, depth = list(node.frozen), node.depth
+        if depth == 1:
+            bound = self.eq.witness if node.sign > 0 else self.eq.refuter
+            return bound(node.anchor, frozen)
+        patterns = self.descent.patterns(node.anchor, depth)
+        return lambda x: self.descent.bound(patterns, x, node.sign, frozen, depth)
 
     def decide(self, data: Any) -> Decision:
         """The deciding leaf of every sample, and the proof of its answer."""
@@ -241,11 +264,11 @@ class Tree:
 
         return merged(self)
 
-    def save(self, path: Any) -> None:
-        """Writes the tree to a folder; `ecg_jax.load` reads it back."""
+    def save(self, path: Any, *, replace: bool = False) -> None:
+        """Writes the tree to a folder; see `ecg_jax.storage.store.save`."""
         from ecg_jax.storage.store import save
 
-        save(self, path)
+        save(self, path, replace=replace)
 
     def stacked(self, ids: Sequence[int]) -> "Stack":
         """Nodes of one depth as arrays with a common first axis. Traceable."""

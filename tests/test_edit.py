@@ -7,7 +7,7 @@ import pytest
 
 import ecg_jax as ej
 from ecg_jax.edit import find, path
-from ecg_jax.errors import PatternError
+from ecg_jax.errors import ExampleError, NotScalarError, PatternError
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,27 @@ def test_several_components_are_edited_at_once(grown):
     inside = np.isin(decision.path, two).any(axis=1)
     assert inside.any() and np.all(after[inside] == 3)
     np.testing.assert_array_equal(after[~inside], decision.value[~inside])
+
+
+def test_changes_are_told_by_recording(grown):
+    tree, data = grown
+    names = [f"R{i % 7}" for i in range(len(data))]
+    edited = tree.replace(tree.nodes[1].name, lambda x: jnp.float64(-1))
+    found = edited.changes(data, names)
+    inside = np.any(tree.decide(data).path == 1, axis=1)
+    assert np.array_equal(found.changed, inside) and inside.any()
+    assert found.records.tolist() == sorted({names[i] for i in np.flatnonzero(inside)})
+    with pytest.raises(ExampleError) as error:
+        edited.changes(data, names[:2])
+    assert str(error.value) == (
+        "records of shape (2,) for 400 examples.\n  try: the recording of each example"
+    )
+
+
+def test_a_replacement_gives_one_scalar(grown):
+    tree, _ = grown
+    with pytest.raises(NotScalarError, match=r"returns shapes \[\(6,\)\]"):
+        tree.replace("P1", lambda x: x)
 
 
 def test_merging_loses_no_proof(grown):

@@ -194,6 +194,13 @@ def test_margin_of_two_classes_has_no_gate_of_its_own():
         ej.factor(ej.margin(lambda x: x, 1), jnp.ones(2))
 
 
+def test_margin_takes_a_whole_number():
+    logits = lambda x: x  # noqa: E731
+    assert ej.margin(logits, True)(jnp.array([1.0, 3.0])) == 2  # pyright: ignore
+    with pytest.raises(TypeError, match="integer"):
+        ej.margin(logits, 2.0)  # pyright: ignore
+
+
 @pytest.mark.parametrize(("k", "size"), [(3, 3), (-1, 3), (0, 1)])
 def test_margin_refuses_a_class_without_rival(k, size):
     with pytest.raises(IndexError) as caught:

@@ -14,7 +14,7 @@ from ecg_jax.anchors import SELECT
 from ecg_jax.circuit import circuit
 from ecg_jax.cover import CoverConfig
 from ecg_jax.edit import path as own_path
-from ecg_jax.errors import CoverError
+from ecg_jax.errors import CoverError, ExampleError, NonFiniteError
 from ecg_jax.grow import grow
 from ecg_jax.partition import components, proves
 
@@ -304,10 +304,32 @@ def test_a_network_with_a_black_box_below(tmp_path):
 
 def test_bad_data():
     for data in (np.zeros((0, 6)), {}):
-        with pytest.raises(CoverError) as error:
+        with pytest.raises(ExampleError) as error:
             grow(function("mlp"), data)
         assert str(error.value) == (
-            "no data to grow on.\n  try: examples with a leading axis"
+            "no examples.\n  try: data with a leading axis of at least 1"
+        )
+    for data, shapes in (
+        (np.float64(1), "[()]"),
+        ({"a": np.zeros((5, 6)), "b": np.zeros((4, 6))}, "[(5, 6), (4, 6)]"),
+        ([[1.0, 2.0], [3.0, 4.0]], "[(), (), (), ()]"),
+    ):
+        with pytest.raises(ExampleError) as error:
+            grow(function("mlp"), data)
+        assert str(error.value) == (
+            f"the data have no common first axis: shapes {shapes}.\n"
+            "  try: an array of examples, or a pytree of such, as long as each other"
+        )
+    spoiled = quarters(1, 9)
+    spoiled[3, 2] = np.nan
+    for ask in (
+        partial(grow, function("mlp")),
+        small(function("mlp"), quarters(1, 40)).decide,
+    ):
+        with pytest.raises(NonFiniteError) as error:
+            ask(spoiled)
+        assert str(error.value) == (
+            "data[3] holds NaN or infinite numbers.\n  try: leave such examples out"
         )
     with pytest.raises(ej.NoGateError):
         grow(lambda x: jnp.sum(x), quarters(1, 5))
@@ -323,8 +345,24 @@ def test_bad_options():
             "select is 'random'.\n  try: one of 'prototypes', 'frequent', 'boundary', "
             "'medoids', 'greedy'",
         ),
-        ({"depth": 0}, "depth is 0.\n  try: 1 or more"),
-        ({"budget": 0}, "budget is 0.\n  try: 1 or more"),
+        ({"depth": 0}, "depth is 0.\n  try: a whole number from 1 on"),
+        ({"depth": True}, "depth is True.\n  try: a whole number from 1 on"),
+        ({"budget": (2, 3)}, "budget is (2, 3).\n  try: a whole number from 1 on"),
+        ({"min_count": 2.5}, "min_count is 2.5.\n  try: a whole number from 1 on"),
+        (
+            {"localize": "a"},
+            "localize is 'a'.\n  try: a number of at least 0; None for the nearest "
+            "proof",
+        ),
+        (
+            {"records": [None] * 9},
+            "records of shape (9,) and object for 9 examples.\n  try: the recording "
+            "of each example, by name or number",
+        ),
+        (
+            {"cover": {"wanted": 0.9}},
+            "cover is {'wanted': 0.9}.\n  try: ecg_jax.cover.CoverConfig(...)",
+        ),
         (
             {"metric": "dtw"},
             "metric is 'dtw'.\n  try: one of 'euclidean', 'shape', 'cut'",
@@ -336,7 +374,8 @@ def test_bad_options():
         ),
         (
             {"records": ["A1", "A2"]},
-            "2 records for 9 examples.\n  try: the recording of each example",
+            "records of shape (2,) and <U2 for 9 examples.\n  try: the recording of "
+            "each example, by name or number",
         ),
     ):
         with pytest.raises(CoverError) as error:

@@ -145,6 +145,8 @@ def test_impossible_shapes_are_all_listed():
         "  kind: 'lstm' is none of mlp, authors, resnet\n"
         "  dropout: 1.5 is not in [0, 1)"
     )
+    with pytest.raises(ModelError, match="widths: without a hidden layer there is no"):
+        NetworkConfig(widths=())
 
 
 @pytest.mark.parametrize("kind", SMALL)

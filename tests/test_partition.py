@@ -14,6 +14,7 @@ from ecg_jax.kernels import blocks
 from ecg_jax.partition import (
     Partition,
     components,
+    coverage,
     inputs_of,
     read_parquet,
     write_parquet,
@@ -63,6 +64,15 @@ def test_components_as_programs_agree_with_gaps(part):
     of_gaps = values[np.arange(len(values)), part.decision.path[:, 0]]
     np.testing.assert_allclose(evaluated, of_gaps, rtol=0, atol=1e-12)
     assert part.contradictions() == {"sandwich": 0, "component": 0, "float32": 0}
+
+
+@pytest.mark.parametrize("normal", [True, False])
+def test_beats_of_one_answer_alone(part, normal):
+    rows = np.flatnonzero(part.decision.normal == normal)[:40]
+    with jax.enable_x64(True):
+        (row,) = coverage(part, rows)
+    assert row.side == ("normal" if normal else "not normal")
+    assert row.num_answers == len(rows) and 0 <= row.proven <= row.proven_any <= 1
 
 
 def test_contradictions_are_counted(part):

@@ -353,7 +353,7 @@ def test_nothing_is_overwritten(mlp, tmp_path):
     assert str(error.value) == (
         f"{path} exists already.\n  try: another folder, or save(..., replace=True)"
     )
-    save(tree.eq, path, replace=True)
+    tree.eq.save(path, replace=True)
     assert type(ej.load(path)) is ej.MaxMin
     assert [p.name for p in tmp_path.iterdir()] == ["equation"]
     (tmp_path / "letters").mkdir()

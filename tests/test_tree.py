@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from small_trees import MAKERS, bare, function, grown, node, quarters, with_nodes
 
+import ecg_jax as ej
+from ecg_jax.errors import PatternError
 from ecg_jax.proof.slack import FACTOR
 from ecg_jax.tree import Tree
 
@@ -40,6 +42,25 @@ def test_every_node_is_exact_at_its_prototype():
         values = tree.values(anchors)
         own = values[np.arange(len(anchors)), np.arange(1, len(tree.nodes))]
         assert np.array_equal(own, values[:, 0])
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_function_of_every_node(name):
+    tree = grown(name)
+    values = tree.values(UNSEEN)
+    for i, own in enumerate(tree.nodes):
+        component = tree.component(own.name)
+        assert np.array_equal(jax.vmap(component)(UNSEEN), values[:, i])
+    inner = ej.factor(tree.component("P1"), UNSEEN[0])
+    assert inner(UNSEEN[1]) == values[1, 1]
+    with pytest.raises(PatternError, match="no component is called 'P9'"):
+        tree.component("P9")
+
+
+def test_whole_numbers_are_taken_as_they_are():
+    tree, whole = grown("mlp"), np.arange(-9, 9).reshape(3, 6)
+    assert np.array_equal(tree.decide(whole).cell, tree.decide(whole * 1.0).cell)
+    assert np.array_equal(tree.values(whole), tree.values(whole * 1.0))
 
 
 def test_the_shape_of_a_tree():

@@ -77,6 +77,8 @@ class NetworkConfig:
             wrong.append(f"  kind: {self.kind!r} is none of {', '.join(NETWORKS)}")
         if not 0.0 <= self.dropout < 1.0:
             wrong.append(f"  dropout: {self.dropout} is not in [0, 1)")
+        if self.kind == "mlp" and not self.widths:
+            wrong.append("  widths: without a hidden layer there is nothing to factor")
         if self.kind == "resnet" and not self.channels:
             wrong.append("  channels: a resnet needs one stage at least")
         if wrong:

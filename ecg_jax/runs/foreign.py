@@ -239,6 +239,7 @@ def find_model(path: Path, normal_class: int = 0) -> Found:
 
     Raises:
       ModelError: it names none.
+      EcgJaxError: an ONNX file cannot be read; see `from_onnx`.
     """
     if path.is_dir():
         folder = path / "model" if (path / "model").is_dir() else path
@@ -258,6 +259,7 @@ def find_model(path: Path, normal_class: int = 0) -> Found:
             f"{path} is no model: files end in .onnx.\n  try: a folder with a saved "
             "network, a run folder, or a file model.onnx"
         )
+    from_onnx(path)  # refused before any recording is read
     onnx = OnnxModel(path, (0, 0), normal_class, ModelCard(title=path.name))
     return Found(onnx, path.name, _sha256(onnx.data))
 

@@ -23,8 +23,8 @@ from ecg_jax.ecg.beats import (
     missed_words,
 )
 from ecg_jax.ecg.datasets import cache_home, open_dataset
-from ecg_jax.errors import CoverError, DataError, ModelError
-from ecg_jax.grow import grow
+from ecg_jax.errors import DataError, ModelError
+from ecg_jax.grow import check_options, grow
 from ecg_jax.networks.models import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
@@ -73,13 +73,7 @@ class TreeConfig:
 
     def __post_init__(self) -> None:
         """Refuse a tree that cannot be grown."""
-        for name in ("depth", "budget", "min_count"):
-            if (value := getattr(self, name)) < 1:
-                raise CoverError(f"TreeConfig: {name}={value} is not 1 or more")
-        if self.localize is not None and not 0 <= self.localize < float("inf"):
-            raise CoverError(
-                f"TreeConfig: localize={self.localize} is not 0 or more, nor None"
-            )
+        check_options(**asdict(self))
 
 
 # Chosen on validation recordings of CinC 2017: see experiments/networks.
