@@ -38,8 +38,7 @@ from run_files import command, copy_of_run, tiny
             (
                 [command, *more, f"--tree.{name}", value],
                 f"ecg-jax {command}: Error parsing {part}: "
-                f"{name.replace('-', '_')} is {value}.\n"
-                "  try: a whole number from 1 on\n"
+                f"{name.replace('-', '_')} is {value}. try: a whole number from 1 on\n"
                 f"  try: ecg-jax {command} --help\n",
             )
             for command, more, part in (
