@@ -6,7 +6,7 @@ from ecg_jax.sketch import Sketch
 
 EARLY, LATE = 0.85, 1.15
 LARGE_SHARE = 0.5
-NOISY = "noisy beats, not measured"
+NOISY, MIXED = "noisy beats, not measured", "beats too different to measure"
 
 
 def describe(
@@ -25,8 +25,9 @@ def describe(
         3,120 beats of 412 recordings, at most 2% of one; bSQI 0.98; labels N 71%,
         O 20%, A 9%."
     """
-    shape = [NOISY] if sketch.is_noisy else [*shape_words(sketch.morphology)]
-    shape += [] if sketch.is_noisy else _rhythm_words(sketch)
+    shape = [*shape_words(sketch.morphology), *_rhythm_words(sketch)]
+    if sketch.is_mixed:
+        shape = [_mixed(sketch)]
     parts = [", ".join(shape)]
     if share is not None and answer is not None:
         parts.append(f"{percent(share)} of {answer} answers")
@@ -44,8 +45,8 @@ def phrase(sketch: Sketch) -> str:
 
     The rate is that of the middle 80% of the RR intervals before the beats.
     """
-    if sketch.is_noisy:
-        return NOISY
+    if sketch.is_mixed:
+        return _mixed(sketch)
     words = short_words(sketch.morphology)
     if sketch.rr_band_s is not None:
         short, long = sketch.rr_band_s
@@ -71,6 +72,10 @@ def records(sketch: Sketch) -> str:
     if sketch.main_share > LARGE_SHARE:
         return f"{words}, {share} from {sketch.main_record}"
     return f"{words}, at most {share} of one"
+
+
+def _mixed(sketch: Sketch) -> str:
+    return NOISY if sketch.is_unsure else MIXED
 
 
 def _rhythm_words(sketch: Sketch) -> list[str]:

@@ -26,7 +26,7 @@ LABEL_ORDER = ("N", "A", "O", "~", "S", "V", "F", "Q")
 UNLABELLED = "?"
 
 QUANTILES = (0.10, 0.25, 0.75, 0.90)
-LEAST_QUALITY, NOISY_SHARE = 0.8, 0.5
+LEAST_QUALITY, MIXED_SHARE = 0.8, 0.5
 NUM_MEASURED = 60
 NUM_NEIGHBOURS = 5
 
@@ -105,16 +105,21 @@ class Sketch:
     after_to_usual: float | None = None
 
     @property
-    def is_noisy(self) -> bool:
-        """Whether its beats are too noisy to measure the composite.
+    def is_mixed(self) -> bool:
+        """Whether its beats differ too much for anything to be measured on the median.
 
         So where the band of the middle 80% of the beats is on average wider than half
         the height of the median beat; a quarter, where the detectors agree on less
         than 80% of the R peaks. (By itself that may come of unusual beats.)
         """
-        unsure = self.quality is not None and self.quality < LEAST_QUALITY
         height = float(np.ptp(self.median[self.lead]))
-        return self.spread_mv > height * (NOISY_SHARE / 2 if unsure else NOISY_SHARE)
+        most = MIXED_SHARE / 2 if self.is_unsure else MIXED_SHARE
+        return self.spread_mv > height * most
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the detectors agree on less than 80% of the R peaks."""
+        return self.quality is not None and self.quality < LEAST_QUALITY
 
 
 def usual_rr(
@@ -268,7 +273,7 @@ def composite(
     some = np.random.default_rng(seed).permutation(num)[:NUM_MEASURED]
     alike = agrees(shape, beats[some, lead], sample_rate_hz, before_s)
     names, counts = np.unique(columns["record"], return_counts=True)
-    return Sketch(
+    sketch = Sketch(
         time_s=time_s,
         median=median,
         quantiles=bands,
@@ -296,6 +301,7 @@ def composite(
         before_to_usual=None if ratios[0] is None else ratios[0][1],
         after_to_usual=None if ratios[1] is None else ratios[1][1],
     )
+    return replace(sketch, morphology=Morphology()) if sketch.is_mixed else sketch
 
 
 def _labels(label: Sequence[str | None] | np.ndarray) -> np.ndarray:

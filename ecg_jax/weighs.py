@@ -31,7 +31,8 @@ LEAST_TOLD = 0.25
 WEIGHING_RULE = (
     "At each of up to 255 beats of its cell a component is an affine function: a "
     "template (how much the margin rises for one unit more at that moment) and an "
-    "offset. Drawn is the mean template with one standard deviation to either side. "
+    "offset. Drawn is the mean template with one standard deviation to either side, "
+    "cut at the frame. "
     "Share of a part: of the sum over all samples of |mean template| times the "
     "standard deviation of the training beats there, so that a moment at which beats "
     "do not differ counts for nothing. A long part has a large share by its length "
@@ -49,7 +50,8 @@ WEIGHING_RULE = (
     "10% wider about R; the ST level, the T, the deflection before the QRS 0.1 mV "
     "higher; the whole level where no wave of 0.03 mV stands out). Said only where at "
     "least 90% of the templates agree on the sign and at least 20% of the weights "
-    "within the change do not cancel. A direction is what the component's value would "
+    "within the change do not cancel, and not where the beats differ too much for the "
+    "composite to be measured. A direction is what the component's value would "
     "do if the beat were changed there and nowhere else; it is no statement on hearts, "
     "and weight before the QRS says nothing on whether a P wave is there."
 )
@@ -303,7 +305,9 @@ def _neighbours(sketch: Sketch) -> tuple[str, ...]:
 def _effects(
     segment: Segment, sketch: Sketch, template: np.ndarray, unit_mv: float
 ) -> tuple[Effect, ...]:
-    """What changes of the composite do, in one part of it."""
+    """What changes of the composite do, in one part of it; of mixed beats nothing."""
+    if sketch.is_mixed:
+        return ()
     beat, out = sketch.median[sketch.lead], []
     made = changes(segment, sketch.morphology, sketch.time_s, beat)
     for (change, short), millivolts in made.items():
@@ -328,7 +332,7 @@ def words(weighing: Weighing) -> str:
     Returns:
         For example "QRS 46% in 12% of the time (larger raises the margin, wider lowers
         it), T 25% in 31% (higher raises it), other parts 29%; one template for all 255
-        beats looked at."
+        beats looked at." That comes first where the mean stands for few beats.
     """
     shown = [p for p in weighing.parts if p.share >= LEAST_SHOWN]
     shown.sort(key=lambda part: -part.share / part.share_time)
@@ -352,7 +356,11 @@ def words(weighing: Weighing) -> str:
     if rest >= 0.005 and listed:
         listed.append(f"other parts {percent(rest)}")
     out = ", ".join(listed) or "nothing: it is constant on these beats"
-    return f"{out}{_leads(weighing)}; {_templates(weighing)}{_fixed(weighing)}."
+    out += _leads(weighing)
+    if weighing.is_typical:
+        return f"{out}; {_templates(weighing)}{_fixed(weighing)}."
+    out = f": {out}{_fixed(weighing)}" if listed else ""
+    return f"{_templates(weighing)}{out}."
 
 
 def _leads(weighing: Weighing) -> str:

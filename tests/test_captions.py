@@ -4,6 +4,7 @@ import numpy as np
 from small_cells import cell, draw
 
 from ecg_jax.captions import describe, phrase, records
+from ecg_jax.morphology import Morphology
 
 
 def test_describe_says_what_was_measured():
@@ -71,18 +72,21 @@ def test_the_largest_recording_is_named():
     assert "100 beats of 3 recordings, 98% from 119;" in describe(sketch)
 
 
-def test_noisy_beats_are_not_measured():
+def test_mixed_beats_are_not_measured():
     beats, record = cell(num=20)
     rr, low = np.full(20, 0.8), np.full(20, 0.59)
     some = cell(num=20, noise=0.2)[0]
     unsure = draw(some, record, rr_before_s=rr, quality=low)
     noisy = draw(cell(num=20, noise=1.0)[0], record, rr_before_s=rr)
-    for sketch in (unsure, noisy):
-        assert sketch.is_noisy
-        assert phrase(sketch) == "noisy beats, not measured"
-        assert describe(sketch).startswith("Noisy beats, not measured; 20 beats of 8")
-    assert not draw(some, record, quality=low + 0.4).is_noisy
-    assert not draw(beats, record, quality=low).is_noisy
+    for sketch, words in (
+        (unsure, "noisy beats, not measured"),
+        (noisy, "beats too different to measure"),
+    ):
+        assert sketch.is_mixed and sketch.morphology == Morphology()
+        assert phrase(sketch) == words
+        assert describe(sketch).startswith(f"{words.capitalize()}; 20 beats of 8")
+    assert not draw(some, record, quality=low + 0.4).is_mixed
+    assert not draw(beats, record, quality=low).is_mixed
 
 
 def test_no_width_is_told_where_single_beats_disagree():

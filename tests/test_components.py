@@ -58,6 +58,15 @@ def test_components_are_kept_without_their_beats(found):
     assert sum(p["share"] for p in kept["weighing"]["parts"]) == pytest.approx(1)
 
 
+def test_how_alike_prototype_and_cell_are(found):
+    name = "correlation of prototype and median"
+    for component in components(found)[1:]:
+        if component.sketch is not None:
+            both = component.prototype, component.sketch.median[0]
+            alike = float(component.notes[name])
+            assert alike == pytest.approx(np.corrcoef(*both)[0, 1], abs=0.005)
+
+
 def test_every_component_with_beats_is_weighed(found):
     tree = found.part.tree
     values = tree.values(inputs_of(tree, found.part.beats, found.rows))

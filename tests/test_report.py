@@ -274,6 +274,14 @@ def test_explanation_shows_every_beat(explained):
     assert f"R peaks: {times} s." in text
 
 
+def test_an_explanation_says_what_bears_the_labels(explained):
+    assert "Labels belong to recordings; beats inherit them." in Reader(explained).text
+    data = demo_explanation()
+    beats = [replace(beat, label="N") for beat in data.beats]
+    text = Reader(report.build_explanation(replace(data, beats=beats))).text
+    assert "Labels are the beats' own" in text and "beats inherit them" not in text
+
+
 def test_explanation_without_beats_and_of_half_an_hour():
     none = report.ExplainData("A1", np.zeros(0), 300.0, [], TIME)
     assert "No beat was found." in report.build_explanation(none)
@@ -317,13 +325,19 @@ def test_figures_of_a_network_come_from_its_quality():
 
 def test_without_labels_of_recordings_the_beats_are_told(page):
     read = Reader(page).text
-    assert "0.866AUC by recordingheld-out recordings; by beat 0.807" in read
+    (root,) = [c for c in demo_components() if c.parent is None]
+    count = f"{root.sketch.num_records:,} held-out recordings"
+    assert f"0.866AUC by recording{count}; by beat 0.807" in read
     assert "Recordings by label and split" in read
     run = demo_run(demo_components(1, 0))
     data = replace(run.data, labelled="beats", labels={"heldout": {"N": 9, "V": 1}})
     text = Reader(report.build(replace(run, data=data))).text
-    assert "0.807AUC by beatheld-out recordings" in text
-    assert "AUC by recordingheld-out" not in text
+    assert f"0.807AUC by beat{count}" in text
+    assert "AUC by recording" + count not in text
+    model = run.metrics["model"] | {"intervals": {"beat_auc": [0.55, 0.99]}}
+    sure = replace(run, data=data, metrics={**run.metrics, "model": model})
+    text_sure = Reader(report.build(sure)).text
+    assert f"0.807AUC by beat{count}; 95% interval 0.550 to 0.990" in text_sure
     assert "Labels belong to recordings" not in text
     assert (
         "Labels are the beats' own, in the classes of AAMI EC57: N holds normal "

@@ -137,8 +137,22 @@ def test_it_is_said_where_a_mean_tells_little():
     )
     assert not found.is_typical and found.told < 0.25
     assert words(found).endswith("in the cell, so it stands for few of them.")
+    half = weigh(
+        template + 0.01, (template * x).sum((1, 2)), x, sketch_of(x), Scale.of(x, "")
+    )
+    assert words(half).startswith("2 templates at 60 beats; their mean tells ")
+    assert "so it stands for few of them: QRS" in words(half)
     steady = weighing_of(network(only(0.15, 0.35)), x)
     assert steady.is_typical and "few of them" not in words(steady)
+
+
+def test_of_beats_too_different_no_direction_is_said():
+    x = beats()
+    noisy = x + np.random.default_rng(0).normal(0, 1, x.shape)
+    found = weighing_of(network(only(-0.03, 0.03)), noisy)
+    assert sketch_of(noisy).is_mixed and not sketch_of(x).is_mixed
+    assert all(part.effects == () for part in found.parts)
+    assert "QRS and T in fixed windows around R" in words(found)
 
 
 def test_what_does_not_vary_weighs_nothing():

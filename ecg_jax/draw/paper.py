@@ -72,6 +72,9 @@ def calibration_mark(axes: "Axes", start_s: float, width_s: float = 0.2) -> None
     )
 
 
+EDGE_MV = 0.05
+
+
 def limits_of(
     composites: Sequence[Sketch | Group],
     beat: Float[np.ndarray, " time"] | None = None,
@@ -80,7 +83,7 @@ def limits_of(
     shown = [s.quantiles for s in composites] + ([] if beat is None else [beat])
     low = min([float(values.min()) for values in shown], default=0.0)
     high = max([float(values.max()) for values in shown], default=0.0)
-    return squares(low, high)
+    return squares(low - EDGE_MV, high + EDGE_MV)
 
 
 def squares(low: float, high: float) -> Limits:

@@ -68,7 +68,7 @@ def strips(
     finite = signal[np.isfinite(signal)]
     ends = np.quantile(finite, [0.002, 0.998]) if len(finite) else np.array([0.0, 1.0])
     low, high = squares(float(ends[0]) - 0.1, float(ends[1]) + 0.1)
-    left_s, right_s, scale, above, gap = 0.35, 0.15, 0.98, 0.5, 0.12
+    left_s, right_s, scale, above, gap = 0.5, 0.15, 0.98, 0.5, 0.12
     duration = max(float(time[-1]) - start_s, 1.0)
     span = min(row_s, float(np.ceil(duration / 0.2)) * 0.2)
     num_rows = int(np.clip(np.ceil(duration / span - 1e-9), 1, max_rows))

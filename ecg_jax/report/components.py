@@ -41,7 +41,8 @@ median of all beats (blue: proves normal, orange: proves not normal)</li>
 <path d="M2 4h36v6H2z" fill="#0069a8" opacity=".35"/></svg>
 bands with the middle 80% and 50% of the beats</li>
 <li><svg viewBox="0 0 40 14"><path d="M2 4h36M2 7h36M2 11h36" stroke="#54616d"
-stroke-width=".7"/></svg> single beats, spread over the recordings</li>
+stroke-width=".7"/></svg> single beats, spread over the recordings; what is higher or
+lower than the paper is cut</li>
 <li><svg viewBox="0 0 40 14"><path d="M2 7h36" stroke="{PROTOTYPE}" stroke-width="2"
 stroke-dasharray="6 3"/></svg> the prototype: the beat the component is anchored at</li>
 <li><svg viewBox="0 0 40 14"><path d="M8 3v7h24v-7" fill="none" stroke="currentColor"
@@ -75,9 +76,10 @@ def tree_figure(components: list[Component]) -> str:
         for at, c in enumerate(components)
     ]
     caption = (
-        "Each node with its number of beats and, below it, its share of the answers of "
-        "its side; a click leads to its card. “= P1”: the same function as P1, only "
-        "its cell differs. Line: median; band: the middle 50% of the beats."
+        "Beats of held-out recordings. Each node with its number of beats and, below "
+        "it, its share of the answers of its side; a click leads to its card. “= P1”: "
+        "the same function as P1, only its cell differs. Line: median; band: the "
+        "middle 50% of the beats; both are cut at the frame."
     )
     svg = draw.svg(draw.tree(nodes))
     return picture(svg, caption, alt="tree of components", kind="chart wide tree")
@@ -124,7 +126,11 @@ def card(component: Component, max_points: int = 2000) -> str:
     """
     c = component
     kind = {"normal": "normal", "not normal": "other"}.get(c.side or "", "root")
-    role = "the network, all beats" if c.parent is None else f"proves “{c.side}”"
+    role = (
+        "the network, all beats of held-out recordings"
+        if c.parent is None
+        else f"proves “{c.side}”"
+    )
     head = f"<h4>{esc(c.name)} <span>{esc(role)}</span></h4>"
     head += same_words(c)
     if c.sketch is None:
@@ -206,9 +212,13 @@ def _weighs(component: Component) -> str:
     if not component.weighs:
         return ""
     first, sign, rest = component.weighs.partition(";")
+    if component.weighing is None or component.weighing.is_typical:
+        first = f"<b>{esc(first)}</b>"
+    else:  # nothing to stress: it stands for few beats
+        first = esc(first)
     return (
         f'<p class="weighs">It weighs (apart from who is in the cell): '
-        f"<b>{esc(first)}</b>{esc(sign + rest)}</p>"
+        f"{first}{esc(sign + rest)}</p>"
     )
 
 

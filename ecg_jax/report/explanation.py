@@ -21,8 +21,9 @@ from ecg_jax.report.html import (
     tiles,
 )
 from ecg_jax.report.page import frame
-from ecg_jax.report.sections import LABEL_NOTE
+from ecg_jax.report.sections import BEAT_LABEL_NOTE, LABEL_NOTE
 
+LEAF = "beats in its cell, and in none below"
 MOST_PICTURES = 24
 MOST_OVERLAID = 12
 MOST_ROWS = 200
@@ -226,14 +227,14 @@ def _counts(data: ExplainData) -> str:
     rows = []
     for name in sorted(cells | proofs, key=lambda n: (-cells[n], -proofs[n], n)):
         known = data.components.get(name)
-        row: dict[str, object] = {"component": name, "beats in its cell": cells[name]}
+        row: dict[str, object] = {"component": name, LEAF: cells[name]}
         row["of all beats"] = share(cells[name] / len(data.beats))
         row["beats it proves"], row["not proven"] = proofs[name], None
         row["its cell, in the run"] = None if known is None else known.phrase
         rows.append(row)
     rest = sum(beat.component is None for beat in data.beats)
     if rest:
-        row = {"component": "none: the network itself", "beats in its cell": None}
+        row = {"component": "none: the network itself", LEAF: None}
         rows.append(row | {"beats it proves": None, "not proven": rest})
     return table(rows, caption="Which components answered, and how often")
 
@@ -375,6 +376,8 @@ def _between(beat: ExplainedBeat) -> str:
 
 def _reading(data: ExplainData) -> str:
     notes = pairs(data.notes) if data.notes else ""
+    own = any(beat.label for beat in data.beats)
+    note = BEAT_LABEL_NOTE if own else LABEL_NOTE
     return (
         "<ul><li>The <b>margin</b> is what the network says of a beat: from 0 upwards "
         "normal, below not normal.</li><li><b>Between</b>: the chosen components prove "
@@ -382,5 +385,5 @@ def _reading(data: ExplainData) -> str:
         "the answer “normal” is proven; if the upper is below 0, “not normal” is."
         "</li><li>The <b>prototype</b> is the beat that the proving component is "
         "anchored at, from a training recording.</li></ul>"
-        f'<p class="callout">{LABEL_NOTE}</p>{notes}'
+        f'<p class="callout">{note}</p>{notes}'
     )

@@ -114,20 +114,30 @@ def _summary(run: ReportData) -> str:
     if "wrongly_proven" in cover:
         note = "all beats; 0 by construction: a check of the arithmetic"
         items.append((f"{cover['wrongly_proven']:,}", "proven wrongly", note))
+    ends = model.get("intervals") or {}
     areas = {
-        unit: f"{model[key]:.3f}"
+        unit: (f"{model[key]:.3f}", ends.get(key))
         for unit, key in (("recording", "record_auc"), ("beat", "beat_auc"))
         if model.get(key) is not None  # none where all labels are alike
         and (unit == "beat" or run.data.labelled == "recordings")
     }
     if areas:
-        unit, value = next(iter(areas.items()))
-        note = "held-out recordings"
-        note += f"; by beat {areas['beat']}" if len(areas) > 1 else ""
+        unit, (value, interval) = next(iter(areas.items()))
+        note = _held_out(run)
+        if interval:
+            note += "; 95% interval {:.3f} to {:.3f}".format(*interval)
+        note += f"; by beat {areas['beat'][0]}" if len(areas) > 1 else ""
         items.append((value, f"AUC by {unit}", note))
     count = f"{run.data.num_recordings:,}"
     items.append((count, "recordings", f"{run.data.num_beats:,} beats"))
     return f'<p class="lead">{_lead(run)}</p>' + tiles(items)
+
+
+def _held_out(run: ReportData) -> str:
+    """The recordings that figures are of, counted where the root's beats are known."""
+    roots = [c.sketch for c in run.components if c.parent is None and c.sketch]
+    number = f"{roots[0].num_records:,} " if roots else ""
+    return f"{number}held-out recordings"
 
 
 def _lead(run: ReportData) -> str:

@@ -83,6 +83,10 @@ def components(found: Evaluation) -> list[report.Component]:
             }
         if sketch is not None:
             part_of = known.get("share_answers")
+            if known.get("prototype") is not None:
+                known["notes"]["correlation of prototype and median"] = _alike(
+                    known["prototype"], sketch
+                )
             known["sentence"] = describe(sketch, share=part_of, answer=known["side"])
             known["phrase"] = phrase(sketch)
             if part_of is not None:
@@ -92,6 +96,10 @@ def components(found: Evaluation) -> list[report.Component]:
         shown = {"id": node.id, "name": node.name, "sketch": sketch}
         out.append(report.Component(**shown, weighing=weighing, **known))
     return out
+
+
+def _alike(prototype: np.ndarray, sketch: Sketch) -> str:
+    return f"{np.corrcoef(prototype, sketch.median[sketch.lead])[0, 1]:.2f}"
 
 
 def _mean(values: np.ndarray, told: Callable[[float], str]) -> str:
