@@ -387,7 +387,9 @@ def test_the_command_repeats_the_run(monkeypatch):
     placed = replace(elsewhere, data_dir=Path("/a/folder")).command("run")
     assert placed == "ecg-jax run --data mitdb --data-dir DIR --out run"
     assert RunConfig().command("run") == "ecg-jax run --data synthetic --out run"
-    assert "ecg-jax run --data" in (tiny().run / "report.html").read_text()
+    page = (tiny().run / "report.html").read_text()
+    assert f"ecg-jax run --data {tiny().data} " in page
+    assert f" --out {tiny().run}<" in page
 
 
 def test_numbers_that_json_does_not_know_are_null():

@@ -255,7 +255,7 @@ class Run:
             self.config.to_json(),
             source.title,
             source.citation,
-            self.config.command(self.folder.name),
+            self.config.command(str(self.folder)),
         )
         write_report(page, self.folder / "report.html")
         write_json(self.folder / METRICS, metrics)
