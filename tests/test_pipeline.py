@@ -199,7 +199,11 @@ def test_a_killed_run_loses_no_finished_stage(stage, tmp_path, monkeypatch):
     finished = {"model": ["train"], "evaluation": ["train", "grow", "evaluate"]}
     for name in finished[stage]:
         monkeypatch.setattr(pipeline, name, None)
-    run(config(tiny().data), folder, resume=True, say=silent)
+    said = []
+    run(config(tiny().data), folder, resume=True, say=said.append)
+    skipped = {"model": ["train"], "evaluation": ["train", "factor", "evaluate"]}
+    there = [line for line in said if line.endswith("there already")]
+    assert there == [f"{name}: there already" for name in skipped[stage]]
     assert metrics(folder) == metrics(tiny().run)
     assert {p.name for p in folder.iterdir()} == {p.name for p in tiny().run.iterdir()}
 
