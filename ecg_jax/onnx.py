@@ -70,7 +70,8 @@ def from_onnx(path: str | Path | bytes) -> Callable[[Any], Float[Array, "..."]]:
     except Exception as error:
         raise ModelError(
             f"{place}: its graph cannot be run, output {output!r}: {error}\n"
-            "  try: export with another opset, or without operations of your own"
+            "  try: export with opset 16 to 19, in which `jaxonnxruntime` knows every "
+            "version of what it knows; or without operations of your own"
         ) from error
     fn.__dict__["example"] = example
     return fn

@@ -310,14 +310,14 @@ def test_bad_recordings_are_listed_and_the_others_go_on(tmp_path):
     assert reasons["R001"].startswith(f"{at / 'R001.mat'} ends after 500 of 6024 bytes")
     assert reasons["R002"].startswith(f"{at / 'R002.mat'}: a flat line, no signal.")
     assert reasons["R003"] == (
-        "R003: 0.50 s are too short for a beat, which needs 1 s. Try: leave it out, or "
-        "cut shorter windows."
+        "0.50 s are too short for a beat, which needs 1 s. Try: leave it out, or cut "
+        "shorter windows."
     )
     assert reasons["R004"].startswith(f"{at / 'R004.mat'} has 24024 bytes") or reasons[
         "R004"
     ].startswith(f"{at / 'R004.mat'}: 3000 of 3000 samples are NaN")
     assert reasons["R005"] == (
-        "R005: 70 samples a second cannot hold 40 Hz. Try: high_hz of 35 or less in "
+        "70 samples a second cannot hold 40 Hz. Try: high_hz of 35 or less in "
         "BeatConfig."
     )
     assert "announces 77 samples" in reasons["R006"]
@@ -362,7 +362,7 @@ def test_leads_must_agree(tmp_path):
     folder = InMemory([replace(recording(), name="one"), two])
     beats = extract_beats(folder, cache_dir=None, splits={"one": "train"})
     assert dict(beats.excluded)["two"] == (
-        "two: 2 leads, the first recording has 1. Try: open_folder(..., leads=('II',))."
+        "2 leads, the first recording has 1. Try: open_folder(..., leads=('II',))."
     )
     both = beats_of(two)
     assert both.inputs().shape[1:] == (2, 65)

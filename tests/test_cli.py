@@ -49,8 +49,8 @@ from run_files import command, copy_of_run, tiny
         ),
         (
             ["run", "--data", "/nowhere"],
-            "ecg-jax run: MissingFileError: /nowhere is not a folder. Try: the folder "
-            "that holds RECORDS, or `ecg-jax fetch challenge-2017 --out DIR`.\n",
+            "ecg-jax run: MissingFileError: /nowhere is not a folder. Try: one of "
+            "synthetic, challenge-2017, mitdb, or the folder that holds RECORDS.\n",
         ),
         (
             ["evaluate", "/nowhere", "--data", "synthetic"],

@@ -93,6 +93,15 @@ def test_open_dataset_by_name_and_path(tmp_path):
         assert open_dataset(data, place).names == ("R000", "R001")
 
 
+def test_open_dataset_of_no_name_and_no_folder():
+    with pytest.raises(MissingFileError) as error:
+        open_dataset("chalenge-2017")
+    assert str(error.value) == (
+        "chalenge-2017 is not a folder. Try: one of synthetic, challenge-2017, mitdb, "
+        "or the folder that holds RECORDS."
+    )
+
+
 def test_open_dataset_where_fetch_put_it(tmp_path):
     assert default_folder("mitdb") == tmp_path / "home" / "data" / "mitdb"
     with pytest.raises(MissingFileError) as error:

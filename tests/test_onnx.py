@@ -15,7 +15,7 @@ def onnx():
     return pytest.importorskip("onnx")
 
 
-def write(onnx, path, batch="batch", size=3, op="Relu", outputs=1):
+def write(onnx, path, batch="batch", size=3, op="Relu", outputs=1, opset=17):
     """input [batch, size] -> Gemm -> Relu -> Gemm -> logits [batch, 2]"""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -40,7 +40,7 @@ def write(onnx, path, batch="batch", size=3, op="Relu", outputs=1):
             numpy_helper.from_array(last, "last"),
         ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     onnx.save(model, path)
     return lambda x: jax.nn.relu(x @ first) @ last
 
@@ -113,6 +113,28 @@ def test_an_operation_nobody_knows(onnx, tmp_path):
     write(onnx, path, op="Mystery")
     with pytest.raises(ModelError, match="its graph cannot be run"):
         ej.from_onnx(path)
+
+
+def test_a_version_of_an_operation_that_is_not_known(onnx, tmp_path):
+    path = tmp_path / "network.onnx"
+    write(onnx, path, opset=13)
+    with pytest.raises(ModelError) as caught:
+        ej.from_onnx(path)
+    assert str(caught.value) == (
+        f"{path}: its graph cannot be run, output 'logits0': Relu version 13 is not "
+        "implemented. Only have those versions: ['version_14', 'version_6'].\n"
+        "  try: export with opset 16 to 19, in which `jaxonnxruntime` knows every "
+        "version of what it knows; or without operations of your own"
+    )
+
+
+@pytest.mark.parametrize("opset", [16, 17, 18, 19])
+def test_opsets_of_which_every_version_is_known(onnx, opset):
+    from jaxonnxruntime import call_onnx
+
+    for handler in call_onnx.Handler.__subclasses__():
+        since = handler.get_since_version(opset)
+        assert since < 0 or hasattr(handler, f"version_{since}"), handler
 
 
 def test_without_the_extra(monkeypatch, tmp_path):

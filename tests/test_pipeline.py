@@ -199,7 +199,11 @@ def test_a_killed_run_loses_no_finished_stage(stage, tmp_path, monkeypatch):
     finished = {"model": ["train"], "evaluation": ["train", "grow", "evaluate"]}
     for name in finished[stage]:
         monkeypatch.setattr(pipeline, name, None)
-    run(config(tiny().data), folder, resume=True, say=silent)
+    said = []
+    run(config(tiny().data), folder, resume=True, say=said.append)
+    skipped = {"model": ["train"], "evaluation": ["train", "factor", "evaluate"]}
+    there = [line for line in said if line.endswith("there already")]
+    assert there == [f"{name}: there already" for name in skipped[stage]]
     assert metrics(folder) == metrics(tiny().run)
     assert {p.name for p in folder.iterdir()} == {p.name for p in tiny().run.iterdir()}
 
@@ -387,7 +391,9 @@ def test_the_command_repeats_the_run(monkeypatch):
     placed = replace(elsewhere, data_dir=Path("/a/folder")).command("run")
     assert placed == "ecg-jax run --data mitdb --data-dir DIR --out run"
     assert RunConfig().command("run") == "ecg-jax run --data synthetic --out run"
-    assert "ecg-jax run --data" in (tiny().run / "report.html").read_text()
+    page = (tiny().run / "report.html").read_text()
+    assert f"ecg-jax run --data {tiny().data} " in page
+    assert f" --out {tiny().run}<" in page
 
 
 def test_numbers_that_json_does_not_know_are_null():

@@ -63,8 +63,22 @@ def test_records_in_the_folder_itself_and_opened_at_training(tmp_path):
         "training/A00/R001.mat\n\n# no\nvalidation/R000\n"
     )
     assert dict(open_folder(tmp_path).labels) == {"R001": "A"}
-    (tmp_path / "RECORDS").unlink()
-    assert open_folder(tmp_path).names == ("R000", "R001")
+
+
+def test_without_records_only_what_lies_there_counts(tmp_path):
+    write_mat(tmp_path, "else/deep", ecg()[0])
+    write_mat(tmp_path, "training/A00/deep", ecg()[0])
+    with pytest.raises(EmptyFolderError) as error:
+        open_folder(tmp_path)
+    assert message(error) == (
+        f"{tmp_path} lists no recordings. Try: a folder with RECORDS, or with .mat or "
+        ".hea files, there or in training/."
+    )
+    write_mat(tmp_path, "b", ecg()[0])
+    write_mat(tmp_path, "a", ecg()[0], header=False)
+    assert open_folder(tmp_path).names == ("a", "b")
+    write_mat(tmp_path, "training/c", ecg()[0])
+    assert open_folder(tmp_path).names == ("c",)
 
 
 def test_a_folder_without_labels(tmp_path):
@@ -335,15 +349,15 @@ def test_unknown_and_missing_label(tmp_path):
 
 
 def test_empty_folder_and_none(tmp_path):
+    with pytest.raises(EmptyFolderError):
+        open_folder(tmp_path)
+    (tmp_path / "RECORDS").write_text("\n")
     with pytest.raises(EmptyFolderError) as error:
         open_folder(tmp_path)
     assert message(error) == (
-        f"{tmp_path} lists no recordings. Try: a folder with RECORDS, or with .mat or "
-        ".hea files."
+        f"{tmp_path / 'RECORDS'} lists no recordings. Try: a folder with RECORDS, or "
+        "with .mat or .hea files, there or in training/."
     )
-    (tmp_path / "RECORDS").write_text("\n")
-    with pytest.raises(EmptyFolderError):
-        open_folder(tmp_path)
     with pytest.raises(MissingFileError) as error:
         open_folder(tmp_path / "no")
     assert message(error) == (

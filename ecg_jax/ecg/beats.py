@@ -241,7 +241,8 @@ def extract_beats(
             f"no recording of {len(names)} gave a beat; the first reason: "
             f"{excluded[0][1] if excluded else 'there are none'}"
         )
-    return _beats(columns, config, splits, excluded)
+    told = tuple((name, why.removeprefix(f"{name}: ")) for name, why in excluded)
+    return _beats(columns, config, splits, told)
 
 
 def _cut_chunk(

@@ -42,6 +42,11 @@ def open_dataset(data: str | Path, data_dir: str | Path | None = None) -> "Folde
 
         return cast("Folder", SyntheticFolder())  # its names are cached properties
     if str(data) not in NAMES:
+        if not Path(data).is_dir():
+            raise MissingFileError(
+                f"{data} is not a folder. Try: one of {', '.join(NAMES)}, or the "
+                "folder that holds RECORDS."
+            )
         return open_folder(data)
     folder = default_folder(str(data)) if data_dir is None else Path(data_dir)
     if not any((folder / p).exists() for p in ("RECORDS", "training")):

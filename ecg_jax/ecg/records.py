@@ -151,7 +151,8 @@ def open_folder(
     """Open a folder in WFDB layout.
 
     Args:
-        path: Holds `RECORDS`, or `training/RECORDS`, or just recordings. Labels come
+        path: Holds `RECORDS`, or `training/RECORDS`; without it, the recordings that
+            lie in `training/`, or else in the folder itself, are taken. Labels come
             from the newest `REFERENCE*.csv` beside it, beat classes from `.atr` files;
             neither need exist.
         leads: Which lead to read from recordings of several.
@@ -224,21 +225,21 @@ def _paths(root: Path) -> dict[str, str]:
             break
     else:
         listing = root
-        stems = sorted(
-            {
-                file.with_suffix("")
-                for suffix in (".hea", ".mat")
-                for file in root.rglob(f"*{suffix}")
-            }
-        )
+        stems = _lying(root / "training") or _lying(root)
     if not stems:
         raise EmptyFolderError(
             f"{listing} lists no recordings. Try: a folder with RECORDS, or with "
-            ".mat or .hea files."
+            ".mat or .hea files, there or in training/."
         )
     relative = [stem.relative_to(root).as_posix() for stem in dict.fromkeys(stems)]
     unique = len({stem.rsplit("/", 1)[-1] for stem in relative}) == len(relative)
     return {stem.rsplit("/", 1)[-1] if unique else stem: stem for stem in relative}
+
+
+def _lying(folder: Path) -> list[Path]:
+    """Stems of the recordings in a folder, not of those in folders below."""
+    files = (*folder.glob("*.hea"), *folder.glob("*.mat"))
+    return sorted({file.with_suffix("") for file in files})
 
 
 def _listed(folder: Path) -> list[Path]:

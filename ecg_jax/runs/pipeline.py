@@ -168,6 +168,7 @@ class Run:
         """Stage 2: a trained network."""
         folder = self.folder / "model"
         if (folder / MODEL_MANIFEST).exists():
+            self.say("train: there already")
             return load_network(folder)
         shape = beats.millivolts.shape
         config = replace(self.config.network, num_leads=shape[1], num_samples=shape[2])
@@ -204,6 +205,7 @@ class Run:
         """Stage 3: the equation, grown on all training beats, in float64."""
         folder = self.folder / "equation"
         if folder.exists():
+            self.say("factor: there already")
             with jax.enable_x64(True):
                 return load(folder)
         rows = beats.rows("train")
@@ -227,7 +229,9 @@ class Run:
 
     def evaluation(self, network: Model, tree: Tree, beats: Beats) -> Evaluation:
         """Stage 4: exactness on every beat, figures on held-out recordings."""
-        if not (self.folder / EVALUATION).exists():
+        if (self.folder / EVALUATION).exists():
+            self.say("evaluate: there already")
+        else:
             found = self._timed("evaluate", lambda: evaluate(network, tree, beats))
             save_evaluation(found, self.folder)
         return load_evaluation(self.folder, network, tree, beats)
@@ -255,7 +259,7 @@ class Run:
             self.config.to_json(),
             source.title,
             source.citation,
-            self.config.command(self.folder.name),
+            self.config.command(str(self.folder)),
         )
         write_report(page, self.folder / "report.html")
         write_json(self.folder / METRICS, metrics)

@@ -17,6 +17,14 @@ NAMES = {
     "mitdb-cycle-authors": "authors on mitdb",
     "mitdb-wide-resnet": "wide on mitdb",
 }
+FEW = ("default", "wide")
+STRATEGIES = {
+    "frequent": "most frequent patterns",
+    "boundary": "patterns of the smallest margins (the authors': near the boundary)",
+    "medoids": "medoids of k-means",
+    "greedy": "greedy cover",
+    "prototypes": "cells as above, 80% to 90% frozen",
+}
 COLUMNS = ("proven_own", "one_everywhere", "shuffled")
 
 
@@ -47,10 +55,25 @@ def row(name, found):
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def few_table(few):
+    """Shares by strategy, one column for each network and side; the best are bold."""
+    sides = [f"{name}: normal | not normal" for name in few]
+    print(f"| how they are chosen | {' | '.join(sides)} |")
+    print("|---" * (1 + 2 * len(few)) + "|")
+    rows = {s: [x for found in few.values() for x in found[s]] for s in STRATEGIES}
+    best = [max(column) for column in zip(*rows.values(), strict=True)]
+    for strategy, name in STRATEGIES.items():
+        cells = [
+            f"**{number(value)}**" if value == top else number(value)
+            for value, top in zip(rows[strategy], best, strict=True)
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
 def main():
     given = Path(__file__).parent / "results"
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else given
-    few = {}
+    few, others = {}, []
     print("One level: of each network 36 and 144 components (random weights: 36)")
     for file, name in NAMES.items():
         path = folder / f"{file}.json"
@@ -60,18 +83,16 @@ def main():
             many = 36 if found["weights"] == "random" else 144
             if found["row"] == "localized" and found["components"] in (36, many):
                 print(row(name, found))
-            elif found["row"] == "one level":
-                value = number(found["proven_any"])
-                networks = few.setdefault("networks", [])
-                networks += [name] if name not in networks else []
-                few.setdefault(found["strategy"], []).append(value)
+            elif found["row"] == "one level" and name in FEW:
+                shares = few.setdefault(name, {}).setdefault(found["strategy"], [])
+                shares.append(found["proven_any"])
             elif found["row"] in ("optimum", "perturbed"):
                 kept = {k: v for k, v in found.items() if k not in ("weights", "row")}
                 told = ", ".join(f"{key} {value}" for key, value in kept.items())
-                few.setdefault("", []).append(f"{name}: {found['row']}: {told}")
-    print("Few: 8 witnesses and 16 refuters of", *few.pop("networks"), sep=" | ")
-    for name, values in few.items():
-        print(*values, sep="\n") if not name else print(name, *values, sep=" | ")
+                others.append(f"{name}: {found['row']}: {told}")
+    print("Few components: 8 witnesses and 16 refuters")
+    few_table(few)
+    print(*others, sep="\n")
 
 
 if __name__ == "__main__":
