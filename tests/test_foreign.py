@@ -56,8 +56,7 @@ def test_its_configuration_says_what_was_factored(factored):
     assert config["beats"] == before["beats"] and config["tree"]["budget"] == 1
     assert "training" not in config and "network" not in config
     page = (out / "report.html").read_text()
-    words = f"ecg-jax factor {tiny().run} --data {tiny().data} --out {out} --"
-    assert words in page and "--tree.depth 1" in page
+    assert "ecg-jax factor run --data" in page and "--tree.depth 1" in page
 
 
 def test_it_is_a_run_for_evaluate_and_explain(factored):

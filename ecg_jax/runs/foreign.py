@@ -119,24 +119,23 @@ class FactorConfig(RunConfig):
     """Everything that decides what `factor_model` gives.
 
     Attributes:
-      model: path of the model, as it was given; its name counts.
+      model: file or folder name of the model.
       sha256: of its variables, or of the ONNX file.
       normal_class: which logit stands for "normal", for an ONNX file.
     """
 
-    model: Path = Path()
+    model: str = ""
     sha256: str = ""
     normal_class: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; nothing is trained, so there is no `training`."""
         left_out = ("network", "training")
-        kept = {k: v for k, v in super().to_json().items() if k not in left_out}
-        return {**kept, "model": self.model.name}
+        return {k: v for k, v in super().to_json().items() if k not in left_out}
 
     def command(self, out: str) -> str:
         """The command line that repeats it."""
-        words = [f"ecg-jax factor {shlex.quote(str(self.model))} {self.source()}"]
+        words = [f"ecg-jax factor {shlex.quote(self.model)} {self.source()}"]
         words.append(f"--out {shlex.quote(out)}")
         if self.normal_class:
             words.append(f"--normal-class {self.normal_class}")
@@ -181,10 +180,12 @@ class Found:
 
     Attributes:
       what: the model.
+      name: of its file or folder.
       sha256: of its content.
     """
 
     what: Network | OnnxModel
+    name: str
     sha256: str
 
 
@@ -226,7 +227,7 @@ def factor_model(
         data_dir=data_dir,
         beats=beats or beat_config(found.what.card),
         tree=tree or TreeConfig(),
-        model=model,
+        model=found.name,
         sha256=found.sha256,
         normal_class=getattr(found.what, "normal_class", None),
     )
@@ -244,10 +245,10 @@ def find_model(path: Path, normal_class: int = 0) -> Found:
         folder = path / "model" if (path / "model").is_dir() else path
         if (folder / ONNX).exists():
             onnx = load_onnx(folder)
-            return Found(onnx, _sha256(onnx.data))
+            return Found(onnx, path.name, _sha256(onnx.data))
         network = load_network(folder)
         digests = read_json(folder / MANIFEST)["files"].values()
-        return Found(network, next(iter(digests))["sha256"])
+        return Found(network, path.name, next(iter(digests))["sha256"])
     if not path.is_file():
         raise ModelError(
             f"{path} is not there.\n  try: a folder with a saved network, a run "
@@ -260,7 +261,7 @@ def find_model(path: Path, normal_class: int = 0) -> Found:
         )
     from_onnx(path)  # refused before any recording is read
     onnx = OnnxModel(path, (0, 0), normal_class, ModelCard(title=path.name))
-    return Found(onnx, _sha256(onnx.data))
+    return Found(onnx, path.name, _sha256(onnx.data))
 
 
 def beat_config(card: ModelCard) -> BeatConfig:

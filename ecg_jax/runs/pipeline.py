@@ -259,7 +259,7 @@ class Run:
             self.config.to_json(),
             source.title,
             source.citation,
-            self.config.command(str(self.folder)),
+            self.config.command(shown_path(self.folder)),
         )
         write_report(page, self.folder / "report.html")
         write_json(self.folder / METRICS, metrics)
@@ -374,6 +374,12 @@ def window_text(shape: Sequence[int]) -> str:
     """The shape of a window in words."""
     leads, samples = shape
     return f"[{leads} lead{'s' * (leads != 1)}, {samples} samples]"
+
+
+def shown_path(path: Path) -> str:
+    """A path in a report, which may be shown to others: no place on this machine."""
+    inside = not path.is_absolute() and ".." not in path.parts
+    return str(path) if inside else path.name
 
 
 def options(config: RunConfig) -> list[str]:
