@@ -6,8 +6,8 @@ In the cell of a component the network's answer is replaced, elsewhere it stays:
     replace(P3, h):  g(x) = h(x)                  in the cell of P3, else f(x)
 
 (for a refuter the smallest of the other `R_k`; the others of any depth, but for those
-below P3). So without P3 a beat of its cell counts
-as normal only if another component proves it. `g` is a pure function again.
+below P3). So without P3 a beat of its cell counts as normal only if another component
+proves it. `g` is a pure function again.
 
 `merged` changes no answer and no proof: of two components of the outermost level where
 one freezes the units of the other to the same tangents, and more, the freer one proves
