@@ -153,17 +153,17 @@ def num_examples(data: Any) -> int:
       ExampleError: there are none, or the arrays have no common first axis.
     """
     shapes = [np.shape(leaf) for leaf in tree_util.tree_leaves(data)]
-    lengths = {shape[0] if shape else None for shape in shapes}
-    if None in lengths or len(lengths) > 1:
+    lengths = {shape[:1] for shape in shapes}
+    if () in lengths or len(lengths) > 1:
         raise ExampleError(
             f"the data have no common first axis: shapes {shapes[:4]}.\n"
             "  try: an array of examples, or a pytree of such, as long as each other"
         )
-    if lengths <= {0}:
+    if lengths <= {(0,)}:
         raise ExampleError(
             "no examples.\n  try: data with a leading axis of at least 1"
         )
-    return lengths.pop()
+    return lengths.pop()[0]
 
 
 def check_finite(data: Any) -> None:
