@@ -60,10 +60,10 @@ class Edited:
         Raises:
           ExampleError: there are not as many recordings as examples.
         """
-        record = np.asarray(record)
-        if record.shape != (num_examples(data),):
+        record, num = np.asarray(record), num_examples(data)
+        if record.shape != (num,):
             raise ExampleError(
-                f"records of shape {record.shape} for {num_examples(data)} examples.\n"
+                f"records of shape {record.shape} for {num} examples.\n"
                 "  try: the recording of each example"
             )
         before = blocks(self.tree.program.evaluate, data)

@@ -315,9 +315,11 @@ def coverage(part: Partition, rows: Sequence[int] | np.ndarray) -> list[Coverage
     out = []
     for sign, side in ((1, "normal"), (-1, "not normal")):
         on = normal if sign > 0 else ~normal
-        if not on.any() or first_level(tree, sign) is None:
+        if not on.any():
             continue
         ids, table = proves(tree, inputs[on], sign)
+        if not ids:
+            continue
         mine = np.asarray(rows)[on]
         column = np.searchsorted(ids, decision.first[mine])
         nodes = [tree.nodes[i] for i in ids]

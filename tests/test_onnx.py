@@ -85,27 +85,36 @@ def test_no_onnx_file(onnx, tmp_path):
         ej.from_onnx(path)
 
 
-def test_several_outputs(onnx, tmp_path):
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"outputs": 2},
+            " has 1 inputs and 2 outputs, not one each.\n"
+            "  try: export the part of the network that gives the logits",
+        ),
+        (
+            {"size": "time"},  # a free axis
+            ": the input 'x' has the shape [0, 0], 0 where it is free; only the first "
+            "axis, the batch, may be.\n"
+            "  try: export with fixed sizes for all other axes",
+        ),
+        (
+            {"opset": 13},  # has a version of an operation that is not known
+            ": its graph cannot be run, output 'logits0': Relu version 13 is not "
+            "implemented. Only have those versions: ['version_14', 'version_6'].\n"
+            "  try: export with opset 16 to 19, in which `jaxonnxruntime` knows every "
+            "version of what it knows; or without operations of your own",
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_file_that_cannot_be_used(onnx, tmp_path, options, message):
     path = tmp_path / "network.onnx"
-    write(onnx, path, outputs=2)
+    write(onnx, path, **options)
     with pytest.raises(ModelError) as caught:
         ej.from_onnx(path)
-    assert str(caught.value) == (
-        f"{path} has 1 inputs and 2 outputs, not one each.\n"
-        "  try: export the part of the network that gives the logits"
-    )
-
-
-def test_a_free_axis(onnx, tmp_path):
-    path = tmp_path / "network.onnx"
-    write(onnx, path, size="time")
-    with pytest.raises(ModelError) as caught:
-        ej.from_onnx(path)
-    assert str(caught.value) == (
-        f"{path}: the input 'x' has the shape [0, 0], 0 where it is free; only the "
-        "first axis, the batch, may be.\n"
-        "  try: export with fixed sizes for all other axes"
-    )
+    assert str(caught.value) == f"{path}{message}"
 
 
 def test_an_operation_nobody_knows(onnx, tmp_path):
@@ -113,19 +122,6 @@ def test_an_operation_nobody_knows(onnx, tmp_path):
     write(onnx, path, op="Mystery")
     with pytest.raises(ModelError, match="its graph cannot be run"):
         ej.from_onnx(path)
-
-
-def test_a_version_of_an_operation_that_is_not_known(onnx, tmp_path):
-    path = tmp_path / "network.onnx"
-    write(onnx, path, opset=13)
-    with pytest.raises(ModelError) as caught:
-        ej.from_onnx(path)
-    assert str(caught.value) == (
-        f"{path}: its graph cannot be run, output 'logits0': Relu version 13 is not "
-        "implemented. Only have those versions: ['version_14', 'version_6'].\n"
-        "  try: export with opset 16 to 19, in which `jaxonnxruntime` knows every "
-        "version of what it knows; or without operations of your own"
-    )
 
 
 @pytest.mark.parametrize("opset", [16, 17, 18, 19])

@@ -26,7 +26,7 @@ from ecg_jax.errors import (
 from ecg_jax.partition import write_parquet
 from ecg_jax.runs import pipeline
 from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
-from ecg_jax.runs.run_folder import begin, differences, read_json
+from ecg_jax.runs.run_folder import begin, differences, read_json, shown_path
 from ecg_jax.storage.files import plain, write_atomic, write_json
 
 AFTER = {
@@ -393,8 +393,8 @@ def test_the_command_repeats_the_run(monkeypatch):
     assert RunConfig().command("run") == "ecg-jax run --data synthetic --out run"
     page = (tiny().run / "report.html").read_text()
     assert "ecg-jax run --data" in page and " --out run<" in page
-    assert pipeline.shown_path(Path("runs/first")) == "runs/first"
-    assert pipeline.shown_path(tiny().run) == pipeline.shown_path(Path("../run"))
+    assert shown_path(Path("runs/first")) == "runs/first"
+    assert shown_path(tiny().run) == shown_path(Path("../run"))
 
 
 def test_numbers_that_json_does_not_know_are_null():

@@ -38,7 +38,14 @@ from ecg_jax.runs.evaluation import (
     load_evaluation,
     save_evaluation,
 )
-from ecg_jax.runs.run_folder import METRICS, TIMING, begin, read_json, versions
+from ecg_jax.runs.run_folder import (
+    METRICS,
+    TIMING,
+    begin,
+    read_json,
+    shown_path,
+    versions,
+)
 from ecg_jax.storage.files import plain, write_json
 from ecg_jax.storage.store import load
 from ecg_jax.tree import Tree
@@ -374,12 +381,6 @@ def window_text(shape: Sequence[int]) -> str:
     """The shape of a window in words."""
     leads, samples = shape
     return f"[{leads} lead{'s' * (leads != 1)}, {samples} samples]"
-
-
-def shown_path(path: Path) -> str:
-    """A path in a report, which may be shown to others: no place on this machine."""
-    inside = not path.is_absolute() and ".." not in path.parts
-    return str(path) if inside else path.name
 
 
 def options(config: RunConfig) -> list[str]:

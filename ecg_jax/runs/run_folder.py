@@ -107,6 +107,12 @@ def versions() -> dict[str, str]:
     return {**found, "device": f"{len(jax.devices())} x {device.device_kind}"}
 
 
+def shown_path(path: Path) -> str:
+    """A path in a report, which may be shown to others: no place on this machine."""
+    inside = not path.is_absolute() and ".." not in path.parts
+    return str(path) if inside else path.name
+
+
 def read_json(path: Path) -> Any:
     """A JSON file of a run.
 
