@@ -19,7 +19,13 @@ from ecg_jax.kernels import (
     num_examples,
     squared_distances,
 )
-from ecg_jax.proof.rounding import rounding_bound, tail_bound, values_at_cut
+from ecg_jax.proof.certificate import MOST_VACUOUS, check_values, vacuous
+from ecg_jax.proof.rounding import (
+    product_precision,
+    rounding_bound,
+    tail_bound,
+    values_at_cut,
+)
 from ecg_jax.proof.slack import FROZEN_RULES
 from ecg_jax.tree import Decision, Tree, first_level
 
@@ -40,12 +46,13 @@ def decide(tree: Tree, data: Any) -> Decision:
 
     Raises:
       ExampleError: there are no examples, or of another form.
-      NonFiniteError: an example holds NaN or infinite numbers.
+      NonFiniteError: an example, or the function there, is NaN or infinite.
     """
     num_examples(data)
     check_finite(data)
     first = blocks(_first_level(tree), data)
     value, slack = first["value"], first["slack"]
+    check_values(value)
     sign = np.where(value >= 0, 1, -1)
     witnesses, refuters = first["max"], first["min"]
 
@@ -100,7 +107,7 @@ def _first_level(tree: Tree) -> Any:
     slack = tree.slack
 
     def one(x: Any) -> dict[Any, Any]:
-        value = tree.program.evaluate(x)
+        value = tree.function(tree.program.as_example(x))
         out: dict[str, Any] = {"value": value, "slack": slack(x)}
         for name, level in sides.items():
             none = {"depth": 1, "cell": 0, "best": -1}
@@ -194,6 +201,10 @@ class TreeCertificate:
       unseen_patterns: share of samples whose pattern did not occur in growing.
       levels: how many levels of gates were opened.
       refusal: why these are not all and no atoms were reached; empty if they were.
+      vacuous: share of samples whose rounding bound is larger than `|f(x)|`: see
+        `proof.certificate.vacuous`.
+      precision: how products are computed ("highest", "tf32", "bf16").
+      backend: what it was computed on; elsewhere the certificate is void.
     """
 
     num_inputs: int
@@ -208,6 +219,9 @@ class TreeCertificate:
     unseen_patterns: float
     levels: int = 0
     refusal: str = ""
+    vacuous: float = 0.0
+    precision: str = ""
+    backend: str = ""
 
     @property
     def atoms(self) -> bool:
@@ -216,8 +230,9 @@ class TreeCertificate:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing was violated."""
-        return self.max_bound_ratio <= 1 and self.wrongly_proven == 0
+        """Whether nothing was violated, and the bounds say something."""
+        sound = self.max_bound_ratio <= 1 and self.wrongly_proven == 0
+        return sound and self.vacuous <= MOST_VACUOUS
 
     def raise_if_violated(self) -> None:
         """Raises `CertificateError` unless the certificate holds."""
@@ -226,7 +241,8 @@ class TreeCertificate:
                 f"on {self.num_inputs} samples the complete equation differs from "
                 f"the function by up to {self.max_residual:.3g}, "
                 f"{self.max_bound_ratio:.3g} times the rounding bound; "
-                f"{self.wrongly_proven} answers are contradicted by a bound.\n"
+                f"{self.wrongly_proven} answers are contradicted by a bound; "
+                f"{self.vacuous:.1%} of the rounding bounds are vacuous.\n"
                 "  try: ecg_jax.factor(fn, x).certificate(data) finds the level; a "
                 "rule of your own may be wrong"
             )
@@ -248,8 +264,8 @@ def certify_tree(
     """
     decision = tree.decide(data) if decision is None else decision
     descent = tree.descent
-    value, whole = blocks(_deepest(descent), data)
-    residual = np.abs(value - whole)
+    value = blocks(_deepest(descent), data)[0]
+    residual = np.abs(value - decision.value)
     limit = blocks(_bound(descent), data)
     unseen = ~np.isin(pattern_hashes(tree.eq, data), tree.seen)
     normal, proven = decision.normal, decision.prover >= 0
@@ -259,14 +275,24 @@ def certify_tree(
         decision_agreement=float(np.mean((value >= 0) == normal)),
         max_residual=float(residual.max()),
         max_relative_residual=float(residual.max() / np.abs(decision.value).max()),
-        max_bound_ratio=float(np.max(residual / limit)),
+        max_bound_ratio=_largest_ratio(residual, limit),
         wrongly_proven=decision.wrongly_proven,
         proven_normal=_share(proven[normal]),
         proven_not_normal=_share(proven[~normal]),
         unseen_patterns=float(np.mean(unseen)),
         levels=descent.num_levels,
         refusal=descent.refusal,
+        vacuous=vacuous(decision.value, limit),
+        precision=product_precision(),
+        backend=jax.default_backend(),
     )
+
+
+def _largest_ratio(residual: np.ndarray, limit: np.ndarray) -> float:
+    """The largest part of a bound that a residual uses up; NaN counts as infinite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(residual == 0, 0.0, residual / limit)
+    return float(np.max(np.where(np.isnan(ratio), np.inf, ratio)))
 
 
 def deepest(descent: Descent, data: Any) -> np.ndarray:
@@ -283,7 +309,8 @@ def _deepest(descent: Descent) -> Any:
     """`deepest`, and `f` from the same numbers below the gates."""
 
     def component(x: Any) -> Array:
-        return descent.component(descent.patterns(x, descent.num_levels))(x)
+        own = descent.own(descent.patterns(x, descent.num_levels))
+        return descent.component(own)(x)
 
     def atom(x: Any) -> Array:
         template, offset = descent.atom(x)
@@ -318,7 +345,7 @@ def _bound(descent: Descent) -> Any:
     def bound(x: Any) -> Array:
         own = descent.patterns(x, descent.num_levels)
         values = x if start is None else start(x)
-        return 2 * jnp.maximum(live(values), frozen(values, own))
+        return 2 * jnp.maximum(live(values), frozen(values, descent.own(own)))
 
     return bound
 

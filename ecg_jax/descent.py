@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from ecg_jax import _jax
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.linearity import levels, refusal
-from ecg_jax.maxmin import Gate
+from ecg_jax.maxmin import Gate, on
 from ecg_jax.program import Equation, Program, Refused, Rules, trace
 from ecg_jax.rules import RULES
 
@@ -85,15 +85,19 @@ class Descent:
         self.program.evaluate(x, record)
         return [seen[i] for i in self.opened(depth)]
 
-    def component(self, patterns: Sequence[Any]) -> Callable[[Any], Array]:
-        """The function with the first gates frozen at patterns, max and min side."""
-        index = {id(self.gates[i]): p for i, p in enumerate(patterns)}
+    def own(self, patterns: Sequence[Any]) -> list[Any]:
+        """The first gates frozen at one pattern each, on either side."""
+        return [_gate(self.gates[i]).own(p) for i, p in enumerate(patterns)]
+
+    def component(self, frozen: Sequence[Any]) -> Callable[[Any], Array]:
+        """The function with the first gates frozen, each as `Gate.frozen` takes it."""
+        index = {id(self.gates[i]): entry for i, entry in enumerate(frozen)}
 
         def component(x: Any) -> Array:
             def hook(eqn: Equation, z: tuple[Any, ...]) -> Any:
                 if id(eqn) not in index:
                     return None
-                return _gate(eqn).tangent(index[id(eqn)], *z)
+                return _gate(eqn).frozen(index[id(eqn)], *z)
 
             return self.program.evaluate(x, hook)
 
@@ -110,7 +114,7 @@ class Descent:
         """
         if self.end is not None:
             raise UnsupportedPrimitiveError(self.refusal)
-        frozen = self.component(self.patterns(x, self.num_levels))
+        frozen = self.component(self.own(self.patterns(x, self.num_levels)))
         zeros = tree_util.tree_map(jnp.zeros_like, self.program.as_example(x))
         offset, template = jax.value_and_grad(frozen)(zeros)
         return template, offset
@@ -173,9 +177,9 @@ class Descent:
         and the others at `x`. Arguments as for `gap`.
         """
         _, steps = _freeze(self, anchor, x, sign, frozen, depth)
-        own = self.patterns(x, self._depth(anchor, depth))
+        own = self.own(self.patterns(x, self._depth(anchor, depth)))
         return self.component(
-            [steps[i].pattern if i in steps else p for i, p in enumerate(own)]
+            [steps[i].frozen if i in steps else entry for i, entry in enumerate(own)]
         )(x)
 
     def sides(self, x: Any, sign: int, depth: int) -> list[Array]:
@@ -237,7 +241,7 @@ class _Frozen:
 
     side: Array
     gap: Array
-    pattern: Any
+    frozen: Any
 
 
 def _freeze(
@@ -274,13 +278,14 @@ def _freeze(
             w = jnp.asarray(outs[0])
             gate, z = eqn.role, eqn.role.live(args)
             signed = jnp.asarray(sign, w.dtype) * w
-            side = signed * jnp.asarray(gate.curvature, w.dtype) > 0
+            sides = gate.sides(signed)
+            side = on(sides, 1)
             mask = side if frozen is None else side & frozen[i]
-            pattern = gate.select(mask, anchor[i], gate.pattern(*z))
-            tangent = gate.tangent(pattern, *z)
-            gap = signed * (env[eqn.outputs[0]] - tangent)
-            steps[i] = _Frozen(side, jnp.where(mask, gap, 0), pattern)
-            pushed = _transpose(_tangent(gate, pattern), z, [w])
+            own = gate.pattern(*z)
+            gap = gate.gap(anchor[i], signed, env[eqn.outputs[0]], *z)
+            entry = gate.freeze(gate.select(mask, anchor[i], own), own, sides, signed)
+            steps[i] = _Frozen(side, jnp.where(mask, jnp.abs(w) * gap, 0), entry)
+            pushed = _transpose(_tangent(gate, entry), z, [w])
             numbers = [eqn.inputs[k] for k in gate.operands]
         else:
             sees = [n in program.live for n in eqn.inputs]
@@ -293,9 +298,9 @@ def _freeze(
     return value, steps
 
 
-def _tangent(gate: Gate, pattern: Any) -> Callable[..., list[Any]]:
-    """A gate's tangent as an affine function of its operands."""
-    return lambda *z: [gate.tangent(pattern, *z)]
+def _tangent(gate: Gate, entry: Any) -> Callable[..., list[Any]]:
+    """A frozen gate as an affine function of its operands."""
+    return lambda *z: [gate.frozen(entry, *z)]
 
 
 def _applied(

@@ -7,7 +7,7 @@ import numpy as np
 from ecg_jax.circuit import escaped
 from ecg_jax.errors import NoGateError
 from ecg_jax.factor import factor
-from ecg_jax.maxmin import Gate, MaxMin
+from ecg_jax.maxmin import Gate, MaxMin, on
 
 
 def to_text(eq: MaxMin, depth: int = 1, x: Any = None) -> str:
@@ -39,7 +39,7 @@ def to_text(eq: MaxMin, depth: int = 1, x: Any = None) -> str:
 
 def _gate_text(eq: MaxMin, i: int) -> str:
     above, below, neither = _units(eq, i)
-    text = f"{_name(eq, i)}: {above + below + neither} units, "
+    text = f"{_name(eq, i)}: {np.size(eq.sides[i])} units, "
     text += f"{above} on the max side, {below} on the min side"
     return text + (f", {neither} on neither" if neither else "")
 
@@ -61,7 +61,7 @@ def _lines(eq: MaxMin) -> dict[int, str]:
 
 def _units(eq: MaxMin, i: int) -> tuple[int, int, int]:
     side = np.asarray(eq.sides[i])
-    return int(np.sum(side > 0)), int(np.sum(side < 0)), int(np.sum(side == 0))
+    return int(np.sum(on(side, 1))), int(np.sum(on(side, -1))), int(np.sum(side == 0))
 
 
 def to_latex(eq: MaxMin) -> str:

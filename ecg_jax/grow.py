@@ -23,6 +23,7 @@ from ecg_jax.decide import pattern_hashes
 from ecg_jax.errors import CoverError
 from ecg_jax.kernels import METRICS, Side, blocks, check_finite, num_examples
 from ecg_jax.program import Rules, trace
+from ecg_jax.proof.certificate import check_values
 from ecg_jax.prototypes import Prototypes
 from ecg_jax.rules import RULES
 from ecg_jax.split import First, Splitter, first_below
@@ -77,7 +78,7 @@ def grow(
     Raises:
       CoverError: an option is none of those above.
       ExampleError: the data are empty, or have no common first axis.
-      NonFiniteError: an example holds NaN or infinite numbers.
+      NonFiniteError: an example, or the function there, is NaN or infinite.
       UnsupportedPrimitiveError, NoGateError, ...: see `factor`.
 
     Example:
@@ -98,8 +99,9 @@ def grow(
     example = tree_util.tree_map(lambda v: jnp.asarray(v[0]), data)
     root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, num)
     program = trace(fn, example, rules)
-    tree = Tree(program, (root,), example, None, metric, localize)
-    values = blocks(program.evaluate, data)
+    tree = Tree(program, (root,), example, None, metric, localize, fn)
+    values = blocks(lambda x: fn(program.as_example(x)), data)
+    check_values(values)
     grower = _Grower(
         tree=tree,
         data=data,
@@ -115,7 +117,7 @@ def grow(
     for sign in SIDES:
         nodes += grower.side(sign, first_id=len(nodes))
     seen = np.unique(pattern_hashes(tree.eq, data))
-    whole = Tree(program, tuple(nodes), example, seen, metric, localize)
+    whole = Tree(program, tuple(nodes), example, seen, metric, localize, fn)
     return _counted(whole, data)
 
 

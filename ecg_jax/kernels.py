@@ -23,10 +23,9 @@ from jax import tree_util
 from jaxtyping import Array, Float, Int
 
 from ecg_jax.errors import ExampleError, NonFiniteError
-from ecg_jax.maxmin import Gate, MaxMin
+from ecg_jax.maxmin import MaxMin, on
 
 HIGHEST = jax.lax.Precision.HIGHEST
-ELEMENTWISE = frozenset({"max", "min", "abs", "select", "exp", "log", "softplus"})
 AnyArray = Array | np.ndarray
 BLOCK = 512  # samples in one product: 32 MiB of float64 for 8,192 components
 
@@ -46,7 +45,17 @@ class Side:
     @property
     def masks(self) -> list[np.ndarray]:
         """For each gate: which of its units are on this side."""
-        return [np.asarray(self.sign * side > 0) for side in self.eq.sides]
+        return [np.asarray(on(side, self.sign)) for side in self.eq.sides]
+
+    @property
+    def straight(self) -> bool:
+        """Whether its gates are piecewise linear: then features tell gaps faithfully.
+
+        Elsewhere a gap is a small difference of large features. These serve to choose
+        components; what is proven is told by `Gate.gap`.
+        """
+        gates = zip(self.eq.gates, self.masks, strict=True)
+        return all(gate.straight for gate, mask in gates if mask.any())
 
     @property
     def num_units(self) -> int:
@@ -58,12 +67,11 @@ class Side:
         parts: list[Array] = []
 
         def hook(i: int, z: tuple[Any, ...]) -> Array:
-            gate, mask = self.eq.gates[i], self.masks[i]
-            units = gate.apply(*z)
+            mask = self.masks[i]
             if mask.any():
-                parts.append(units[mask])
+                parts.append(self._part(i, *z)[mask])
                 parts.extend(v[k] for v, k in self._entries(i, z))
-            return units
+            return self.eq.gates[i].apply(*z)
 
         value = self.eq.run(x, hook)
         return value, jnp.concatenate([*parts, jnp.ones_like(value)[None]])
@@ -77,13 +85,13 @@ class Side:
         """
         parts, constant = [], 0.0
         operands = jax.eval_shape(lambda: self.eq.operands(self.eq.example))
-        for i, gate in enumerate(self.eq.gates):
+        for i in range(self.eq.num_gates):
             if not self.masks[i].any():
                 continue
             zeros = [jnp.zeros(v.shape, v.dtype) for v in operands[i]]
             weight = self.sign * jnp.asarray(self.eq.weights[i])
             weight = jnp.where(self.masks[i] & frozen[i], weight, 0)
-            at_zero, slopes = _linear(gate, pattern[i], zeros, weight)
+            at_zero, slopes = _linear(self._line(i, pattern[i]), zeros, weight)
             parts.append(weight[self.masks[i]])
             entries = self._entries(i, slopes)
             parts.extend(-slope[k] for slope, k in entries)
@@ -95,9 +103,10 @@ class Side:
         gaps = []
         for i, gate in enumerate(self.eq.gates):
             if self.masks[i].any():
-                lost = gate.apply(*operands[i]) - gate.tangent(pattern[i], *operands[i])
                 weight = self.sign * jnp.asarray(self.eq.weights[i])
-                gaps.append((weight * lost)[self.masks[i]])
+                value = gate.apply(*operands[i])
+                lost = gate.gap(pattern[i], weight, value, *operands[i])
+                gaps.append((jnp.abs(weight) * lost)[self.masks[i]])
         return jnp.concatenate(gaps)
 
     def split(self, units: Any) -> list[np.ndarray]:
@@ -111,6 +120,29 @@ class Side:
             start += count
         return masks
 
+    def _part(self, i: int, *z: Any) -> Array:
+        """What of a gate is frozen on this side: itself, or `g` or `-h` of `g - h`."""
+        gate = self.eq.gates[i]
+        units = gate.apply(*z)
+        if gate.split is None:
+            return units
+        other = gate.split.value(*z)
+        above = self.sign * jnp.asarray(self.eq.weights[i]) > 0
+        return jnp.where(above, units + other, -other)
+
+    def _line(self, i: int, pattern: Any) -> Callable[..., Array]:
+        """The tangent of that part."""
+        gate = self.eq.gates[i]
+        if gate.split is None:
+            return lambda *z: gate.tangent(pattern, *z)
+        split, above = gate.split, self.sign * jnp.asarray(self.eq.weights[i]) > 0
+
+        def line(*z: Any) -> Array:
+            other = split.value(*z) - split.gap(pattern, *z)
+            return jnp.where(above, gate.tangent(pattern, *z) + other, -other)
+
+        return line
+
     def _entries(self, i: int, values: Any) -> list[tuple[Any, Any]]:
         """The real operands of a gate, and which of their entries this side needs.
 
@@ -119,7 +151,7 @@ class Side:
         mask = self.masks[i]
         real = [v for v in values if jnp.issubdtype(v.dtype, jnp.floating)]
         everything = [np.ones(v.shape, bool) for v in real]
-        own = self.eq.gates[i].name in ELEMENTWISE
+        own = self.eq.gates[i].elementwise
         same = [own and v.shape == mask.shape for v in real]
         return [
             (v, mask if s else e)
@@ -128,15 +160,15 @@ class Side:
 
 
 def _linear(
-    gate: Gate, pattern: Any, zeros: list[Any], weight: Any
+    line: Callable[..., Array], zeros: list[Any], weight: Any
 ) -> tuple[Any, list[Any]]:
-    """A tangent at zero, and the slopes of its weighted sum in each operand."""
+    """An affine function at zero, and the weighted sum of its slopes by operand."""
     smooth = [jnp.issubdtype(v.dtype, jnp.floating) for v in zeros]
 
     def tangent(*floats: Any) -> Any:
         given = iter(floats)
         full = [next(given) if s else v for v, s in zip(zeros, smooth, strict=True)]
-        return gate.tangent(pattern, *full)
+        return line(*full)
 
     floats = [v for v, s in zip(zeros, smooth, strict=True) if s]
     at_zero, pull = jax.vjp(tangent, *floats)

@@ -116,16 +116,12 @@ def _gradient(
 
 
 def sides(gates: Sequence[Equation], weights: Sequence[Any]) -> tuple[Any, ...]:
-    """For each gate's units: +1 on the max side, -1 on the min side, 0 on neither."""
+    """For each gate's units: see `MaxMin.sides`."""
     return tuple(
-        _as_numpy(_sign(w) * np.asarray(eqn.role.curvature, w.dtype))
+        _as_numpy(eqn.role.sides(w))
         for eqn, w in zip(gates, weights, strict=True)
         if isinstance(eqn.role, Gate)
     )
-
-
-def _sign(weight: Any) -> Any:
-    return np.sign(weight) if isinstance(weight, np.ndarray) else jnp.sign(weight)
 
 
 def _as_numpy(value: Any) -> Any:

@@ -29,6 +29,39 @@ def _itself(mask: Any, leaf: Any) -> Any:
     return mask
 
 
+BOTH = 2
+"""The side of a unit that is on both: of a difference of convex functions."""
+
+ULPS = 8
+"""Units in the last place that an elementary function may be off (XLA: up to 4)."""
+
+
+def on(side: Any, sign: Any) -> Any:
+    """Whether units are on the max side (`sign` +1) or on the min side (-1)."""
+    return (sign * side > 0) | (side == BOTH)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The convex `h` of a difference `phi = g - h` of convex functions, `g = phi + h`.
+
+    Attributes:
+      gap: `gap(a, *z) = h(z) - h(a) - <h'(a), z - a>`, never negative; to be factored
+        again, as a function of `z`.
+      shift: `shift(p, q, *z) = gap(q, z) - gap(p, z)`, affine in `z`, 0 for `p = q`.
+      value: `value(*z) = h(z)`.
+      size: `size(a, *z)`, how large the terms are that a gap adds up.
+      moves: `moves(p, q, *e)`, as `shift`, its slopes without their signs, at errors or
+        sizes `e`; None for gates that act unit by unit.
+    """
+
+    gap: Callable[..., Array]
+    shift: Callable[..., Array]
+    value: Callable[..., Array]
+    size: Callable[..., Array]
+    moves: Callable[..., Array] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Gate:
     """A convex (or concave) function of operands, and its tangents.
@@ -36,11 +69,14 @@ class Gate:
     For an anchor with pattern `p`, `tangent(p, z) <= apply(z)` for all `z` where the
     gate is convex (`>=` where it is concave), with equality at the anchor.
 
+    What a gate means is said by its functions and fields, never by its name.
+
     Attributes:
-      name: how texts call it, e.g. "max".
+      name: how texts call it, e.g. "max"; it decides nothing.
       operands: which operands of its equation see the input, in order.
       curvature: +1 where the gate is convex, -1 where it is concave; a number, or an
-        array that broadcasts over the units (the entries of the output).
+        array that broadcasts over the units (the entries of the output). With `split`
+        the sign of what `h` is taken from, +1.
       apply: `apply(*z)`, the units' values.
       pattern: `pattern(*z)`, what a tangent needs to know of the anchor: a mask, the
         winners, or the anchor itself; an array or a tuple of arrays.
@@ -49,6 +85,16 @@ class Gate:
       defined: `defined(p)`, which units have a finite tangent at `p`; None: all.
       spread: `spread(mask, leaf)`, a mask over units brought to the shape of a leaf of
         the pattern; the identity where every unit has one entry.
+      elementwise: a unit sees its own entry of every operand, no other.
+      straight: piecewise linear, its tangents are its own pieces.
+      bounds: what every unit lies between, for any input.
+      split: for a difference of convex functions, what it is a difference of.
+      size: `size(p, *z)`, how large the terms of a tangent are that are added up;
+        None: as large as the tangent.
+      lipschitz: how much a unit changes at most per change of its operands, measured
+        by `errors`; None where only its curvature bounds that.
+      errors: of the operands, what a unit's change is measured by: of a unit's own
+        entries ("own"), the largest ("largest"), or their norm ("norm").
     """
 
     name: str
@@ -60,6 +106,75 @@ class Gate:
     fill: Any = False
     defined: Callable[[Any], Array] | None = None
     spread: Callable[[Any, Any], Any] = _itself
+    elementwise: bool = False
+    straight: bool = False
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    split: Split | None = None
+    size: Callable[..., Array] | None = None
+    lipschitz: float | None = None
+    errors: str = "own"
+
+    def sides(self, weight: Any) -> Any:
+        """The side of each unit with these weights: see `MaxMin.sides`."""
+        xp = np if isinstance(weight, np.ndarray) else jnp
+        if self.split is not None:
+            return xp.where(weight != 0, BOTH, 0).astype(np.int8)
+        return xp.sign(weight) * np.asarray(self.curvature, weight.dtype)
+
+    def freeze(self, one: Any, other: Any, side: Any, weight: Any) -> Any:
+        """What is frozen, of the patterns of either side: an argument of `frozen`.
+
+        Args:
+          one: pattern of the max side.
+          other: pattern of the min side.
+          side: of the units.
+          weight: of the units, or its sign.
+        """
+        if self.split is None:
+            return self.select(on(side, 1), one, other)
+        above = weight > 0
+        return self.select(above, one, other), self.select(above, other, one)
+
+    def own(self, pattern: Any) -> Any:
+        """Frozen to one pattern on either side: an argument of `frozen`."""
+        return pattern if self.split is None else (pattern, pattern)
+
+    def frozen(self, entry: Any, *z: Any) -> Array:
+        """The units frozen as `freeze` or `own` says: affine in `z`.
+
+        Of a difference `g - h` with `g` frozen at `p` and `h` at `q`: the tangent of
+        `phi` at `p`, and what the tangents of `h` at `p` and `q` differ by.
+        """
+        if self.split is None:
+            return self.tangent(entry, *z)
+        p, q = entry
+        return self.tangent(p, *z) + self.split.shift(p, q, *z)
+
+    def gap(self, pattern: Any, weight: Any, value: Array, *z: Any) -> Array:
+        """What freezing to a pattern takes from `w phi` on the max side, over `|w|`.
+
+        A Bregman gap, `>= 0`, and on top what rounding may have hidden of it; for
+        weights below 0 what it adds on the min side of `|w| phi`. Of `w (g - h)` it is
+        the gap of `g` where `w > 0`, that of `h` elsewhere.
+
+        Args:
+          pattern: of the anchor.
+          weight: of the units, or its sign.
+          value: `apply(*z)`, as the program has it.
+          *z: the operands.
+        """
+        tangent = self.tangent(pattern, *z)
+        gap = (value - tangent) * jnp.asarray(self.curvature, value.dtype)
+        if self.straight:  # the difference of two operands, no term is rounded
+            return jnp.maximum(gap, 0)
+        size = jnp.abs(tangent) if self.size is None else self.size(pattern, *z)
+        size = size + jnp.abs(value)
+        if self.split is not None:
+            other = self.split.gap(pattern, *z)
+            gap = jnp.where(weight > 0, gap + other, other)
+            size = size + self.split.size(pattern, *z)
+        unit = float(jnp.finfo(value.dtype).eps) / 2
+        return jnp.maximum(gap, 0) + jnp.asarray(ULPS * unit, value.dtype) * size
 
     def live(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """The operands that see the input, out of all operands of the equation."""
@@ -93,7 +208,7 @@ class MaxMin:
       gates: the opened gates; they never feed one another.
       weights: for each gate, the constant weight `w` of its units in `f`.
       sides: for each gate's units, +1 on the max side, -1 on the min side, 0 neither:
-        the sign of the weight times the gate's curvature.
+        the sign of the weight times the gate's curvature; 2 (`BOTH`) on both sides.
       run: `run(x, hook)`, the function with gate `i`'s output `hook(i, operands)`.
       example: the example that the function was factored at.
       program: the traced program behind `run`; the certificate reads it.
@@ -108,7 +223,7 @@ class MaxMin:
     program: Any = None
 
     def __call__(self, x: Any) -> Float[Array, ""]:
-        """`f(x)`, by the equation: every gate at its own tangent's value."""
+        """`f(x)`, by the operations that the function itself is made of."""
         return self.run(x, lambda i, z: self.gates[i].apply(*z))
 
     @property
@@ -141,8 +256,8 @@ class MaxMin:
         mu, tau = [], []
         for gate, side, z in zip(self.gates, self.sides, self.operands(x), strict=True):
             pattern = gate.pattern(*z)
-            mu.append(gate.keep(side > 0, pattern))
-            tau.append(gate.keep(side < 0, pattern))
+            mu.append(gate.keep(on(side, 1), pattern))
+            tau.append(gate.keep(on(side, -1), pattern))
         return mu, tau
 
     def component(self, mu: Any, tau: Any) -> Callable[[Any], Array]:
@@ -160,16 +275,19 @@ class MaxMin:
           FreezeError: a unit has no finite tangent there (concrete patterns only).
         """
         mu, tau = self._anchor(mu, 0), self._anchor(tau, 1)
-        frozen = [
-            gate.select(side > 0, m, t)
-            for gate, side, m, t in zip(self.gates, self.sides, mu, tau, strict=True)
-        ]
-        self._check_defined(frozen, [True] * len(self.gates))
+        self._check_defined(mu, [on(side, 1) for side in self.sides])
+        self._check_defined(tau, [on(side, -1) for side in self.sides])
+        frozen = self.frozen(mu, tau)
 
         def component(x: Any) -> Array:
-            return self.run(x, lambda i, z: self.gates[i].tangent(frozen[i], *z))
+            return self.run(x, lambda i, z: self.gates[i].frozen(frozen[i], *z))
 
         return component
+
+    def frozen(self, mu: Pattern, tau: Pattern) -> list[Any]:
+        """For each gate the argument of `Gate.frozen` that two patterns make."""
+        parts = (self.gates, mu, tau, self.sides, self.weights)
+        return [gate.freeze(*own) for gate, *own in zip(*parts, strict=True)]
 
     def witness(self, mu: Any, frozen: Sequence[Any] | None = None) -> Callable:
         """`W[mu](x) = min_tau N[mu, tau](x) <= f(x)` for every `x`.
@@ -218,18 +336,22 @@ class MaxMin:
     def _bound(
         self, pattern: Pattern, frozen: Sequence[Any] | None, sign: int
     ) -> Callable[[Any], Array]:
-        masks = [sign * side > 0 for side in self.sides]
+        masks = [on(side, sign) for side in self.sides]
         if frozen is not None:
             masks = [m & f for m, f in zip(masks, self._masks(frozen), strict=True)]
         self._check_defined(pattern, masks)
 
         def hook(i: int, z: tuple[Any, ...]) -> Array:
-            gate, mask = self.gates[i], masks[i]
+            gate, mask, weight = self.gates[i], masks[i], self.weights[i]
             if isinstance(mask, np.ndarray) and not mask.any():
                 return gate.apply(*z)
+            frozen = gate.tangent(pattern[i], *z)
+            if gate.split is not None:
+                gap, above = gate.split.gap(pattern[i], *z), sign * weight > 0
+                frozen = jnp.where(above, frozen - gap, gate.apply(*z) + gap)
             if isinstance(mask, np.ndarray) and mask.all():
-                return gate.tangent(pattern[i], *z)
-            return jnp.where(mask, gate.tangent(pattern[i], *z), gate.apply(*z))
+                return frozen
+            return jnp.where(mask, frozen, gate.apply(*z))
 
         def bound(x: Any) -> Array:
             return self.run(x, hook)

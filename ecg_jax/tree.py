@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ecg_jax.descent import Descent, descent_of
 from ecg_jax.factor import open_gates
 from ecg_jax.kernels import METRICS, Side, blocks, gaps
-from ecg_jax.maxmin import MaxMin
+from ecg_jax.maxmin import MaxMin, on
 from ecg_jax.program import Program
 from ecg_jax.proof.slack import slack_of
 
@@ -125,6 +125,7 @@ class Tree:
       metric: name of what distances to centres are taken of; see `METRICS`.
       localize: how much margin a squared distance costs where a component is to decide;
         None: the nearest proof decides. See `kernels.decides`.
+      fn: the function that it was grown from.
     """
 
     program: Program
@@ -133,12 +134,18 @@ class Tree:
     seen: Any
     metric: str = "euclidean"
     localize: float | None = None
+    fn: Callable[[Any], Array] | None = None
+
+    @property
+    def function(self) -> Callable[[Any], Array]:
+        """The user's function; that of the program where the tree was loaded."""
+        return self.program.evaluate if self.fn is None else self.fn
 
     @cached_property
     def eq(self) -> MaxMin:
         """The equation of the outermost level."""
         with jax.ensure_compile_time_eval():
-            return open_gates(self.program, self.program.evaluate, self.example)
+            return open_gates(self.program, self.function, self.example)
 
     @cached_property
     def descent(self) -> Descent:
@@ -157,7 +164,7 @@ class Tree:
     def __call__(self, x: Any) -> Float[Array, ""]:
         """`f(x)`: the largest of the chosen witnesses and the rest, which is `f`."""
         lower, upper = self.bounds(x)
-        return jnp.clip(self.program.evaluate(x), lower, upper)
+        return jnp.clip(self.function(self.program.as_example(x)), lower, upper)
 
     def bounds(self, x: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The sandwich of the chosen components: `lower <= f(x) <= upper`.
@@ -309,7 +316,7 @@ class Tree:
         nodes, sign = self.stacked(ids), self.nodes[ids[0]].sign
         masks = list(nodes.frozen)
         for i, side in enumerate(self.eq.sides):
-            masks[i] = masks[i] & (sign * np.asarray(side) > 0)
+            masks[i] = masks[i] & np.asarray(on(side, sign))
         return replace(nodes, frozen=masks)
 
     def lost(self, sign: Any, depth: int, x: Any, pattern: Any, frozen: Any) -> Array:
@@ -367,13 +374,13 @@ def first_level(tree: Tree, sign: int) -> FirstLevel | None:
     if not ids:
         return None
     nodes, depth = tree.stacked(ids), tree.nodes[ids[0]].depth
-    if depth > 1:
+    side = Side(tree.eq, sign)
+    if depth > 1 or not side.straight:
 
         def below(x: Any) -> Array:
             lost_to = partial(tree.lost, sign, depth, x)
             return jax.vmap(lost_to)(nodes.patterns, nodes.frozen)
 
         return FirstLevel(nodes, depth, below)
-    side = Side(tree.eq, sign)
     table = jax.jit(jax.vmap(side.coefficients))(nodes.patterns, nodes.frozen)
     return FirstLevel(nodes, depth, lambda x: gaps(side.features(x)[1][None], table)[0])

@@ -447,7 +447,8 @@ def test_the_certificate_tells_what_it_did():
     assert 0 <= certificate.residual < 1e-5 and certificate.violation < 1e-5
     text = str(certificate).splitlines()
     assert text[0] == (
-        "certificate holds: 65 inputs, 100 pairs, 0 skipped, float32, products highest"
+        "certificate holds: 65 inputs, 100 pairs, 0 skipped, float32, products "
+        "highest, cpu, 0.0% vacuous"
     )
     assert [line.split("  ")[0] for line in text[2:]] == [
         c.claim for c in certificate.checks
@@ -497,7 +498,10 @@ def test_a_deep_program_is_checked_behind_its_gates():
         return certify(eq, data(), num_pairs=64, batch=64, num_adversarial=0)
 
     certificate = check_deep(RULES)
-    certificate.raise_if_violated()
     assert certificate.unchecked and "f(x) = fn(x)" in certificate.unchecked
     assert "no finite bound" in str(certificate)
+    assert all(check.holds for check in certificate.checks)
+    assert certificate.vacuous == 1 and not certificate.holds
+    with pytest.raises(CertificateError, match="100.0% of the data the rounding"):
+        certificate.raise_if_violated()
     assert not check_deep({**RULES, **changed(lax.max_p, flip)}).holds

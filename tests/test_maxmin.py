@@ -149,7 +149,5 @@ def test_patterns_of_a_smooth_gate_are_its_anchors_with_a_fill():
 def test_both_sides_of_a_difference_hold_their_anchors():
     eq = ej.factor(lambda x: jnp.sum(W * jnp.tanh(x)), jnp.zeros(4))
     x = jnp.asarray([1.0, 2.0, 3.0, 4.0])
-    (mu, tau) = eq.pattern(x)
-    seen = [np.asarray(m + t).tolist() for m, t in zip(mu, tau, strict=True)]
-    assert seen == [[1, 2, 3, 0], [1, 2, 3, 0]]
-    assert [np.asarray(m).tolist() for m in mu] == [[1, 2, 0, 0], [0, 0, 3, 0]]
+    for side in eq.pattern(x):
+        assert [np.asarray(anchor).tolist() for anchor in side] == [[1, 2, 3, 0]]

@@ -18,13 +18,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 
-from ecg_jax.errors import CertificateError
+from ecg_jax.errors import CertificateError, NonFiniteError
 from ecg_jax.maxmin import MaxMin
 from ecg_jax.proof.adversary import Pool
 from ecg_jax.proof.claims import EQUALITY, SANDWICH, Bench
 from ecg_jax.proof.rounding import product_precision
+
+MOST_VACUOUS = 0.01
+"""The share of the data whose bounds may say nothing."""
+
+BOUNDARY = 1e-3
+"""A value below this part of the usual one is on the boundary."""
 
 _WAYS = (1.0, 1.0, 1.0, 0.1, 0.01, 0.001)
 """How far from the input the anchors of pairs are: a wrong slope shows nearby."""
@@ -93,6 +100,10 @@ class Certificate:
       num_skipped: inputs and pairs left out: a value overflows, a gate has no tangent.
       dtype: the program's own dtype.
       precision: how its products are computed ("highest", "tf32", "bf16").
+      vacuous: share of the data where the bound is larger than `|fn(x)|`, and so says
+        nothing (and larger than a thousandth of a usual `|fn|`: not just an input on
+        the boundary).
+      backend: what it was computed on; elsewhere the certificate is void.
     """
 
     checks: tuple[Check, ...]
@@ -101,17 +112,19 @@ class Certificate:
     num_skipped: int
     dtype: str
     precision: str
+    vacuous: float = 0.0
+    backend: str = ""
 
     @property
     def holds(self) -> bool:
-        """Whether every claim holds within its bound, where there is a finite one.
+        """Whether every claim holds within its bound, and the bounds say something.
 
-        Bounds grow with depth: those of a deep float32 program may be infinite, and
-        nothing is then checked against `fn` itself (see `unchecked`). The claims on the
-        tail, `f(x)`, have finite bounds at any depth and must all be checked.
+        Bounds grow with depth: those of a deep float32 program may be larger than
+        `|fn|`, and then nothing is checked against `fn` itself (see `vacuous`).
         """
         open_ = any(claim.endswith(" f(x)") for claim in self.unchecked)
-        return not open_ and all(check.holds for check in self.checks)
+        checked = not open_ and self.vacuous <= MOST_VACUOUS
+        return checked and all(check.holds for check in self.checks)
 
     @property
     def unchecked(self) -> tuple[str, ...]:
@@ -140,6 +153,12 @@ class Certificate:
             return
         worst = max(self.checks, key=lambda c: c.ratio)
         failed = sum(not check.holds for check in self.checks)
+        if not failed and self.vacuous > MOST_VACUOUS:
+            raise CertificateError(
+                f"for {self.vacuous:.1%} of the data the rounding bound is larger than "
+                "the function's value: nothing is checked there.\n"
+                "  try: float64: jax.enable_x64, weights and inputs cast to float64"
+            )
         if not failed:
             raise CertificateError(
                 f"not checked anywhere: {', '.join(self.unchecked)}; "
@@ -158,7 +177,8 @@ class Certificate:
         lines = [
             f"certificate {'holds' if self.holds else 'VIOLATED'}: {self.num_inputs} "
             f"inputs, {self.num_pairs} pairs, {self.num_skipped} skipped, "
-            f"{self.dtype}, products {self.precision}",
+            f"{self.dtype}, products {self.precision}, {self.backend}, "
+            f"{self.vacuous:.1%} vacuous",
             f"{'claim':<22}{'dtype':<9}{'count':>7}{'worst':>11}{'bound':>10}"
             f"{'of bound':>10}",
         ]
@@ -198,7 +218,8 @@ def certify(
       The certificate; it does not raise by itself.
 
     Raises:
-      ExampleError, DataError, NonFiniteError: the data do not fit the equation.
+      ExampleError, DataError: the data do not fit the equation.
+      NonFiniteError: an example is not finite, or the function is not at an example.
       UnsupportedPrimitiveError: an operation has no rounding rule.
 
     Example:
@@ -214,6 +235,7 @@ def certify(
     bench = Bench(eq, precision)
     checks: dict[tuple[str, str], Check] = {}
     counts = {"inputs": 0, "pairs": 0, "skipped": 0}
+    values, limits = [], []
 
     def add(
         own: bool, anchors: np.ndarray, inputs: np.ndarray, way: np.ndarray
@@ -222,7 +244,12 @@ def certify(
         x, a = (pool.take(np.resize(part, batch)) for part in (inputs, anchors))
         if not own:
             a = pool.between(x, a, np.resize(way, batch))
-        rows, ok = bench.measure(a, x, own)
+        rows, ok, fn, limit = bench.measure(a, x, own)
+        if own:
+            data_rows = inputs < pool.num_data
+            check_values(fn[: len(inputs)][data_rows], inputs[data_rows])
+            values.append(np.abs(fn[: len(inputs)][data_rows]))
+            limits.append(limit[: len(inputs)][data_rows])
         ok[len(inputs) :] = False
         counts["inputs" if own else "pairs"] += int(ok.sum())
         counts["skipped"] += len(inputs) - int(ok.sum())
@@ -251,7 +278,38 @@ def certify(
         num_skipped=counts["skipped"],
         dtype=bench.dtype,
         precision=precision,
+        vacuous=vacuous(np.concatenate(values), np.concatenate(limits)),
+        backend=jax.default_backend(),
     )
+
+
+def vacuous(value: np.ndarray, limit: np.ndarray) -> float:
+    """Share of samples whose bound is larger than the value that it is a bound on.
+
+    A value so small that the bound is below a thousandth of the usual one lies on the
+    boundary; the bound is not to blame.
+    """
+    usual = np.sqrt(np.mean(np.square(value)))
+    return float(np.mean(~(limit <= np.maximum(np.abs(value), BOUNDARY * usual))))
+
+
+def check_values(value: np.ndarray, rows: np.ndarray | None = None) -> None:
+    """Raises `NonFiniteError` where a function is not finite, and names the examples.
+
+    Args:
+      value: of the function, example by example.
+      rows: their numbers; by default in order.
+    """
+    bad = np.flatnonzero(~np.isfinite(value))
+    if len(bad):
+        named = bad if rows is None else np.asarray(rows)[bad]
+        some = ", ".join(f"data[{i}]" for i in named[:3])
+        raise NonFiniteError(
+            f"the function is NaN or infinite at {len(bad)} of {len(value)} examples: "
+            f"{some}{', ...' if len(bad) > 3 else ''}.\n"
+            "  try: leave these examples out, or look for 0 / 0, overflow or a "
+            "negative variance in the function"
+        )
 
 
 def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ from jax import tree_util
 
 from ecg_jax.factor import open_gates
 from ecg_jax.linearity import outermost
-from ecg_jax.maxmin import Hook, MaxMin
+from ecg_jax.maxmin import Hook, MaxMin, on
 from ecg_jax.program import Equation, Program, run
 from ecg_jax.proof.rounding import cut, lawless, rounding_bound, tail_bound
 
@@ -41,7 +41,7 @@ class Bench:
         dtype = program.avals[program.output].dtype
         self.dtype = str(dtype)
         self.fn = _batched(eq.fn)
-        boxes = any(map(lawless, program.equations))
+        self.boxes = boxes = any(map(lawless, program.equations))
         limit, opened = _infinite, outermost(program)
         if not boxes:
             limit = rounding_bound(program, opened=opened, precision=precision)
@@ -64,7 +64,9 @@ class Bench:
             own = _infinite if boxes else rounding_bound(wide, opened=())
             self.exact = _batched(lambda x: (wide.evaluate(x), own(x)))
 
-    def measure(self, a: Any, x: Any, own: bool) -> tuple[Rows, np.ndarray]:
+    def measure(
+        self, a: Any, x: Any, own: bool
+    ) -> tuple[Rows, np.ndarray, np.ndarray, np.ndarray]:
         """Every claim at every pair of an anchor and an input.
 
         Args:
@@ -73,8 +75,9 @@ class Bench:
           own: the anchors are the inputs: equality is claimed, else the sandwich.
 
         Returns:
-          For each claim and dtype the excess and its bound; and where the function is
-          finite and its gates have tangents.
+          For each claim and dtype the excess and its bound; where the function is
+          finite and its gates have tangents; the function's values; and the bound that
+          these are checked within, that of the tail where there is no other.
         """
         fn = _wide(self.fn(x))
         values, bound, defined = self.full(a, x)
@@ -84,6 +87,10 @@ class Bench:
         limit = (4 if own else 2) * bound
         rows = _claims(own, "fn(x)", self.dtype, values, fn, limit)
         rows |= self.own.measure(a, x, own, self.dtype)
+        if self.boxes:
+            limit = rows[
+                EQUALITY[0] + "f(x)" if own else SANDWICH[0] + "f(x)", self.dtype
+            ][1]
         with jax.enable_x64(True):
             a, x = tree_util.tree_map(_wide, (a, x))
             if self.wide is not self.own:
@@ -91,7 +98,7 @@ class Bench:
             if own:
                 exact, rest = map(_wide, self.exact(x))
                 rows["f(x) = fn(x)", "float64"] = np.abs(exact - fn), bound + rest
-        return rows, ok
+        return rows, ok, fn, limit
 
 
 class _Tail:
@@ -141,11 +148,11 @@ class _Tail:
 def _forms(eq: MaxMin, a: Any, x: Any) -> tuple[tuple[Any, ...], list[Any], Any]:
     """Component, witness, refuter of an anchor at `x`; its pattern; has it tangents?"""
     mu, tau = eq.pattern(a)
-    frozen, defined = [], jnp.ones((), bool)
+    frozen, defined = eq.frozen(mu, tau), jnp.ones((), bool)
     for gate, side, m, t in zip(eq.gates, eq.sides, mu, tau, strict=True):
-        frozen.append(gate.select(side > 0, m, t))
         if gate.defined is not None:
-            defined &= jnp.all(gate.defined(frozen[-1]) | (side == 0))
+            either = gate.select(on(side, 1), m, t)
+            defined &= jnp.all(gate.defined(either) | (side == 0))
     values = eq.component(mu, tau)(x), eq.witness(mu)(x), eq.refuter(tau)(x)
     return values, frozen, defined
 

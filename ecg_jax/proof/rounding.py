@@ -304,7 +304,7 @@ class _Walk:
     def _rule(self, op: Operation) -> RoundingRule:
         rule, role = self.rules.get(op.equation.primitive), op.equation.role
         if rule is None and isinstance(role, Gate):
-            return self.rules.get(role.name, of_gate)
+            return of_gate
         if rule is None:
             raise op.refuse("its primitive is not in the table of rounding rules")
         if lawless(op.equation) and rule is ROUNDING_RULES.get(op.equation.primitive):

@@ -4,8 +4,7 @@ Curved and monotone functions need no derivative: chords at the ends of an inter
 bound every change within it. A tangent's slopes are those of the tangent itself.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -14,11 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, tree_util
 
-from ecg_jax.maxmin import Gate
+from ecg_jax.maxmin import ULPS, Gate
 from ecg_jax.proof.rounding_rules import Bounded, Bounds, Operation, RoundingRule
-
-ULPS = 8
-"""Units in the last place that elementary functions may be off (XLA on a CPU: 3.5)."""
 
 
 def monotone(op: Operation) -> Bounds:
@@ -35,12 +31,43 @@ def curved(op: Operation) -> Bounds:
 
 
 def of_gate(op: Operation) -> Bounds:
-    """Any gate of one value, unit by unit: `curved`, and the rounding of `z` too."""
+    """Any gate: what its errors are measured by times its Lipschitz constant.
+
+    Without a constant it is convex or concave, unit by unit: `curved`, and the rounding
+    of `z` too.
+    """
+    gate = op.equation.role
+    assert isinstance(gate, Gate)
+    if gate.lipschitz is not None:
+        return _lipschitz(op, gate, gate.lipschitz)
     z = _operand(op)
-    if np.shape(z.size) != np.shape(_at(op, 0)):
+    if not gate.elementwise or np.shape(z.size) != np.shape(_at(op, 0)):
         raise op.refuse("its gate sees several values and has no rule of its own")
     (size,), (error,) = curved(op)
     return [size], [error + 6 * ULPS * op.unit * z.size]
+
+
+def _lipschitz(op: Operation, gate: Gate, constant: float) -> Bounds:
+    """`|phi(z') - phi(z)| <= L |e|`, and what the gate itself rounds."""
+    zs = [arg for arg in op.args if arg.floating]
+    if any(z.value is None for z in zs):
+        raise op.refuse("its operand lies behind an opened gate")
+    out = jnp.abs(jnp.asarray(gate.apply(*gate.live([a.value for a in op.args]))))
+    if gate.errors == "own":
+        error = sum(jnp.broadcast_to(z.slack, out.shape) for z in zs)
+        sizes = sum(jnp.broadcast_to(z.size, out.shape) for z in zs)
+        terms = 1
+    else:
+        whole = jnp.concatenate([jnp.ravel(z.slack) for z in zs])
+        sizes = jnp.concatenate([jnp.ravel(z.size) for z in zs])
+        norm = gate.errors == "norm"
+        error = jnp.sqrt(jnp.sum(whole**2)) if norm else jnp.max(whole)
+        sizes = jnp.sqrt(jnp.sum(sizes**2)) if norm else jnp.max(sizes)
+        terms = int(np.size(whole))
+    size = out + constant * error
+    rounded = 6 * (ULPS * op.unit + op.gamma(terms)) * (size + constant * sizes)
+    error = jnp.broadcast_to(constant * error + rounded + op.tiny, out.shape)
+    return [size], [error]
 
 
 def power(op: Operation) -> Bounds:
@@ -53,42 +80,35 @@ def power(op: Operation) -> Bounds:
     return sizes, [jnp.where(jnp.abs(z.value) > 2 * z.slack, error, jnp.inf)]
 
 
-def log_sum_exp(op: Operation) -> Bounds:
-    """Softmax weights add up to 1: the largest error of all values."""
-    zs = [arg for arg in op.args if arg.floating]
-    if len(zs) == 1:
-        error, size = jnp.max(zs[0].slack), jnp.max(zs[0].size)
-        terms = np.size(zs[0].size)
-    else:
-        error = jnp.maximum(zs[0].slack, zs[1].slack)
-        size, terms = jnp.maximum(zs[0].size, zs[1].size), 2
-    size = size + math.log(terms) + 1
-    return [size], [error + 6 * (ULPS * op.unit + op.gamma(terms)) * size]
+def tangent(op: Operation, entry: Any) -> Bounds:
+    """A gate frozen as `entry` says: `e' = |s| e + c u (|phi(a)| + |s| |z - a|)`.
 
-
-def norm(op: Operation) -> Bounds:
-    """`|z'| - |z|` is at most the norm of the errors."""
-    (z,) = op.args
-    size = jnp.sqrt(jnp.sum(jnp.square(z.size)))
-    error = jnp.sqrt(jnp.sum(jnp.square(z.slack)))
-    return [size], [error + 6 * (op.unit + op.gamma(np.size(z.size))) * size]
-
-
-def tangent(op: Operation, pattern: Any) -> Bounds:
-    """`T_a(z) = phi(a) + <s, z - a>`: `e' = |s| e + c u (|phi(a)| + |s| |z - a|)`.
-
-    Holds for gates that act unit by unit and for those of all values to one. Behind an
-    opened gate, where no value is known, `|z - a| <= |z| + |a|`.
+    `s` are its slopes and `phi(a)` its value at the anchor. Holds for gates that act
+    unit by unit and for those of all values to one. Behind an opened gate, where no
+    value is known, `|z - a| <= |z| + |a|`. Of a difference of convex functions the two
+    anchors may differ; then what their slopes differ by counts for both.
     """
     gate = op.equation.role
     assert isinstance(gate, Gate)
     zs = gate.live(op.args)
+    if gate.split is not None and gate.split.moves is not None:
+        return _moved(op, gate, entry, gate.split.moves, zs)
+    pattern, *others = entry if gate.split is not None else (entry,)
     anchors = tree_util.tree_leaves(pattern)
     if not all(jnp.issubdtype(jnp.result_type(a), jnp.floating) for a in anchors):
         anchors = [jnp.zeros_like(z.size) for z in zs]
-    value, back = jax.vjp(lambda *z: gate.tangent(pattern, *z), *anchors)
+        others = []
+    value, back = jax.vjp(lambda *z: gate.frozen(entry, *z), *anchors)
     slopes = [jnp.abs(slope) for slope in back(jnp.ones_like(value))]
     error, length = jnp.zeros_like(value), jnp.abs(gate.apply(*anchors))
+    for other in others:
+        own, back = jax.vjp(lambda *z: gate.tangent(pattern, *z), *anchors)
+        more = [jnp.abs(slope) for slope in back(jnp.ones_like(own))]
+        slopes = [s + 2 * m for s, m in zip(slopes, more, strict=True)]
+        far = sum(
+            jnp.abs(a) + jnp.abs(b) for a, b in zip(anchors, [other], strict=True)
+        )
+        length = length + jnp.abs(value) + slopes[0] * far
     for z, slope, anchor in zip(zs, slopes, anchors, strict=True):
         if z.value is None:
             step = z.size + jnp.abs(anchor) + 2 * z.slack
@@ -103,6 +123,23 @@ def tangent(op: Operation, pattern: Any) -> Bounds:
     terms = max(np.size(z.size) for z in zs) if np.shape(value) == () else 1
     error = error + 6 * (ULPS * op.unit + op.gamma(terms)) * length + op.tiny
     return [length], [jnp.where(jnp.isnan(error), jnp.inf, error)]
+
+
+def _moved(
+    op: Operation,
+    gate: Gate,
+    entry: Any,
+    moves: Callable[..., Any],
+    zs: Sequence[Bounded],
+) -> Bounds:
+    """A selected entry, and the entries that two anchors' sums differ by."""
+
+    def both(*e: Any) -> Any:
+        return gate.tangent(entry[0], *e) + moves(*entry, *e)
+
+    size, error = both(*(z.size for z in zs)), both(*(z.slack for z in zs))
+    terms = max(np.size(z.size) for z in zs)
+    return [size], [error + op.gamma(terms) * size + op.tiny]
 
 
 def _operand(op: Operation) -> Bounded:
@@ -135,7 +172,16 @@ def _rounded(op: Operation, error: Any, size: Any) -> Bounds:
     return [size], [jnp.where(jnp.isnan(error), jnp.inf, error)]
 
 
-_MONOTONE = (lax.tanh_p, lax.logistic_p, lax.erf_p, lax.cbrt_p, lax.sinh_p)
+_MONOTONE = (
+    lax.tanh_p,
+    lax.logistic_p,
+    lax.erf_p,
+    lax.erfc_p,
+    lax.atan_p,
+    lax.asinh_p,
+    lax.cbrt_p,
+    lax.sinh_p,
+)
 _CURVED = (
     lax.exp_p,
     lax.exp2_p,
@@ -154,11 +200,5 @@ SMOOTH_ROUNDING: Mapping[Any, RoundingRule] = MappingProxyType(
         **dict.fromkeys(_MONOTONE, monotone),
         **dict.fromkeys(_CURVED, curved),
         lax.integer_pow_p: power,
-        "softplus": curved,
-        "elu": curved,
-        "logaddexp": log_sum_exp,
-        "logsumexp": log_sum_exp,
-        "norm": norm,
     }
 )
-"""By primitive; gates that are named functions by the name of the gate."""

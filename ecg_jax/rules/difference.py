@@ -1,8 +1,14 @@
-"""Smooth functions that are neither convex nor concave: a difference of convex ones.
+"""Functions that are neither convex nor concave: a difference of convex ones.
 
-`phi(z) = (phi(z) + c z^2 / 2) - c z^2 / 2` with `c >= sup of -phi''`: both parts are
-convex, so each is frozen to its tangents and every unit stands on both sides. The
-convex part is a named function, which a component's own trace finds again.
+`phi = (phi + h) - h` with `h` and `phi + h` convex, so each is frozen to its tangents
+and every unit stands on both sides. Values are always those of `phi` itself: `h` serves
+gaps alone, for in `(phi + h) - h` a large `h` would leave nothing of `phi`.
+
+    bounded curvature    h(z) = c z^2 / 2                    c >= sup of -phi''
+    an S, bending at 0   h(z) = phi(0) + phi'(0) z+ - phi(z+)      z+ = max(z, 0)
+
+The second (for `phi` convex below 0 and concave above) grows like `z`, so that inputs
+far away cost less. A sign that is proven makes such a `phi` convex or concave.
 """
 
 import math
@@ -16,11 +22,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ecg_jax.maxmin import Gate
-from ecg_jax.program import Application, Equation, Refused, Rewrite, Role, Rule, Rules
+from ecg_jax.maxmin import Gate, Split
+from ecg_jax.program import Application, Refused, Rewrite, Role, Rule, Rules
 from ecg_jax.rules.affine import PRODUCT, product
 from ecg_jax.rules.forms import Form, Forms
-from ecg_jax.rules.smooth import named
+from ecg_jax.rules.intervals import interval
+from ecg_jax.rules.smooth import tangent_gate
+
+Interval = tuple[float, float]
 
 CURVATURES: Mapping[str, float] = MappingProxyType(
     {
@@ -28,12 +37,6 @@ CURVATURES: Mapping[str, float] = MappingProxyType(
         "gelu_tanh": 0.10799,  # .107914
         "silu": 0.03692,  # .036914
         "mish": 0.05904,  # .059033
-        "soft_sign": 2.0,
-        "logistic": 0.09623,  # 1 / (6 sqrt 3) = .096225
-        "tanh": 0.76981,  # 4 / (3 sqrt 3) = .769800
-        "erf": 0.96789,  # 2 sqrt(2 / (pi e)) = .967883
-        "atan": 0.64952,  # 3 sqrt(3) / 8 = .649519
-        "asinh": 0.38491,  # 2 / (3 sqrt 3) = .384900
         "sin": 1.0,
         "cos": 1.0,
     }
@@ -41,66 +44,123 @@ CURVATURES: Mapping[str, float] = MappingProxyType(
 """For each function, a bound on `-phi''`, rounded up."""
 
 
-_PREFIX = "convex_part_of_"
-
-
-def _gelu(z: Array) -> Array:
+@jax.jit
+def exact_gelu(z: Array) -> Array:
+    """`z (1 + erf(z / sqrt 2)) / 2`; named, so that traces tell it from the other."""
     return jax.nn.gelu(z, approximate=False)
 
 
 FUNCTIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
     {
-        "gelu": _gelu,
+        "gelu": exact_gelu,
         "gelu_tanh": jax.nn.gelu,
         "silu": jax.nn.silu,
         "mish": jax.nn.mish,
-        "soft_sign": jax.nn.soft_sign,
-        "logistic": lax.logistic,
-        "tanh": lax.tanh,
-        "erf": lax.erf,
-        "atan": lax.atan,
-        "asinh": lax.asinh,
         "sin": lax.sin,
         "cos": lax.cos,
     }
 )
 
 
-def _convex_part(name: str) -> Any:
-    """`phi(z) + c z^2 / 2` as a named function, jitted so that traces keep its name."""
-    phi, half = FUNCTIONS[name], CURVATURES[name] / 2
-
-    def convex_part(z: Array) -> Array:
-        return phi(z) + half * lax.square(z)
-
-    convex_part.__name__ = _PREFIX + name
-    return jax.jit(convex_part)
-
-
-CONVEX_PARTS: Mapping[str, Any] = MappingProxyType(
-    {name: _convex_part(name) for name in FUNCTIONS}
-)
+def quadratic(c: float) -> Split:
+    """`h(z) = c z^2 / 2`, whose gap is `c (z - a)^2 / 2`: nothing cancels."""
+    return Split(
+        gap=lambda a, z: c / 2 * lax.square(z - a),
+        shift=lambda p, q, z: c * (p - q) * (z - (p + q) / 2),
+        value=lambda z: c / 2 * lax.square(z),
+        size=lambda a, z: c / 2 * lax.square(z - a),
+    )
 
 
-def split(name: str, z: Array) -> Array:
-    """`phi(z)` as the difference of its convex part and the quadratic."""
-    return CONVEX_PARTS[name](z) - CURVATURES[name] / 2 * lax.square(z)
+def bend(phi: Callable[[Array], Array], slope: float, above: int) -> Split:
+    """`h` of an S that bends at 0: `h(z) = |phi(0) + phi'(0) u - phi(u)|`.
+
+    Args:
+      phi: the function.
+      slope: `phi'(0)`, in exact arithmetic or rounded up in size.
+      above: -1 where `phi` is concave above 0, then `u = max(z, 0)`; +1 where it is
+        convex there, then `u = min(z, 0)`.
+    """
+
+    def part(z: Array) -> Array:
+        return jnp.maximum(z, 0) if above < 0 else jnp.minimum(z, 0)
+
+    def value(z: Array) -> Array:
+        u = part(z)
+        return phi(jnp.zeros_like(z)) + slope * u - phi(u)
+
+    def line(a: Array, z: Array) -> Array:
+        """The tangent of `h` at `a`: 0 on the side where `h` is."""
+        u = part(a)
+        at, steep = jax.jvp(phi, (u,), (jnp.ones_like(u),))
+        inside = a > 0 if above < 0 else a < 0
+        height = phi(jnp.zeros_like(u)) + slope * u - at
+        return jnp.where(inside, height + (slope - steep) * (z - a), 0)
+
+    def size(a: Array, z: Array) -> Array:
+        far = abs(slope) * (jnp.abs(part(z)) + jnp.abs(part(a)) + jnp.abs(z - a))
+        return far + 2 * jnp.abs(phi(jnp.zeros_like(z))) + jnp.abs(phi(part(a)))
+
+    return Split(
+        gap=lambda a, z: value(z) - line(a, z),
+        shift=lambda p, q, z: line(p, z) - line(q, z),
+        value=value,
+        size=size,
+    )
 
 
-def difference(name: str) -> Rule:
-    """The rule that rewrites a function as a difference of convex ones."""
+def curved(name: str, lipschitz: float, bounds: Interval = (-np.inf, np.inf)) -> Rule:
+    """The rule of a function whose curvature is bounded."""
+    fn, split = FUNCTIONS[name], quadratic(CURVATURES[name])
 
     def rule(application: Application) -> Role:
         if len(application.inputs) != 1:
             return Refused(f"{name} with parameters of its own")
-        return Rewrite(lambda z: split(name, z))
+        return _difference(name, fn, split, lipschitz, bounds)
 
     return rule
 
 
-def complementary(application: Application) -> Role:
-    """`erfc(z) = 1 - erf(z)`."""
-    return Rewrite(lambda z: 1 - lax.erf(z))
+def bending(
+    name: str,
+    fn: Callable[[Array], Array],
+    slope: float,
+    bounds: Interval = (-np.inf, np.inf),
+    above: int = -1,
+) -> Rule:
+    """The rule of an S; convex or concave where a sign is proven."""
+    split = bend(fn, slope, above)
+
+    def rule(application: Application) -> Role:
+        if len(application.inputs) != 1:
+            return Refused(f"{name} with parameters of its own")
+        low, high = interval(application, application.inputs[0])
+        if low >= 0 or high <= 0:
+            curvature = above if low >= 0 else -above
+            return tangent_gate(name, fn, curvature, bounds=bounds)
+        return _difference(name, fn, split, abs(slope), bounds)
+
+    return rule
+
+
+def _difference(
+    name: str,
+    fn: Callable[[Array], Array],
+    split: Split,
+    lipschitz: float,
+    bounds: Interval,
+) -> Gate:
+    return tangent_gate(name, fn, 1, bounds=bounds, split=split, lipschitz=lipschitz)
+
+
+def gelu(z: Array) -> Array:
+    """`jax.nn.gelu` without approximation, as its calls are named."""
+    return jax.nn.gelu(z, approximate=False)
+
+
+def renamed(application: Application) -> Role:
+    """The same function under a name that tells it from another of the same name."""
+    return Rewrite(exact_gelu)
 
 
 def gated_product(application: Application) -> Role:
@@ -160,22 +220,19 @@ class _Gated:
         return None
 
     def _split(self, form: Form) -> tuple[str, int, float, float] | None:
-        """`g, z, b, d` of the form `b (convex part of g (z) - c z^2 / 2) + d`."""
+        """`g, z, b, d` of the form `b g(z) + d`."""
         terms = {key: _number(c) for key, c in form.items() if np.any(c)}
         d = terms.pop(None, 0.0)
-        made = {n: self.application.definition(n) for n in terms if n is not None}
-        if len(made) != 2 or d is None:
+        if len(terms) != 1 or d is None:
             return None
-        for number, eqn in made.items():
-            other = next(n for n in made if n != number)
-            name = convex_part_name(eqn)
-            twin, b, rest = made[other], terms[number], terms[other]
-            if name is None or twin is None or b is None or rest is None or not eqn:
-                continue
-            quadratic = twin.primitive is lax.square_p and twin.inputs == eqn.inputs
-            if quadratic and self._close(rest, -b * CURVATURES[name] / 2):
-                return name, eqn.inputs[0], b, d
-        return None
+        ((number, b),) = terms.items()
+        eqn = self.application.definition(number) if number is not None else None
+        name = _FACTORS.get(eqn.primitive) if eqn is not None else None
+        if eqn is None or name is None or b is None or not isinstance(eqn.role, Gate):
+            return None
+        if eqn.primitive is lax.erfc_p:  # 1 - erf
+            b, d = -b, d + b
+        return name, eqn.inputs[0], b, d
 
     def _is_gelu_argument(self, inner: Form, z: int) -> bool:
         """`sqrt(2 / pi) (z + .044715 z^3)`, the cube split at zero."""
@@ -202,14 +259,6 @@ class _Gated:
         return 1.0 if self._close(rate, 1.0) else rate
 
 
-def convex_part_name(eqn: Equation | None) -> str | None:
-    """The function whose convex part an equation is, by the name of its gate."""
-    if eqn is None or not isinstance(eqn.role, Gate):
-        return None
-    name = eqn.role.name.removeprefix(_PREFIX)
-    return name if name in CURVATURES and name != eqn.role.name else None
-
-
 def _single(form: Form) -> tuple[int, float] | None:
     """`(base, coefficient)` of a form that is a number times one base."""
     terms = [(key, _number(c)) for key, c in form.items() if np.any(c)]
@@ -229,49 +278,63 @@ def _rewritten(
 ) -> Callable[..., Array]:
     def rewritten(*factors: Array) -> Array:
         z = factors[factor]
-        value = split(name, z if rate == 1 else rate * z)
+        value = FUNCTIONS[name](z if rate == 1 else rate * z)
         return value if scale == 1 else scale * value
 
     return rewritten
 
 
 def hard_silu(application: Application) -> Role:
-    """`z clip(z / 6 + 1/2, 0, 1)`: a convex part and two concave kinks.
+    """`z clip(z / 6 + 1/2, 0, 1)`: a parabola between two kinks.
 
     Its parabola between -3 and 3, continued by its tangents, is convex; the kinks are
-    `- max(-z - 3, 0) / 2 - max(z - 3, 0) / 2`.
+    `h(z) = (max(-z - 3, 0) + max(z - 3, 0)) / 2`.
     """
-    return Rewrite(
-        lambda z: (
-            convex_part_of_hard_silu(z)
-            - (jnp.maximum(-z - 3, 0) + jnp.maximum(z - 3, 0)) / 2
-        )
+
+    def value(z: Array) -> Array:
+        return (jnp.maximum(-z - 3, 0) + jnp.maximum(z - 3, 0)) / 2
+
+    def line(a: Array, z: Array) -> Array:
+        return (jnp.where(a < -3, -z - 3, 0) + jnp.where(a > 3, z - 3, 0)) / 2
+
+    kinks = Split(
+        gap=lambda a, z: value(z) - line(a, z),
+        shift=lambda p, q, z: line(p, z) - line(q, z),
+        value=value,
+        size=lambda a, z: jnp.abs(z) + 3,
     )
+    if len(application.inputs) != 1:
+        return Refused("hard_silu with parameters of its own")
+    return _difference("hard_silu", jax.nn.hard_silu, kinks, 1.5, (-0.5, np.inf))
 
 
-@jax.jit
-def convex_part_of_hard_silu(z: Array) -> Array:
-    """`u (u + 3) / 6 + (2 u + 3) (z - u) / 6` with `u = clip(z, -3, 3)`."""
-    u = jnp.clip(z, -3.0, 3.0)
-    return (u * (u + 3) + (2 * u + 3) * (z - u)) / 6
-
+_FACTORS: Mapping[Any, str] = MappingProxyType(
+    {
+        lax.logistic_p: "logistic",
+        lax.erf_p: "erf",
+        lax.erfc_p: "erf",
+        lax.tanh_p: "tanh",
+    }
+)
+_ERF = 2 / math.sqrt(math.pi)
 
 DIFFERENCE_RULES: Rules = MappingProxyType(
     {
         lax.mul_p: gated_product,
-        jax.nn.silu: difference("silu"),
-        jax.nn.mish: difference("mish"),
-        jax.nn.soft_sign: difference("soft_sign"),
-        lax.logistic_p: difference("logistic"),
-        lax.tanh_p: difference("tanh"),
-        lax.erf_p: difference("erf"),
-        lax.erfc_p: complementary,
-        lax.atan_p: difference("atan"),
-        lax.asinh_p: difference("asinh"),
-        lax.sin_p: difference("sin"),
-        lax.cos_p: difference("cos"),
+        gelu: renamed,
+        exact_gelu: curved("gelu", 1.129, (-0.17, np.inf)),
+        jax.nn.gelu: curved("gelu_tanh", 1.129, (-0.1701, np.inf)),
+        jax.nn.silu: curved("silu", 1.1, (-0.2785, np.inf)),
+        jax.nn.mish: curved("mish", 1.089, (-0.309, np.inf)),
+        lax.sin_p: curved("sin", 1.0, (-1.0, 1.0)),
+        lax.cos_p: curved("cos", 1.0, (-1.0, 1.0)),
+        lax.logistic_p: bending("logistic", lax.logistic, 0.25, (0.0, 1.0)),
+        lax.tanh_p: bending("tanh", lax.tanh, 1.0, (-1.0, 1.0)),
+        lax.erf_p: bending("erf", lax.erf, _ERF, (-1.0, 1.0)),
+        lax.erfc_p: bending("erfc", lax.erfc, -_ERF, (0.0, 2.0), above=1),
+        lax.atan_p: bending("atan", lax.atan, 1.0, (-1.5708, 1.5708)),
+        lax.asinh_p: bending("asinh", lax.asinh, 1.0),
+        jax.nn.soft_sign: bending("soft_sign", jax.nn.soft_sign, 1.0, (-1.0, 1.0)),
         jax.nn.hard_silu: hard_silu,
-        **{part: named(part, +1) for part in CONVEX_PARTS.values()},
-        convex_part_of_hard_silu: named(convex_part_of_hard_silu, +1),
     }
 )

@@ -77,6 +77,8 @@ def _of_two(sign: int) -> Gate:
         apply=lax.max if sign > 0 else lax.min,
         pattern=lambda y, z: y >= z if sign > 0 else y <= z,
         tangent=jnp.where,
+        elementwise=True,
+        straight=True,
     )
 
 
@@ -91,6 +93,8 @@ def _with_constant(c: Any, live: int, sign: int) -> Gate:
             z > c if sign > 0 else z < c, jnp.broadcast_shapes(z.shape, np.shape(c))
         ),
         tangent=lambda p, z: jnp.where(p, z, c),
+        elementwise=True,
+        straight=True,
     )
 
 
@@ -124,6 +128,9 @@ def absolute(application: Application) -> Role:
         apply=lax.abs,
         pattern=lambda z: z > 0,
         tangent=lambda p, z: jnp.where(p, z, -z),
+        elementwise=True,
+        straight=True,
+        bounds=(0.0, np.inf),
     )
 
 

@@ -38,8 +38,8 @@ def _interval(application: Application, number: int, depth: int) -> Interval:
     eqn = application.definition(number)
     if eqn is None or depth == 0:
         return ANYTHING
-    if isinstance(eqn.role, Gate) and eqn.role.name in _NAMED:
-        return _NAMED[eqn.role.name]
+    if isinstance(eqn.role, Gate) and eqn.role.bounds != ANYTHING:
+        return eqn.role.bounds
     if eqn.primitive not in _INTERVALS:
         return ANYTHING
     live = [n for n in eqn.inputs if application.constant_of(n) is None]
@@ -202,7 +202,4 @@ _UNBOUNDED = frozenset(
         lax.conv_general_dilated_p,
         _jax.primitives.dot_general_p,
     }
-)
-_NAMED: Mapping[str, Interval] = MappingProxyType(
-    dict.fromkeys(("softplus", "squareplus", "sparse_plus", "norm"), NONNEGATIVE)
 )

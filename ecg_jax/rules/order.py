@@ -1,60 +1,81 @@
 """Sorted values: differences of sums of the largest.
 
 `S_j(z)`, the sum of the `j` largest entries, is the maximum of all sums of `j` entries
-and so convex; the pattern of unit `j` is the set of its winners. The `j`-th largest
-entry is `S_j - S_(j-1)`. Sort, top-k, median and quantiles follow.
+and so convex. The `j`-th largest entry is `S_j - S_(j-1)`: a difference of convex
+functions, whose values stay those of the sort itself, for a sum may be so large that
+nothing of an entry is left in it. Sort, top-k, median and quantiles follow.
 """
 
 from types import MappingProxyType
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ecg_jax.maxmin import Gate
+from ecg_jax.maxmin import Gate, Split
 from ecg_jax.program import Application, Refused, Rewrite, Role, Rules
 
 
-@jax.jit
-def sums_of_largest(z: Array) -> Array:
-    """`S_1 ... S_n` along the last axis; a named call, so that traces keep it."""
-    return jnp.cumsum(-jnp.sort(-z, axis=-1), axis=-1)
-
-
-def sums(application: Application) -> Role:
-    """`S_j = max over sets of j entries of their sum`: convex, one unit for each j.
-
-    A pattern takes `n^2` bits for `n` entries.
-    """
-
-    def winners(z: Array) -> Array:
-        order = jnp.argsort(-z, axis=-1, stable=True)
-        rank = jnp.argsort(order, axis=-1, stable=True)
-        return rank[..., None, :] <= lax.broadcasted_iota(
-            rank.dtype, (*rank.shape[:-1], z.shape[-1], 1), rank.ndim - 1
-        )
-
-    return Gate(
-        name="sums_of_largest",
-        operands=(0,),
-        curvature=1,
-        apply=sums_of_largest,
-        pattern=winners,
-        tangent=lambda p, z: jnp.sum(jnp.where(p, z[..., None, :], 0), axis=-1),
-        spread=lambda mask, leaf: mask[..., None],
-    )
-
-
 def sort(application: Application) -> Role:
-    """`z_(j) = S_j - S_(j-1)`, ascending."""
+    """The entries along an axis, ascending: each unit `S_j - S_(j-1)`.
+
+    The pattern of a unit says of each entry whether it is the unit itself (1), larger
+    (2) or smaller (0) in the order at the anchor; it takes `n^2` numbers for `n`.
+    """
     if len(application.inputs) > 1:
         return Refused(
             "sorting one value by another is discontinuous in the input",
             "sort the values themselves, jnp.sort(z)",
         )
-    axis = application.params["dimension"]
-    return Rewrite(lambda z: jnp.flip(_descending(z, axis), axis))
+    primitive, params = application.primitive, application.params
+    axis = params["dimension"]
+    unit = application.avals[0].ndim  # the axis of entries, after those of the units
+
+    def entries(z: Array) -> Array:
+        """Every entry of its row, for each unit."""
+        return jnp.expand_dims(jnp.moveaxis(z, axis, -1), axis)
+
+    def pattern(z: Array) -> Array:
+        order = jnp.argsort(z, axis=axis, stable=True)
+        rank = entries(jnp.argsort(order, axis=axis, stable=True))
+        place = lax.broadcasted_iota(rank.dtype, (*z.shape, z.shape[axis]), axis)
+        return (jnp.sign(rank - place) + 1).astype(jnp.int8)
+
+    def tangent(p: Array, z: Array) -> Array:
+        return jnp.sum(jnp.where(p == 1, entries(z), 0), axis=unit)
+
+    def above(p: Array, q: Array, z: Array) -> Array:
+        """What the sums of the entries above differ by, the common ones left out."""
+        more = (p == 2).astype(z.dtype) - (q == 2).astype(z.dtype)
+        return jnp.sum(more * entries(z), axis=unit)
+
+    def moves(p: Array, q: Array, e: Array) -> Array:
+        return jnp.sum(jnp.where((p == 2) != (q == 2), entries(e), 0), axis=unit)
+
+    def size(p: Array, z: Array) -> Array:
+        return moves(p, pattern(z), jnp.abs(z))
+
+    def total(z: Array) -> Array:
+        return jnp.flip(jnp.cumsum(jnp.flip(lax.sort(z, axis), axis), axis), axis)
+
+    def value(z: Array) -> Array:
+        return total(z) - lax.sort(z, axis)
+
+    def gap(p: Array, z: Array) -> Array:
+        return above(pattern(z), p, z)
+
+    return Gate(
+        name="sort",
+        operands=(0,),
+        curvature=1,
+        apply=lambda z: primitive.bind(z, **params)[0],
+        pattern=pattern,
+        tangent=tangent,
+        spread=lambda mask, leaf: mask[..., None],
+        split=Split(gap=gap, shift=above, value=value, size=size, moves=moves),
+        lipschitz=1.0,
+        errors="largest",
+    )
 
 
 def top_k(application: Application) -> Role:
@@ -63,7 +84,8 @@ def top_k(application: Application) -> Role:
     axis = application.params.get("axis", application.avals[0].ndim - 1)
 
     def values_and_indices(z: Array) -> tuple[Array, Array]:
-        values = lax.slice_in_dim(_descending(z, axis), 0, k, axis=axis)
+        largest = jnp.flip(lax.sort(z, axis), axis)
+        values = lax.slice_in_dim(largest, 0, k, axis=axis)
         order = lax.broadcasted_iota(jnp.int32, z.shape, axis)
         indices = lax.sort((-z, order), dimension=axis, num_keys=1)[1]
         return values, lax.slice_in_dim(indices, 0, k, axis=axis)
@@ -71,12 +93,4 @@ def top_k(application: Application) -> Role:
     return Rewrite(values_and_indices)
 
 
-def _descending(z: Array, axis: int) -> Array:
-    total = sums_of_largest(jnp.moveaxis(z, axis, -1))
-    others = total[..., 1:] - total[..., :-1]
-    return jnp.moveaxis(jnp.concatenate([total[..., :1], others], -1), -1, axis)
-
-
-ORDER_RULES: Rules = MappingProxyType(
-    {lax.sort_p: sort, lax.top_k_p: top_k, sums_of_largest: sums}
-)
+ORDER_RULES: Rules = MappingProxyType({lax.sort_p: sort, lax.top_k_p: top_k})

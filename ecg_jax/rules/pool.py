@@ -51,6 +51,7 @@ def _reduction(application: Application, sign: int) -> Role:
             ..., 0
         ],
         fill=0,
+        straight=True,
     )
 
 
@@ -109,6 +110,7 @@ def _window(application: Application, sign: int) -> Role:
         pattern=pattern,
         tangent=tangent,
         fill=0,
+        straight=True,
     )
 
 
@@ -181,6 +183,7 @@ def _running(application: Application, sign: int) -> Role:
         pattern=pattern,
         tangent=lambda p, z: jnp.take_along_axis(z, p, axis=axis),
         fill=0,
+        straight=True,
     )
 
 

@@ -82,6 +82,8 @@ def _gate(application: Application, curvature: Any) -> Gate:
         apply=lambda p, *z: choose(p, z),
         pattern=lambda p, *z: p,
         tangent=lambda p, _, *z: choose(p, z),
+        elementwise=True,
+        straight=True,
     )
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from ecg_jax.maxmin import Gate
 from ecg_jax.program import Affine, Application, Refused, Rewrite, Role, Rule, Rules
-from ecg_jax.rules.intervals import interval
+from ecg_jax.rules.intervals import NONNEGATIVE, interval
 
 _SIGN = (
     "the sign of the operand is not proven, so the operation is neither convex nor "
@@ -33,6 +33,7 @@ def tangent_gate(
     curvature: Any,
     operands: tuple[int, ...] = (0,),
     fill: float = 0.0,
+    **fields: Any,
 ) -> Gate:
     """A convex (`curvature` +1) or concave (-1) function as a gate.
 
@@ -43,6 +44,7 @@ def tangent_gate(
       curvature: +1 or -1; a number, or an array over the units.
       operands: which operands of the equation see the input.
       fill: a safe anchor for units that are not frozen.
+      **fields: further fields of the gate.
 
     Returns:
       The gate; its pattern is the anchor's operand, a tuple of several.
@@ -63,6 +65,13 @@ def tangent_gate(
         value, change = line(anchor, steps)
         return value + change
 
+    def size(anchor: Any, *z: Array) -> Array:
+        def steps(at: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(map(lax.sub, z, at))
+
+        value, change = line(anchor, steps)
+        return jnp.abs(value) + jnp.abs(change)
+
     def defined(anchor: Any) -> Array:
         value, slope = line(anchor, lambda at: tuple(map(jnp.ones_like, at)))
         return jnp.isfinite(value) & jnp.isfinite(slope)
@@ -76,27 +85,32 @@ def tangent_gate(
         tangent=tangent,
         fill=fill,
         defined=defined,
+        size=size,
+        **{"elementwise": True, **fields},
     )
 
 
-def smooth(curvature: int, fill: float = 0.0) -> Rule:
+def smooth(curvature: int, fill: float = 0.0, **fields: Any) -> Rule:
     """The rule of a primitive that is convex (+1) or concave (-1) everywhere."""
 
     def rule(application: Application) -> Role:
+        fn = _bound(application)
         return tangent_gate(
-            str(application.primitive), _bound(application), curvature, fill=fill
+            str(application.primitive), fn, curvature, fill=fill, **fields
         )
 
     return rule
 
 
-def named(fn: Callable[[Any], Any], curvature: int, fill: float = 0.0) -> Rule:
+def named(
+    fn: Callable[[Any], Any], curvature: int, fill: float = 0.0, **fields: Any
+) -> Rule:
     """The rule of a named function of one operand, convex or concave everywhere."""
 
     def rule(application: Application) -> Role:
         if application.live != (True,):
             return Refused("a parameter that is an operand of its own")
-        return tangent_gate(fn.__name__, fn, curvature, fill=fill)
+        return tangent_gate(fn.__name__, fn, curvature, fill=fill, **fields)
 
     return rule
 
@@ -209,7 +223,14 @@ def log_add_exp(application: Application) -> Role:
         shapes = {aval.shape for aval in application.avals}
         if len(shapes) > 1:
             return Refused("operands of several shapes")
-        return tangent_gate("logaddexp", jnp.logaddexp, 1, (0, 1))
+        return tangent_gate(
+            "logaddexp",
+            jnp.logaddexp,
+            1,
+            (0, 1),
+            lipschitz=1.0,
+            errors="largest",
+        )
     live = application.live.index(True)
     other = application.constant(1 - live)
     if np.shape(other) not in ((), application.avals[live].shape):
@@ -219,20 +240,34 @@ def log_add_exp(application: Application) -> Role:
 
 def log_sum_exp(application: Application) -> Role:
     """`log sum_i e^{z_i}` over all axes: convex; slopes are the softmax weights."""
-    return _of_all("logsumexp", _log_sum_exp, application)
+    return _of_all(
+        "logsumexp", _log_sum_exp, application, lipschitz=1.0, errors="largest"
+    )
 
 
 def norm(application: Application) -> Role:
     """`|z|_2` over all axes: convex; at 0 it has no tangent here."""
-    return _of_all("norm", jnp.linalg.norm, application, fill=1.0)
+    return _of_all(
+        "norm",
+        jnp.linalg.norm,
+        application,
+        fill=1.0,
+        lipschitz=1.0,
+        errors="norm",
+        bounds=NONNEGATIVE,
+    )
 
 
 def _of_all(
-    name: str, fn: Callable[[Any], Any], application: Application, fill: float = 0.0
+    name: str,
+    fn: Callable[[Any], Any],
+    application: Application,
+    fill: float = 0.0,
+    **fields: Any,
 ) -> Role:
     if len(application.inputs) != 1:
         return Refused("only over all axes and without weights")
-    return tangent_gate(name, fn, 1, fill=fill)
+    return tangent_gate(name, fn, 1, fill=fill, elementwise=False, **fields)
 
 
 def elu(application: Application) -> Role:
@@ -265,9 +300,9 @@ SMOOTH_RULES: Rules = MappingProxyType(
         lax.expm1_p: smooth(+1),
         lax.square_p: smooth(+1),
         lax.cosh_p: smooth(+1),
-        jax.nn.softplus: named(jax.nn.softplus, +1),
-        jax.nn.squareplus: named(jax.nn.squareplus, +1),
-        jax.nn.sparse_plus: named(jax.nn.sparse_plus, +1),
+        jax.nn.softplus: named(jax.nn.softplus, +1, bounds=NONNEGATIVE),
+        jax.nn.squareplus: named(jax.nn.squareplus, +1, bounds=NONNEGATIVE),
+        jax.nn.sparse_plus: named(jax.nn.sparse_plus, +1, bounds=NONNEGATIVE),
         lax.log_p: on_positive(-1),
         lax.log1p_p: logarithm1p,
         lax.sqrt_p: on_positive(-1),

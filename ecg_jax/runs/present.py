@@ -11,7 +11,7 @@ import numpy as np
 from ecg_jax import report
 from ecg_jax.circuit import to_text
 from ecg_jax.ecg.beats import Beats, missed_words
-from ecg_jax.maxmin import Gate
+from ecg_jax.maxmin import Gate, on
 from ecg_jax.program import Equation, Refused
 from ecg_jax.runs.evaluation import Evaluation
 from ecg_jax.shares import share
@@ -201,8 +201,8 @@ def report_data(
             ]
             + [_told(end) for end in (tree.descent.end,) if end is not None],
             num_units=sum(side.size for side in sides),
-            num_max_units=int(sum((side > 0).sum() for side in sides)),
-            num_min_units=int(sum((side < 0).sum() for side in sides)),
+            num_max_units=int(sum(on(side, 1).sum() for side in sides)),
+            num_min_units=int(sum(on(side, -1).sum() for side in sides)),
             num_patterns=len(tree.seen),
             text=_text(found, shown),
             metric=tree.metric,

@@ -88,10 +88,7 @@ def violations(fn, size, inputs):
     def one(anchor, x, scale):
         """How far W and R are on the wrong side of f, and what rounding allows."""
         mu, tau = eq.pattern(anchor * scale)
-        frozen = [
-            gate.select(side > 0, m, t)
-            for gate, side, m, t in zip(eq.gates, eq.sides, mu, tau, strict=True)
-        ]
+        frozen = eq.frozen(mu, tau)
         f = eq(x)
         worst = jnp.maximum(eq.witness(mu)(x) - f, f - eq.refuter(tau)(x))
         return worst, 2 * bound(x, frozen)
