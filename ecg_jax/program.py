@@ -18,7 +18,7 @@ from jax import tree_util
 
 from ecg_jax import _jax
 from ecg_jax.checks import check_dtype, check_output, check_purity, check_weights
-from ecg_jax.errors import ExampleError
+from ecg_jax.errors import ExampleError, UnsupportedPrimitiveError
 from ecg_jax.maxmin import Gate
 
 
@@ -146,7 +146,7 @@ class Program:
         """
         env = dict(self.constants)
         run([eqn for eqn in self.equations if eqn.role is None], env)
-        env = {number: _widened(value) for number, value in env.items()}
+        env = {number: _jax.widened(value) for number, value in env.items()}
         live = [eqn for eqn in self.equations if eqn.role is not None]
 
         def wide(x: Any) -> Any:
@@ -196,23 +196,39 @@ def run(
         env.update(zip(eqn.outputs, outs, strict=True))
 
 
-def _widened(value: Any) -> Any:
-    floating = jnp.issubdtype(jnp.result_type(value), jnp.floating)
-    return np.asarray(value, np.float64) if floating else value
-
-
 def _apply_wide(eqn: Equation, args: Sequence[Any], rules: Rules) -> list[Any]:
     """Applies an equation to float64 operands; a named call stays that call."""
     if _jax.call_body(eqn) is not None:
         name = _jax.call_name(eqn)
         return [next(k for k in rules if getattr(k, "__name__", "") == name)(*args)]
-    params = dict(eqn.params)
+    try:
+        return _bind_wide(eqn, args)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedPrimitiveError(
+            f"cannot evaluate `{eqn.primitive}` at {eqn.source} in float64.\n"
+            f"  why:     {str(error).splitlines()[0]}\n"
+            "  try:     factor the function in float64"
+        ) from error
+
+
+def _bind_wide(eqn: Any, args: Sequence[Any]) -> list[Any]:
+    """A primitive with dtypes, and the programs in its parameters, made wide."""
+    params = {k: _wide_parameter(v) for k, v in eqn.params.items()}
     for key in ("preferred_element_type", "new_dtype", "dtype"):
-        if params.get(key) is not None and jnp.issubdtype(params[key], jnp.floating):
-            params[key] = np.dtype(np.float64)
+        if params.get(key) is not None:
+            params[key] = _jax.wide_dtype(params[key])
     if "precision" in params:
         params["precision"] = None
     return _jax.bind(eqn.primitive, params, args)
+
+
+def _wide_parameter(value: Any) -> Any:
+    if _jax.is_jaxpr(value):
+        return _jax.retraced(value, _bind_wide)
+    if isinstance(value, tuple) and any(map(_jax.is_jaxpr, value)):
+        wide = [_wide_parameter(v) for v in value]
+        return type(value)(*wide) if hasattr(value, "_fields") else tuple(wide)
+    return value
 
 
 def trace(fn: Callable[[Any], Any], example: Any, rules: Rules) -> Program:

@@ -74,6 +74,13 @@ def norm(op: Operation) -> Bounds:
     return [size], [error + 6 * (op.unit + op.gamma(np.size(z.size))) * size]
 
 
+def modulus(op: Operation) -> Bounds:
+    """`|re + i im|`: 1-Lipschitz in the pair, by the triangle inequality."""
+    re, im = op.args
+    size = re.size + im.size
+    return [size], [re.slack + im.slack + 6 * ULPS * op.unit * size + op.tiny]
+
+
 def tangent(op: Operation, pattern: Any) -> Bounds:
     """`T_a(z) = phi(a) + <s, z - a>`: `e' = |s| e + c u (|phi(a)| + |s| |z - a|)`.
 
@@ -159,6 +166,7 @@ SMOOTH_ROUNDING: Mapping[Any, RoundingRule] = MappingProxyType(
         "logaddexp": log_sum_exp,
         "logsumexp": log_sum_exp,
         "norm": norm,
+        "modulus": modulus,
     }
 )
 """By primitive; gates that are named functions by the name of the gate."""

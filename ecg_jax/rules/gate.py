@@ -22,6 +22,7 @@ from ecg_jax.program import (
     Rules,
     Same,
 )
+from ecg_jax.rules.complex import of_complex, sees_complex
 from ecg_jax.rules.intervals import interval, is_nonnegative, is_nonpositive
 
 _JUMP = "is discontinuous in the input"
@@ -112,7 +113,12 @@ def _infinite(c: np.ndarray, live: int, sign: int) -> Role:
 
 
 def absolute(application: Application) -> Role:
-    """`|z| = max(z, -z)`: convex; the mask is `[z > 0]`; affine on a proven sign."""
+    """`|z| = max(z, -z)`: convex; the mask is `[z > 0]`; affine on a proven sign.
+
+    Of a complex value it is a norm of two, see `modulus`.
+    """
+    if sees_complex(application):
+        return Rewrite(of_complex)
     if is_nonnegative(application, application.inputs[0]):
         return Same(0)
     if is_nonpositive(application, application.inputs[0]):

@@ -14,6 +14,7 @@ from jax import lax
 from ecg_jax import _jax
 from ecg_jax.maxmin import Gate
 from ecg_jax.program import Application, Equation
+from ecg_jax.rules.complex import modulus
 
 Interval = tuple[float, float]
 
@@ -40,6 +41,8 @@ def _interval(application: Application, number: int, depth: int) -> Interval:
         return ANYTHING
     if isinstance(eqn.role, Gate) and eqn.role.name in _NAMED:
         return _NAMED[eqn.role.name]
+    if isinstance(eqn.role, Gate) and eqn.role.apply is modulus:
+        return NONNEGATIVE
     if eqn.primitive not in _INTERVALS:
         return ANYTHING
     live = [n for n in eqn.inputs if application.constant_of(n) is None]
@@ -56,6 +59,8 @@ def _range(value: Any) -> Interval:
     if not _jax.is_concrete(value) or not np.size(value):
         return ANYTHING
     array = np.asarray(value)
+    if array.dtype.kind == "c":
+        return ANYTHING
     low, high = float(array.min()), float(array.max())
     return (low, high) if low <= high else ANYTHING
 
