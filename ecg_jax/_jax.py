@@ -28,6 +28,24 @@ _MACHINERY = re.compile(
     re.escape(str(Path(__file__).parent))
     + r".(rules.*|_jax|program|factor|linearity|maxmin|certificate|tree|descent)\.py$"
 )
+_FUNCTION = re.compile(r"^(.*?):\d+(?::\d+)? \(([\w.<>]+)\)", re.MULTILINE)
+GUARDED = frozenset(
+    {
+        "logsumexp",
+        "logaddexp",
+        "logaddexp2",
+        "softplus",
+        "log_sigmoid",
+        "softmax",
+        "log_softmax",
+        "logmeanexp",
+        "cumlogsumexp",
+        "quantile",
+        "percentile",
+        "median",
+    }
+)
+"""Functions of JAX that guard themselves against overflow, or pass NaN on."""
 _JAX_ROOT = str(Path(jax.__file__).parent)
 _BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr")
 _CALLS = frozenset(
@@ -122,7 +140,9 @@ def _is_typed_for(params: dict[str, Any], args: Sequence[Any]) -> bool:
 
 
 def is_replacement(update: Any) -> bool:
-    """Whether a scatter's program of one update is `(old, new) -> new`."""
+    """Whether a scatter's program of one update is `(old, new) -> new`, or none."""
+    if update is None:
+        return True
     body = open_jaxpr(update)
     return not body.eqns and body.outvars[0] is body.invars[1]
 
@@ -191,9 +211,9 @@ def retraced(body: Any, apply: Callable[[JaxprEqn, list[Any]], list[Any]]) -> An
 
 def wide_dtype(dtype: Any) -> Any:
     """Float64 for a real dtype, complex128 for a complex one; others stay."""
-    if jax.dtypes.issubdtype(dtype, np.complexfloating):
+    if jax.numpy.issubdtype(dtype, np.complexfloating):
         return np.dtype(np.complex128)
-    floating = jax.dtypes.issubdtype(dtype, np.floating)
+    floating = jax.numpy.issubdtype(dtype, np.floating)
     return np.dtype(np.float64) if floating else dtype
 
 
@@ -270,6 +290,23 @@ def caller_of(eqn: JaxprEqn, caller: Any) -> Any:
     info = getattr(body[0], "debug_info", None)
     file = getattr(info, "func_filename", None)
     return None if file and not file.startswith(_JAX_ROOT) else caller
+
+
+def is_guarded(traceback: Any) -> bool:
+    """Whether an equation was made inside one of JAX's `GUARDED` functions."""
+    info = source_info_util.new_source_info().replace(traceback=traceback)
+    frames = _FUNCTION.findall(source_info_util.summarize(info, num_frames=1000))
+    return any(
+        file.startswith(_JAX_ROOT) and name.split(".")[-1].lstrip("_") in GUARDED
+        for file, name in frames
+    )
+
+
+def is_jax_function(eqn: JaxprEqn) -> bool:
+    """Whether the body of a call was written in JAX itself."""
+    body = call_body(eqn)
+    info = getattr(body and body[0], "debug_info", None)
+    return str(getattr(info, "func_filename", None) or "").startswith(_JAX_ROOT)
 
 
 def user_source(traceback: Any) -> AbstractContextManager[None]:

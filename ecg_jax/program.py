@@ -276,6 +276,8 @@ class Application:
     params: dict[str, Any]
     inputs: tuple[int, ...]
     builder: "_Builder" = field(repr=False)
+    guarded: Callable[[], bool] = field(default=lambda: False, repr=False)
+    """Is it a guard of one of JAX's own functions, such as `jax.nn.logsumexp`?"""
 
     @property
     def live(self) -> tuple[bool, ...]:
@@ -350,8 +352,17 @@ class _Builder:
         consts: Sequence[Any],
         inputs: Sequence[int],
         caller: Any = None,
+        guarded: bool | None = None,
     ) -> list[int]:
-        """Adds a jaxpr's equations; `caller` is the line they all count as made at."""
+        """Adds a jaxpr's equations.
+
+        Args:
+          jaxpr: the equations.
+          consts: its constants.
+          inputs: the numbers of its inputs.
+          caller: the line that all of them count as made at.
+          guarded: whether they guard one of JAX's own functions; None: as they say.
+        """
         env = dict(zip(jaxpr.invars, inputs, strict=True))
         env.update(zip(jaxpr.constvars, map(self.given, consts), strict=True))
 
@@ -361,21 +372,38 @@ class _Builder:
             return env[atom]
 
         for eqn in jaxpr.eqns:
-            outs = self.apply(eqn, tuple(read(v) for v in eqn.invars), caller)
+            outs = self.apply(eqn, tuple(read(v) for v in eqn.invars), caller, guarded)
             env.update(zip(eqn.outvars, outs, strict=True))
         return [read(v) for v in jaxpr.outvars]
 
     def apply(
-        self, eqn: Any, inputs: tuple[int, ...], caller: Any = None
+        self,
+        eqn: Any,
+        inputs: tuple[int, ...],
+        caller: Any = None,
+        guarded: bool | None = None,
     ) -> Sequence[int]:
-        caller = caller or eqn.source_info.traceback
-        application = Application(eqn.primitive, eqn.params, inputs, self)
+        own, caller = eqn.source_info.traceback, caller or eqn.source_info.traceback
+
+        def is_guarded() -> bool:
+            return _jax.is_guarded(own) if guarded is None else guarded
+
+        def inlined() -> Sequence[int]:
+            # JAX caches the bodies of its functions: their lines are others' calls.
+            inner = guarded
+            if guarded is None and _jax.is_jax_function(eqn):
+                named = _jax.call_name(eqn).lstrip("_") in _jax.GUARDED
+                inner = named or _jax.is_guarded(own)
+            line = _jax.caller_of(eqn, caller)
+            return self.inline(*_jax.call_body(eqn), inputs, line, inner)
+
+        application = Application(eqn.primitive, eqn.params, inputs, self, is_guarded)
         live = any(application.live)
         body = _jax.call_body(eqn)
         if body is not None:
             rule = named_rule(self.rules, eqn) if live else None
             if rule is None:
-                return self.inline(*body, inputs, _jax.caller_of(eqn, caller))
+                return inlined()
         else:
             rule = self.rules.get(eqn.primitive, _no_rule)
         key = ("equation", eqn.primitive, _frozen(eqn.params), inputs)
@@ -383,9 +411,10 @@ class _Builder:
             return self._numbers[key]
         role = rule(application) if live and rule is not None else None
         if body is not None and isinstance(role, Refused):
-            return self.inline(*body, inputs, _jax.caller_of(eqn, caller))
+            return inlined()
         outs = self.place(eqn, inputs, role, caller)
-        self._numbers[key] = tuple(outs)
+        if not isinstance(role, Known):  # a guard is known in some places only
+            self._numbers[key] = tuple(outs)
         return outs
 
     def place(
