@@ -97,7 +97,8 @@ def of_reals(rule: Rule) -> Rule:
     refusing = on_reals(rule)
 
     def asked(application: Application) -> Role:
-        several = sum(application.live) > 1 or not application.live[0]
+        inverse = application.primitive is lax.div_p and application.live[1]
+        several = sum(application.live) > 1 or inverse
         return (refusing if several else rule)(application)
 
     asked.__doc__ = rule.__doc__
