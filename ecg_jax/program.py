@@ -388,6 +388,8 @@ class _Builder:
         def is_guarded() -> bool:
             return _jax.is_guarded(own) if guarded is None else guarded
 
+        body = _jax.call_body(eqn)
+
         def inlined() -> Sequence[int]:
             # JAX caches the bodies of its functions: their lines are others' calls.
             inner = guarded
@@ -395,11 +397,11 @@ class _Builder:
                 named = _jax.call_name(eqn).lstrip("_") in _jax.GUARDED
                 inner = named or _jax.is_guarded(own)
             line = _jax.caller_of(eqn, caller)
-            return self.inline(*_jax.call_body(eqn), inputs, line, inner)
+            assert body is not None
+            return self.inline(*body, inputs, line, inner)
 
         application = Application(eqn.primitive, eqn.params, inputs, self, is_guarded)
         live = any(application.live)
-        body = _jax.call_body(eqn)
         if body is not None:
             rule = named_rule(self.rules, eqn) if live else None
             if rule is None:
