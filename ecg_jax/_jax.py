@@ -5,9 +5,10 @@ closed jaxprs depending on the JAX version; nothing outside this module knows.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -27,6 +28,23 @@ _MACHINERY = re.compile(
     re.escape(str(Path(__file__).parent))
     + r".(rules.*|_jax|program|factor|linearity|maxmin|certificate|tree|descent)\.py$"
 )
+GUARDED = frozenset(
+    {
+        "logsumexp",
+        "logaddexp",
+        "logaddexp2",
+        "softplus",
+        "log_sigmoid",
+        "softmax",
+        "log_softmax",
+        "logmeanexp",
+        "cumlogsumexp",
+        "quantile",
+        "percentile",
+        "median",
+    }
+)
+"""Functions of JAX that guard themselves against overflow, or pass NaN on."""
 _JAX_ROOT = str(Path(jax.__file__).parent)
 _BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr")
 _CALLS = frozenset(
@@ -43,6 +61,19 @@ _CALLS = frozenset(
         "custom_vjp_call_jaxpr",
     }
 )
+
+SCATTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        "scatter": lax.scatter,
+        "scatter-add": lax.scatter_add,
+        "scatter-sub": lax.scatter_sub,
+        "scatter-mul": lax.scatter_mul,
+        "scatter-min": lax.scatter_min,
+        "scatter-max": lax.scatter_max,
+    }
+)
+"""Primitives whose parameters hold a program that JAX makes: its functions make it."""
+UPDATE = ("update_jaxpr", "update_consts")
 
 
 def optional_primitives(*names: str) -> tuple[Primitive, ...]:
@@ -86,11 +117,115 @@ def call_name(eqn: Any) -> str:
 def bind(
     primitive: Primitive, params: dict[str, Any], args: Sequence[Any]
 ) -> list[Any]:
-    """Applies a primitive to values or tracers; always returns a list."""
+    """Applies a primitive to values or tracers; always returns a list.
+
+    A scatter that lacks its program of one update, or has that of another dtype, gets
+    the one for its operands.
+    """
+    if primitive.name in SCATTERS and not _is_typed_for(params, args):
+        kept = {key: value for key, value in params.items() if key not in UPDATE}
+        return [SCATTERS[primitive.name](*args, **kept)]
     ready = primitive.get_bind_params(dict(params))
     subfuns, ready = ready if isinstance(ready, tuple) else ((), ready)
     out = primitive.bind(*subfuns, *_varying_together(args), **ready)
     return list(out) if primitive.multiple_results else [out]
+
+
+def _is_typed_for(params: dict[str, Any], args: Sequence[Any]) -> bool:
+    body = params.get(UPDATE[0])
+    if body is None:
+        return False
+    return all(dtype_of(v) == args[0].dtype for v in open_jaxpr(body).invars)
+
+
+def is_replacement(update: Any) -> bool:
+    """Whether a scatter's program of one update is `(old, new) -> new`, or none."""
+    if update is None:
+        return True
+    body = open_jaxpr(update)
+    return not body.eqns and body.outvars[0] is body.invars[1]
+
+
+def reduction(body: Any) -> Any:
+    """The primitive that a reducer `(y, z) -> y + z` applies; None for another one."""
+    body = open_jaxpr(body)
+    if len(body.eqns) != 1 or len(body.outvars) != 1:
+        return None
+    (eqn,) = body.eqns
+    same = {id(v) for v in eqn.invars} == {id(v) for v in body.invars}
+    whole = len(body.invars) == 2 and body.outvars[0] is eqn.outvars[0]
+    return eqn.primitive if same and whole else None
+
+
+def size_of(body: Any) -> int:
+    """How many equations a jaxpr has, those of the calls in it counted too."""
+    total = 0
+    for eqn in open_jaxpr(body).eqns:
+        inner = call_body(eqn)
+        total += 1 if inner is None else size_of(inner[0])
+        if eqn.primitive is lax.scan_p:
+            total += eqn.params["length"] * size_of(eqn.params["jaxpr"])
+    return total
+
+
+def seen(body: Any, live: Sequence[bool]) -> list[bool]:
+    """Which outputs of a jaxpr depend on those of its inputs that are `live`."""
+    body = open_jaxpr(body)
+    known = {v for v, sees in zip(body.invars, live, strict=True) if sees}
+    for eqn in body.eqns:
+        if any(not isinstance(v, Literal) and v in known for v in eqn.invars):
+            known.update(eqn.outvars)
+    return [not isinstance(v, Literal) and v in known for v in body.outvars]
+
+
+def retraced(body: Any, apply: Callable[[JaxprEqn, list[Any]], list[Any]]) -> Any:
+    """A jaxpr evaluated by `apply(equation, operands)` on its inputs, and traced again.
+
+    Inputs and constants are float64 and complex128 instead of any narrower dtype.
+    """
+    jaxpr, consts = open_jaxpr(body), tuple(getattr(body, "consts", ()))
+
+    def evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+        env = dict(zip(jaxpr.invars, args, strict=True))
+        env.update(zip(jaxpr.constvars, map(widened, consts), strict=True))
+
+        def read(atom: Any) -> Any:
+            if isinstance(atom, Literal):
+                return widened(np.asarray(atom.val, dtype_of(atom)))
+            return env[atom]
+
+        for eqn in jaxpr.eqns:
+            operands, inner = [read(v) for v in eqn.invars], call_body(eqn)
+            outs = apply(eqn, operands) if inner is None else evaluate(*inner, operands)
+            env.update(zip(eqn.outvars, outs, strict=True))
+        return [read(v) for v in jaxpr.outvars]
+
+    avals = [
+        jax.ShapeDtypeStruct(v.aval.shape, wide_dtype(dtype_of(v)))
+        for v in jaxpr.invars
+    ]
+    closed = jax.make_jaxpr(lambda *args: evaluate(jaxpr, consts, args))(*avals)
+    return closed if hasattr(body, "consts") else open_jaxpr(closed)
+
+
+def wide_dtype(dtype: Any) -> Any:
+    """Float64 for a real dtype, complex128 for a complex one; others stay."""
+    if jax.numpy.issubdtype(dtype, np.complexfloating):
+        return np.dtype(np.complex128)
+    floating = jax.numpy.issubdtype(dtype, np.floating)
+    return np.dtype(np.float64) if floating else dtype
+
+
+def widened(value: Any) -> Any:
+    """A constant in float64 or complex128; truth values and integers stay."""
+    dtype = jax.numpy.result_type(value)
+    wide = wide_dtype(dtype)
+    return value if wide is dtype else np.asarray(value, wide)
+
+
+def is_jaxpr(value: Any) -> bool:
+    """Whether a parameter of an equation is a sub-program."""
+    return hasattr(open_jaxpr(value), "eqns")
 
 
 def _varying_together(args: Sequence[Any]) -> Sequence[Any]:
@@ -154,6 +289,23 @@ def caller_of(eqn: JaxprEqn, caller: Any) -> Any:
     info = getattr(body[0], "debug_info", None)
     file = getattr(info, "func_filename", None)
     return None if file and not file.startswith(_JAX_ROOT) else caller
+
+
+def is_guarded(traceback: Any) -> bool:
+    """Whether an equation was made inside one of JAX's `GUARDED` functions."""
+    frames = getattr(traceback, "frames", ())
+    return any(
+        frame.file_name.startswith(_JAX_ROOT)
+        and frame.function_name.split(".")[-1].lstrip("_") in GUARDED
+        for frame in frames
+    )
+
+
+def is_jax_function(eqn: JaxprEqn) -> bool:
+    """Whether the body of a call was written in JAX itself."""
+    body = call_body(eqn)
+    info = getattr(body and body[0], "debug_info", None)
+    return str(getattr(info, "func_filename", None) or "").startswith(_JAX_ROOT)
 
 
 def user_source(traceback: Any) -> AbstractContextManager[None]:

@@ -320,7 +320,7 @@ def _transpose(
     fn: Callable[..., list[Any]], z: Sequence[Any], weights: Sequence[Any]
 ) -> list[Any]:
     """The weights of an affine function's operands from those of its outputs."""
-    smooth = [jnp.issubdtype(jnp.result_type(v), jnp.floating) for v in z]
+    smooth = [jnp.issubdtype(jnp.result_type(v), jnp.inexact) for v in z]
     floats = [v for v, s in zip(z, smooth, strict=True) if s]
 
     def of_floats(*values: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from jax import tree_util
 
 from ecg_jax import _jax
 from ecg_jax.checks import check_dtype, check_output, check_purity, check_weights
-from ecg_jax.errors import ExampleError
+from ecg_jax.errors import ExampleError, UnsupportedPrimitiveError
 from ecg_jax.maxmin import Gate
 
 
@@ -146,7 +146,7 @@ class Program:
         """
         env = dict(self.constants)
         run([eqn for eqn in self.equations if eqn.role is None], env)
-        env = {number: _widened(value) for number, value in env.items()}
+        env = {number: _jax.widened(value) for number, value in env.items()}
         live = [eqn for eqn in self.equations if eqn.role is not None]
 
         def wide(x: Any) -> Any:
@@ -196,23 +196,39 @@ def run(
         env.update(zip(eqn.outputs, outs, strict=True))
 
 
-def _widened(value: Any) -> Any:
-    floating = jnp.issubdtype(jnp.result_type(value), jnp.floating)
-    return np.asarray(value, np.float64) if floating else value
-
-
 def _apply_wide(eqn: Equation, args: Sequence[Any], rules: Rules) -> list[Any]:
     """Applies an equation to float64 operands; a named call stays that call."""
     if _jax.call_body(eqn) is not None:
         name = _jax.call_name(eqn)
         return [next(k for k in rules if getattr(k, "__name__", "") == name)(*args)]
-    params = dict(eqn.params)
+    try:
+        return _bind_wide(eqn, args)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedPrimitiveError(
+            f"cannot evaluate `{eqn.primitive}` at {eqn.source} in float64.\n"
+            f"  why:     {str(error).splitlines()[0]}\n"
+            "  try:     factor the function in float64"
+        ) from error
+
+
+def _bind_wide(eqn: Any, args: Sequence[Any]) -> list[Any]:
+    """A primitive with dtypes, and the programs in its parameters, made wide."""
+    params = {k: _wide_parameter(v) for k, v in eqn.params.items()}
     for key in ("preferred_element_type", "new_dtype", "dtype"):
-        if params.get(key) is not None and jnp.issubdtype(params[key], jnp.floating):
-            params[key] = np.dtype(np.float64)
+        if params.get(key) is not None:
+            params[key] = _jax.wide_dtype(params[key])
     if "precision" in params:
         params["precision"] = None
     return _jax.bind(eqn.primitive, params, args)
+
+
+def _wide_parameter(value: Any) -> Any:
+    if _jax.is_jaxpr(value):
+        return _jax.retraced(value, _bind_wide)
+    if isinstance(value, tuple) and any(map(_jax.is_jaxpr, value)):
+        wide = [_wide_parameter(v) for v in value]
+        return type(value)(*wide) if hasattr(value, "_fields") else tuple(wide)
+    return value
 
 
 def trace(fn: Callable[[Any], Any], example: Any, rules: Rules) -> Program:
@@ -260,6 +276,8 @@ class Application:
     params: dict[str, Any]
     inputs: tuple[int, ...]
     builder: "_Builder" = field(repr=False)
+    guarded: Callable[[], bool] = field(default=lambda: False, repr=False)
+    """Is it a guard of one of JAX's own functions, such as `jax.nn.logsumexp`?"""
 
     @property
     def live(self) -> tuple[bool, ...]:
@@ -334,8 +352,17 @@ class _Builder:
         consts: Sequence[Any],
         inputs: Sequence[int],
         caller: Any = None,
+        guarded: bool | None = None,
     ) -> list[int]:
-        """Adds a jaxpr's equations; `caller` is the line they all count as made at."""
+        """Adds a jaxpr's equations.
+
+        Args:
+          jaxpr: the equations.
+          consts: its constants.
+          inputs: the numbers of its inputs.
+          caller: the line that all of them count as made at.
+          guarded: whether they guard one of JAX's own functions; None: as they say.
+        """
         env = dict(zip(jaxpr.invars, inputs, strict=True))
         env.update(zip(jaxpr.constvars, map(self.given, consts), strict=True))
 
@@ -345,21 +372,40 @@ class _Builder:
             return env[atom]
 
         for eqn in jaxpr.eqns:
-            outs = self.apply(eqn, tuple(read(v) for v in eqn.invars), caller)
+            outs = self.apply(eqn, tuple(read(v) for v in eqn.invars), caller, guarded)
             env.update(zip(eqn.outvars, outs, strict=True))
         return [read(v) for v in jaxpr.outvars]
 
     def apply(
-        self, eqn: Any, inputs: tuple[int, ...], caller: Any = None
+        self,
+        eqn: Any,
+        inputs: tuple[int, ...],
+        caller: Any = None,
+        guarded: bool | None = None,
     ) -> Sequence[int]:
-        caller = caller or eqn.source_info.traceback
-        application = Application(eqn.primitive, eqn.params, inputs, self)
-        live = any(application.live)
+        own, caller = eqn.source_info.traceback, caller or eqn.source_info.traceback
+
+        def is_guarded() -> bool:
+            return _jax.is_guarded(own) if guarded is None else guarded
+
         body = _jax.call_body(eqn)
+
+        def inlined() -> Sequence[int]:
+            # JAX caches the bodies of its functions: their lines are others' calls.
+            inner = guarded
+            if guarded is None and _jax.is_jax_function(eqn):
+                named = _jax.call_name(eqn).lstrip("_") in _jax.GUARDED
+                inner = named or _jax.is_guarded(own)
+            line = _jax.caller_of(eqn, caller)
+            assert body is not None
+            return self.inline(*body, inputs, line, inner)
+
+        application = Application(eqn.primitive, eqn.params, inputs, self, is_guarded)
+        live = any(application.live)
         if body is not None:
             rule = named_rule(self.rules, eqn) if live else None
             if rule is None:
-                return self.inline(*body, inputs, _jax.caller_of(eqn, caller))
+                return inlined()
         else:
             rule = self.rules.get(eqn.primitive, _no_rule)
         key = ("equation", eqn.primitive, _frozen(eqn.params), inputs)
@@ -367,9 +413,10 @@ class _Builder:
             return self._numbers[key]
         role = rule(application) if live and rule is not None else None
         if body is not None and isinstance(role, Refused):
-            return self.inline(*body, inputs, _jax.caller_of(eqn, caller))
+            return inlined()
         outs = self.place(eqn, inputs, role, caller)
-        self._numbers[key] = tuple(outs)
+        if not isinstance(role, Known):  # a guard is known in some places only
+            self._numbers[key] = tuple(outs)
         return outs
 
     def place(

@@ -502,6 +502,6 @@ def test_a_deep_program_is_checked_behind_its_gates():
     assert "no finite bound" in str(certificate)
     assert all(check.holds for check in certificate.checks)
     assert certificate.vacuous == 1 and not certificate.holds
-    with pytest.raises(CertificateError, match="100.0% of the data the rounding"):
+    with pytest.raises(CertificateError, match="for 100"):
         certificate.raise_if_violated()
     assert not check_deep({**RULES, **changed(lax.max_p, flip)}).holds

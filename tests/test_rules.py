@@ -15,6 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 import ecg_jax as ej
 from ecg_jax._jax import primitives
 from ecg_jax.descent import descend
+from ecg_jax.rules.complex import modulus
 from ecg_jax.rules.difference import CURVATURES, FUNCTIONS, exact_gelu, gelu
 
 SHAPE = (3, 4)
@@ -49,6 +50,9 @@ C = jnp.asarray(np.random.default_rng(0).integers(-2, 3, SHAPE) / 2)
 SQUARE = jnp.asarray(np.random.default_rng(1).integers(-1, 2, (4, 4)) / 1.0)
 KERNEL = jnp.asarray(np.random.default_rng(2).integers(-1, 2, (6, 1, 2)) / 1.0)
 WIDE = jnp.asarray(np.random.default_rng(3).integers(-1, 2, (2, 3, 2)) / 1.0)
+TURN = lax.complex(1.0, -2.0)
+ONE = jnp.ones(())
+TRIANGLE = jnp.asarray([[2.0, 0, 0], [1, 1, 0], [-1, 2, 4]])
 TWICE = jnp.asarray([0, 2, 2])
 
 
@@ -127,6 +131,27 @@ AFFINE_CASES = {
     lax.scan_p: affine(running_sum),
     lax.cond_p: affine(
         lambda x: lax.cond(jnp.sum(C) > 100, lambda a: a, lambda a: -a, x)
+    ),
+}
+AFFINE_CASES |= {
+    lax.fft_p: affine(lambda x: jnp.fft.fft(x).real),
+    lax.real_p: affine(lambda x: lax.real(TURN * lax.complex(x, x))),
+    lax.imag_p: affine(lambda x: lax.imag(TURN * lax.complex(x, x))),
+    lax.conj_p: affine(lambda x: lax.imag(lax.conj(lax.complex(x, 2 * x)))),
+    lax.complex_p: affine(lambda x: lax.real(TURN * lax.complex(x, C))),
+    lax.scatter_mul_p: affine(lambda x: x.at[TWICE].multiply(C[0])),
+    lax.while_p: affine(
+        lambda x: lax.while_loop(
+            lambda s: s[0] < 3, lambda s: (s[0] + 1, 2 * s[1] - C), (0, x)
+        )[1]
+    ),
+    lax.reduce_p: affine(lambda x: lax.reduce(x, ONE, lax.add, (0,))),
+    lax.reduce_window_p: affine(
+        lambda x: lax.reduce_window(x, 0 * ONE, lax.add, (2, 2), (1, 2), "SAME")
+    ),
+    lax.linear_solve_p: affine(lambda x: jnp.linalg.solve(2 * jnp.eye(3), x)),
+    lax.linalg.triangular_solve_p: affine(
+        lambda x: lax.linalg.triangular_solve(TRIANGLE, x, left_side=True, lower=True)
     ),
 }
 for name, fn in {
@@ -218,6 +243,7 @@ SMOOTH_CASES = {
     lax.asinh_p: smooth(jnp.arcsinh),
     lax.sin_p: smooth(jnp.sin),
     lax.cos_p: smooth(jnp.cos),
+    modulus: smooth(lambda x: jnp.abs(TURN * lax.complex(x, C + x[::-1]))),
     gelu: smooth(gelu),
     exact_gelu: smooth(exact_gelu),
     jax.nn.gelu: smooth(jax.nn.gelu),

@@ -278,6 +278,7 @@ class _Walk:
             args=tuple(env[n] for n in eqn.inputs),
             opened=id(eqn) in self.opened,
             dtypes=tuple(self.program.avals[n].dtype for n in eqn.outputs),
+            shapes=tuple(self.program.avals[n].shape for n in eqn.outputs),
             product=self.product,
             where=lambda number: self._where(number, env),
         )
@@ -334,7 +335,7 @@ def lawless(eqn: Equation) -> bool:
 
 
 def _floating(value: Any) -> bool:
-    return bool(jnp.issubdtype(jnp.result_type(value), jnp.floating))
+    return bool(jnp.issubdtype(jnp.result_type(value), jnp.inexact))
 
 
 def _size(value: Any) -> Any:
@@ -342,6 +343,6 @@ def _size(value: Any) -> Any:
     if not _floating(value):
         return value
     if _jax.is_concrete(value):
-        value = np.asarray(value)
-        return np.where(np.isinf(value), 0, np.abs(value)).astype(value.dtype)
+        value = np.abs(np.asarray(value))
+        return np.where(np.isinf(value), 0, value).astype(value.dtype)
     return jnp.where(jnp.isinf(value), 0, jnp.abs(value))

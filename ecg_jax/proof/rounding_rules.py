@@ -26,7 +26,8 @@ class Bounded:
 
     Attributes:
       value: as this evaluation computes it; None behind an opened gate.
-      size: bound on `|v|`, computed or exact; for integers and booleans, the value.
+      size: bound on `|v|`, computed or exact, of a complex value on its modulus; for
+        integers and booleans, the value.
       error: bound on `|computed - exact|`; None where there is no error.
     """
 
@@ -54,6 +55,7 @@ class Operation:
       args: its operands.
       opened: whether the equation is a gate that may be frozen to any tangent.
       dtypes: the dtypes of its outputs.
+      shapes: the shapes of its outputs.
       product: relative error of a factor of a float32 product.
       where: `where(number)`, the equation that made a value, and its operands.
       gammas: every `gamma_k` that was asked for: the bound is rounded likewise.
@@ -63,6 +65,7 @@ class Operation:
     args: tuple[Bounded, ...]
     opened: bool
     dtypes: tuple[Any, ...]
+    shapes: tuple[tuple[int, ...], ...]
     product: float
     where: Callable[[int], tuple[Equation, tuple[Bounded, ...]] | None]
     gammas: list[float] = field(default_factory=list)
@@ -89,6 +92,22 @@ class Operation:
         eqn = self.equation
         return _jax.bind(primitive or eqn.primitive, {**eqn.params, **params}, arrays)
 
+    def of_sizes(self, *arrays: Any, primitive: Any = None, **params: Any) -> list[Any]:
+        """The same of bounds: moduli are real, so no dtype in it is complex."""
+        real = {
+            key: _real(value)
+            for key, value in self.equation.params.items()
+            if key in ("preferred_element_type", "new_dtype") and value is not None
+        }
+        if primitive is not None and "update_jaxpr" in self.equation.params:
+            real |= {"update_jaxpr": None}
+        return self.apply(*arrays, primitive=primitive, **{**real, **params})
+
+    @property
+    def complex(self) -> bool:
+        """Whether the result is complex: its arithmetic takes several roundings."""
+        return bool(jnp.issubdtype(self.dtypes[0], jnp.complexfloating))
+
     def refuse(self, why: str) -> UnsupportedPrimitiveError:
         """The error to raise where no bound is known."""
         return UnsupportedPrimitiveError(
@@ -108,12 +127,12 @@ def linear(terms: Terms) -> RoundingRule:
 
     def rule(op: Operation) -> Bounds:
         k = terms(op)
-        primitive = lax.add_p if op.equation.primitive is lax.sub_p else None
-        sizes = op.apply(*(a.size for a in op.args), primitive=primitive)
+        primitive = _POSITIVE.get(op.equation.primitive)
+        sizes = op.of_sizes(*(a.size for a in op.args), primitive=primitive)
         if k == 0 and all(a.error is None for a in op.args):
             return sizes, [None] * len(sizes)
         gamma = op.gamma(k)
-        errors = op.apply(
+        errors = op.of_sizes(
             *(a.slack + gamma * a.size if a.floating else a.size for a in op.args),
             primitive=primitive,
         )
@@ -135,13 +154,16 @@ def bilinear(terms: Terms) -> RoundingRule:
         params, k, p = {}, terms(op), 0.0
         if "precision" in op.equation.params:
             params["precision"] = lax.Precision.HIGHEST
-            p = op.product if op.dtypes[0] != jnp.float64 else 0.0
+            wide = op.dtypes[0] in (jnp.float64, jnp.complex128)
+            p = 0.0 if wide else op.product
+        if op.complex:  # four products and two sums, or three and five
+            k, p = 8 * k, 4 * p
         # Matrix units may truncate where they add up products of lower precision.
         gamma = op.gamma(4 * k if p else k)
         g = gamma + (2 * p + p * p) * (1 + gamma)
 
         def times(x: Any, y: Any) -> Any:
-            return op.apply(x, y, **params)[0]
+            return op.of_sizes(x, y, **params)[0]
 
         if b.error is None:
             error = times(a.slack + g * a.size, b.size)
@@ -154,6 +176,20 @@ def bilinear(terms: Terms) -> RoundingRule:
     return rule
 
 
+def scaled(op: Operation) -> Bounds:
+    """`z[i] *= c`, `c` constant: products of up to all the factors."""
+    z, where, factors = op.args
+    if factors.error is not None:
+        raise op.refuse("its factors are rounded themselves")
+    k = np.size(factors.size)
+    gamma = op.gamma(8 * k if op.complex else k)
+
+    def times(v: Any) -> Any:
+        return op.of_sizes(v, where.size, factors.size)[0]
+
+    return [times(z.size)], [times(z.slack + gamma * z.size) + k * op.tiny]
+
+
 def division(op: Operation) -> Bounds:
     """`z / c` with `|c| >= l`: `e' = (e_z + (m_z / l) e_c) / l + gamma_2 m_z / l`."""
     z, c = op.args
@@ -161,7 +197,8 @@ def division(op: Operation) -> Bounds:
         raise op.refuse("its denominator lies behind an opened gate")
     low = jnp.maximum(jnp.abs(c.value) - 2 * c.slack, jnp.zeros_like(c.slack))
     size = z.size / low
-    error = (z.slack + size * c.slack) / low + op.gamma(2) * size + op.tiny
+    terms = 16 if op.complex else 2
+    error = (z.slack + size * c.slack) / low + op.gamma(terms) * size + op.tiny
     return [size], [error]
 
 
@@ -170,7 +207,7 @@ def convert(op: Operation) -> Bounds:
     (z,), dtype = op.args, op.dtypes[0]
     if not z.floating:
         return op.apply(z.size), [None]
-    size, slack = op.apply(z.size)[0], op.apply(z.slack)[0]
+    size, slack = op.of_sizes(z.size)[0], op.of_sizes(z.slack)[0]
     if jnp.finfo(dtype).eps <= jnp.finfo(jnp.result_type(z.size)).eps:
         return [size], [None if z.error is None else slack]
     return [size], [slack + op.gamma(1) * size + op.tiny]
@@ -228,6 +265,83 @@ def selection(op: Operation) -> Bounds:
     return [size], [jnp.where(doubt, jnp.maximum(either, jump), error)]
 
 
+def both(op: Operation) -> Bounds:
+    """`re + i im`: no longer than the sum of both, nor is its error."""
+    re, im = op.args
+    exact = re.error is None and im.error is None
+    return [re.size + im.size], [None if exact else re.slack + im.slack]
+
+
+def spectrum(op: Operation) -> Bounds:
+    """Fourier transforms: `e' = sum e + gamma_k sqrt(n) |m|_2`, `k ~ log2 n`.
+
+    Any fast transform of length `n` is that accurate in norm (Higham, section 24.1);
+    the largest prime factor of `n` counts too, for a factor may be summed directly.
+    """
+    (z,), lengths = op.args, op.equation.params["fft_lengths"]
+    kind = op.equation.params["fft_type"].name
+    axes, n = tuple(range(-len(lengths), 0)), math.prod(lengths)
+    scale = (2.0 if kind == "IRFFT" else 1.0) / (n if kind.startswith("I") else 1)
+    (out,) = op.shapes
+    k = sum(16 * length.bit_length() + _largest_prime(length) for length in lengths)
+
+    def spread(v: Any) -> Any:
+        return jnp.broadcast_to(jnp.asarray(scale * v, jnp.result_type(z.size)), out)
+
+    size = jnp.sum(z.size, axes, keepdims=True)
+    norm = jnp.sqrt(n * jnp.sum(jnp.square(z.size), axes, keepdims=True))
+    # Squares may underflow; the sum of sizes is no smaller than their root.
+    norm = jnp.minimum(jnp.maximum(norm, size), math.sqrt(n) * size)
+    error = jnp.sum(z.slack, axes, keepdims=True) + 2 * op.gamma(k) * norm
+    return [spread(size)], [spread(error) + k * op.tiny]
+
+
+def _largest_prime(n: int) -> int:
+    factor, largest = 2, 1
+    while factor * factor <= n:
+        while n % factor == 0:
+            n, largest = n // factor, factor
+        factor += 1
+    return max(n, largest)
+
+
+def substitution(op: Operation) -> Bounds:
+    """`T^-1 z`: `e' = M(T)^-1 (e + gamma_k |T| m')`, `m' = M(T)^-1 m`.
+
+    `M(T)` has `|t_ii|` on the diagonal and `-|t_ij|` elsewhere; its inverse is no
+    smaller than `|T^-1|`, entry by entry (Higham, section 8.3).
+    """
+    matrix, z = op.args
+    if matrix.error is not None:
+        raise op.refuse("its matrix is rounded itself")
+    size = matrix.size
+    n = size.shape[-1]
+    diagonal = np.eye(n, dtype=bool)
+    comparison = jnp.where(diagonal, size, -size)
+    k = 8 * n if op.complex else n
+    off = jnp.where(diagonal, jnp.maximum(size, 1), size)
+
+    def solve(v: Any) -> Any:
+        return op.of_sizes(comparison, v)[0]
+
+    largest = jnp.abs(solve(z.size))
+    left = op.equation.params["left_side"]
+    rows = jnp.sum(jnp.abs(off), axis=(-2, -1))[..., None, None]
+    total = jnp.max(largest, axis=-2 if left else -1, keepdims=True)
+    residual = op.gamma(2 * k) * rows * total
+    error = solve(z.slack + residual)
+    return [largest * (1 + op.gamma(2 * k))], [jnp.abs(error) + k * op.tiny]
+
+
+def _real(dtype: Any) -> Any:
+    """The dtype of the modulus of values of a dtype."""
+    return (
+        np.dtype(jnp.finfo(dtype).dtype)
+        if jnp.issubdtype(dtype, jnp.inexact)
+        else dtype
+    )
+
+
 def condition(op: Operation) -> Bounds:
     """A truth value: right or wrong, so its error counts where it is read."""
     return [jnp.ones(op.args[0].size.shape, bool)], [0.0]
@@ -270,7 +384,16 @@ _MOVES = (
     lax.dynamic_update_slice_p,
     lax.gather_p,
     lax.scatter_p,
+    *_jax.optional_primitives("tile_p", "stack_p", "unstack_p"),
 )
+_ADDED = (lax.scatter_add_p, *_jax.optional_primitives("scatter_sub_p"))
+_POSITIVE: Mapping[Any, Any] = MappingProxyType(
+    {
+        lax.sub_p: lax.add_p,
+        **dict.fromkeys(_jax.optional_primitives("scatter_sub_p"), lax.scatter_add_p),
+    }
+)
+"""What adds up sizes where an operation subtracts."""
 _SUMS = (lax.add_p, lax.sub_p, _jax.primitives.add_jaxvals_p)
 PIECEWISE_ROUNDING: Mapping[Any, RoundingRule] = MappingProxyType(
     {
@@ -279,7 +402,12 @@ PIECEWISE_ROUNDING: Mapping[Any, RoundingRule] = MappingProxyType(
         lax.reduce_sum_p: linear(_reduced),
         lax.reduce_window_sum_p: linear(_window),
         lax.cumsum_p: linear(lambda op: np.size(op.args[0].size)),
-        lax.scatter_add_p: linear(lambda op: np.size(op.args[2].size)),
+        **dict.fromkeys(_ADDED, linear(lambda op: np.size(op.args[2].size))),
+        lax.scatter_mul_p: scaled,
+        lax.fft_p: spectrum,
+        lax.complex_p: both,
+        **dict.fromkeys((lax.real_p, lax.imag_p, lax.conj_p), same),
+        lax.linalg.triangular_solve_p: substitution,
         lax.neg_p: same,
         lax.abs_p: same,
         lax.mul_p: bilinear(lambda op: 1),

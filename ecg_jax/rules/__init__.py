@@ -8,8 +8,11 @@ operations, or `Refused`. There is no default. Extend by argument:
 
 from types import MappingProxyType
 
+from jax import lax
+
 from ecg_jax.program import Rules
-from ecg_jax.rules.affine import AFFINE_RULES
+from ecg_jax.rules.affine import AFFINE_RULES, sorted_by
+from ecg_jax.rules.complex import modulus, modulus_gate, of_reals, on_reals
 from ecg_jax.rules.difference import DIFFERENCE_RULES
 from ecg_jax.rules.gate import GATE_RULES
 from ecg_jax.rules.order import ORDER_RULES
@@ -17,15 +20,26 @@ from ecg_jax.rules.pool import POOL_RULES
 from ecg_jax.rules.select import SELECT_RULES
 from ecg_jax.rules.smooth import SMOOTH_RULES
 
+_REAL = {
+    **GATE_RULES,
+    **POOL_RULES,
+    **ORDER_RULES,
+    **SMOOTH_RULES,
+    **DIFFERENCE_RULES,
+}
+
 RULES: Rules = MappingProxyType(
     {
         **AFFINE_RULES,
-        **GATE_RULES,
+        **{key: on_reals(rule) for key, rule in _REAL.items()},
         **SELECT_RULES,
-        **POOL_RULES,
-        **ORDER_RULES,
-        **SMOOTH_RULES,
-        **DIFFERENCE_RULES,
+        lax.abs_p: GATE_RULES[lax.abs_p],
+        lax.sort_p: sorted_by(on_reals(ORDER_RULES[lax.sort_p])),
+        **{
+            key: of_reals(_REAL.get(key, AFFINE_RULES[key]))
+            for key in (lax.mul_p, lax.div_p)
+        },
+        modulus: modulus_gate,
     }
 )
 

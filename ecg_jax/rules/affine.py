@@ -4,12 +4,27 @@ A component applies them as they are; weights come from their transposes.
 """
 
 from types import MappingProxyType
+from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ecg_jax import _jax
-from ecg_jax.program import Affine, Application, Refused, Rewrite, Role, Rules, Same
+from ecg_jax.program import (
+    Affine,
+    Application,
+    Refused,
+    Rewrite,
+    Role,
+    Rule,
+    Rules,
+    Same,
+)
+
+MAX_UNROLLED = 4_000
+"""How many equations of a loop are written out at most."""
 
 PRODUCT = (
     "product of two values that both depend on the input",
@@ -30,7 +45,7 @@ def placed(application: Application) -> Role:
 def _refused_dtype(application: Application) -> Refused | None:
     """Arithmetic on truth values and integers that see the input is refused."""
     for live, aval in zip(application.live, application.avals, strict=True):
-        if live and not jnp.issubdtype(aval.dtype, jnp.floating):
+        if live and not jnp.issubdtype(aval.dtype, jnp.inexact):
             return Refused(
                 f"arithmetic on {aval.dtype} values that depend on the input",
                 "keep every value that sees the input in float32 or float64",
@@ -63,20 +78,29 @@ def quotient(application: Application) -> Role:
 def indexed(application: Application) -> Role:
     """`z[indices]`: affine where the indices do not see the input.
 
-    Operands of integer dtype are indices; `scatter` places, `scatter_add` adds.
+    Operands of integer dtype are indices; `scatter` places, `scatter_add` adds, and
+    `scatter_mul` multiplies by constants.
     """
     for live, aval in zip(application.live, application.avals, strict=True):
-        if live and not jnp.issubdtype(aval.dtype, jnp.floating):
+        if live and not jnp.issubdtype(aval.dtype, jnp.inexact):
             return Refused("an index depends on the input")
+    if application.primitive is lax.scatter_mul_p and application.live[2]:
+        return Refused(*PRODUCT)
+    if application.primitive is lax.scatter_p:
+        if not _jax.is_replacement(application.params["update_jaxpr"]):
+            return Refused(
+                "a function is applied at indices",
+                "take the entries and set them again: x.at[i].set(f(x[i]))",
+            )
     return Affine()
 
 
 def convert(application: Application) -> Role:
-    """`float(z)`: affine between float32 and float64, rounding apart."""
+    """`float(z)`: affine between float32 and float64, complex or not."""
     source, target = application.avals[0].dtype, application.params["new_dtype"]
     if source == target:
         return Same(0)
-    if {jnp.dtype(source), jnp.dtype(target)} <= {jnp.dtype("f4"), jnp.dtype("f8")}:
+    if all(str(jnp.dtype(dtype)) in _PRECISE for dtype in (source, target)):
         return Affine()
     return Refused(
         f"conversion from {jnp.dtype(source)} to {jnp.dtype(target)} is not affine",
@@ -92,6 +116,8 @@ def identity(application: Application) -> Role:
 def unroll(application: Application) -> Role:
     """`scan` of static length: its body, written out step by step."""
     params = application.params
+    if refused := _too_long(params["length"], params["jaxpr"]):
+        return refused
     body = _jax.as_function(params["jaxpr"])
     num_consts, num_carry = _jax.scan_split(params)
     order = range(params["length"])
@@ -100,7 +126,8 @@ def unroll(application: Application) -> Role:
         consts, carry = args[:num_consts], args[num_consts : num_consts + num_carry]
         xs, steps = args[num_consts + num_carry :], []
         for i in reversed(order) if params["reverse"] else order:
-            out = body(*consts, *carry, *(x[i] for x in xs))
+            step = (lax.index_in_dim(x, i, keepdims=False) for x in xs)
+            out = body(*consts, *carry, *step)
             carry = out[:num_carry]
             steps.append(out[num_carry:])
         if params["reverse"]:
@@ -110,6 +137,65 @@ def unroll(application: Application) -> Role:
     return Rewrite(unrolled)
 
 
+def _too_long(steps: int, body: Any) -> Refused | None:
+    """A loop is written out only up to `MAX_UNROLLED` equations."""
+    size = _jax.size_of(body)
+    if steps * size <= MAX_UNROLLED:
+        return None
+    return Refused(
+        f"a loop of {steps:,} steps with {size} equations each; up to "
+        f"{MAX_UNROLLED:,} equations are written out",
+        "use fewer steps, or one operation such as jnp.cumsum or a convolution",
+    )
+
+
+def repeat(application: Application) -> Role:
+    """`while` whose condition does not see the input: its body, so many times."""
+    params = application.params
+    num_cond, num_body = params["cond_nconsts"], params["body_nconsts"]
+    cond, body = params["cond_jaxpr"], params["body_jaxpr"]
+    live = list(application.live)
+    cond_live, body_live = live[:num_cond], live[num_cond : num_cond + num_body]
+    start = num_cond + num_body
+    carry_live = live[start:]
+    for _ in carry_live:
+        outs = _jax.seen(body, [*body_live, *carry_live])
+        carry_live = [a or b for a, b in zip(carry_live, outs, strict=True)]
+    if any(_jax.seen(cond, [*cond_live, *carry_live])):
+        return Refused(
+            "a loop whose end depends on the input is discontinuous",
+            "use a fixed number of steps: lax.fori_loop(0, n, ...) or lax.scan",
+        )
+    known = [_stand_in(application, i) for i in range(len(live))]
+    if not all(map(_jax.is_concrete, known)):
+        return Refused("the number of steps is not known while the function is traced")
+    size = max(1, _jax.size_of(body))
+    with jax.ensure_compile_time_eval():
+        steps, carry = 0, known[start:]
+        go_on, step = map(jax.jit, map(_jax.as_function, (cond, body)))
+        while bool(go_on(*known[:num_cond], *carry)[0]):
+            steps += 1
+            if steps * size > MAX_UNROLLED:
+                return _too_long(steps, body) or Refused("a loop without end")
+            carry = step(*known[num_cond:start], *carry)
+
+    def unrolled(*args: jnp.ndarray) -> tuple:
+        carry = args[start:]
+        for _ in range(steps):
+            carry = _jax.as_function(body)(*args[num_cond:start], *carry)
+        return tuple(carry)
+
+    return Rewrite(unrolled)
+
+
+def _stand_in(application: Application, index: int) -> Any:
+    """An operand that does not see the input; zeros for one that does."""
+    aval = application.avals[index]
+    if application.live[index]:
+        return np.zeros(aval.shape, aval.dtype)
+    return application.constant(index)
+
+
 def branch(application: Application) -> Role:
     """`cond` whose index does not see the input: the branch taken."""
     if application.live[0]:
@@ -117,10 +203,111 @@ def branch(application: Application) -> Role:
             "a branch that depends on the input is discontinuous",
             "write it with jnp.maximum, jnp.minimum or jnp.where on its own sign",
         )
+    if not _jax.is_concrete(application.constant(0)):
+        return Refused("the branch taken is not known while the function is traced")
     branches = application.params["branches"]
     index = min(max(int(application.constant(0)), 0), len(branches) - 1)
     taken = _jax.as_function(branches[index])
     return Rewrite(lambda _, *args: tuple(taken(*args)))
+
+
+def reduction(application: Application) -> Role:
+    """`reduce` by addition, max or min: the sum, or extremum, and the initial value."""
+    found = _reducer(application, _REDUCTIONS)
+    if isinstance(found, Refused):
+        return found
+    combine, reduced = found
+    axes = tuple(application.params["dimensions"])
+    return Rewrite(lambda z, first: combine(reduced(z, axes), first))
+
+
+def window(application: Application) -> Role:
+    """`reduce_window` by addition from 0, max or min: sums, a max-pool."""
+    found = _reducer(application, _WINDOWS)
+    if isinstance(found, Refused):
+        return found
+    combine, bind = found
+    first = application.constant(1)
+    if not _jax.is_concrete(first):
+        return Refused("the initial value is not known while the function is traced")
+    names = ("window_dimensions", "window_strides", "padding")
+    names = (*names, "base_dilation", "window_dilation")
+    shape = {name: tuple(application.params[name]) for name in names}
+    if combine is lax.add:
+        if np.any(np.asarray(first) != 0):
+            return Refused(
+                "a sum over windows from a number other than 0",
+                "start at 0 and add the number afterwards",
+            )
+        return Rewrite(lambda z, _: bind(z, **shape))
+    return Rewrite(lambda z, first: combine(bind(z, **shape), first))
+
+
+def _reducer(application: Application, known: Any) -> Any:
+    """How a reducer's body combines two values, and how many; or a refusal."""
+    if refused := _refused_dtype(application):
+        return refused
+    params = application.params
+    made = None
+    if len(application.inputs) == 2 and not params.get("consts"):
+        made = _jax.reduction(params["jaxpr"])
+    if made not in known:
+        return Refused(
+            "a reduction by a function other than addition, max and min",
+            "use jnp.sum, jnp.max, jnp.min or lax.reduce_window with lax.add, lax.max, "
+            "lax.min",
+        )
+    if application.live[1]:
+        return Refused("the initial value of a reduction depends on the input")
+    return known[made]
+
+
+def solved(application: Application) -> Role:
+    """`A^-1 z`, `A` constant: the solver's own steps."""
+    counts = application.params["const_lengths"]
+    lengths = [getattr(counts, name) for name in counts._fields]
+    if any(application.live[: sum(lengths)]):
+        return Refused(
+            "a linear system whose matrix depends on the input",
+            "solve for a constant matrix, or factor the network up to here",
+        )
+    start = sum(lengths[: counts._fields.index("solve")])
+    end, rest = start + counts.solve, sum(lengths)
+    solve = _jax.as_function(application.params["jaxprs"].solve)
+    return Rewrite(lambda *args: tuple(solve(*args[start:end], *args[rest:])))
+
+
+def substituted(application: Application) -> Role:
+    """`T^-1 z`, `T` triangular and constant: affine."""
+    if application.live[0]:
+        return Refused("a linear system whose matrix depends on the input")
+    return linear(application)
+
+
+def sorted_by(rule: Rule) -> Rule:
+    """`sort` by keys that do not see the input: a permutation; else as `rule` says."""
+
+    def asked(application: Application) -> Role:
+        keys = application.params["num_keys"]
+        if any(application.live[:keys]) or not _concrete(application, keys):
+            return rule(application)
+        axis = application.params["dimension"]
+        stable = application.params["is_stable"]
+
+        def permuted(*args: jnp.ndarray) -> tuple:
+            shape = args[0].shape
+            place = lax.broadcasted_iota(np.int32, shape, axis)
+            order = lax.sort((*args[:keys], place), axis, stable, keys)[-1]
+            return tuple(jnp.take_along_axis(z, order, axis) for z in args)
+
+        return Rewrite(permuted)
+
+    asked.__doc__ = rule.__doc__
+    return asked
+
+
+def _concrete(application: Application, count: int) -> bool:
+    return all(_jax.is_concrete(application.constant(i)) for i in range(count))
 
 
 def unchanged(application: Application) -> Role:
@@ -140,6 +327,17 @@ def rounded(application: Application) -> Role:
     )
 
 
+_PRECISE = ("float32", "float64", "complex64", "complex128")
+_REDUCTIONS = {
+    lax.add_p: (lax.add, lambda z, axes: jnp.sum(z, axes, z.dtype)),
+    lax.max_p: (lax.max, lambda z, axes: jnp.max(z, axes)),
+    lax.min_p: (lax.min, lambda z, axes: jnp.min(z, axes)),
+}
+_WINDOWS = {
+    lax.add_p: (lax.add, lax.reduce_window_sum_p.bind),
+    lax.max_p: (lax.max, lax.reduce_window_max_p.bind),
+    lax.min_p: (lax.min, lax.reduce_window_min_p.bind),
+}
 _LINEAR = (
     lax.add_p,
     lax.sub_p,
@@ -148,6 +346,11 @@ _LINEAR = (
     lax.reduce_sum_p,
     lax.reduce_window_sum_p,
     lax.cumsum_p,
+    lax.fft_p,
+    lax.real_p,
+    lax.imag_p,
+    lax.conj_p,
+    lax.complex_p,
 )
 _PLACED = (
     lax.reshape_p,
@@ -168,6 +371,7 @@ _INDEXED = (
     lax.gather_p,
     lax.scatter_p,
     lax.scatter_add_p,
+    lax.scatter_mul_p,
     *_jax.optional_primitives("scatter_sub_p"),
 )
 _IDENTITIES = (
@@ -191,5 +395,10 @@ AFFINE_RULES: Rules = MappingProxyType(
         lax.reduce_precision_p: rounded,
         lax.scan_p: unroll,
         lax.cond_p: branch,
+        lax.while_p: repeat,
+        lax.reduce_p: reduction,
+        lax.reduce_window_p: window,
+        lax.linear_solve_p: solved,
+        lax.linalg.triangular_solve_p: substituted,
     }
 )

@@ -22,7 +22,13 @@ from ecg_jax.program import (
     Rules,
     Same,
 )
-from ecg_jax.rules.intervals import interval, is_nonnegative, is_nonpositive
+from ecg_jax.rules.complex import of_complex, sees_complex
+from ecg_jax.rules.intervals import (
+    interval,
+    is_finite,
+    is_nonnegative,
+    is_nonpositive,
+)
 
 _JUMP = "is discontinuous in the input"
 
@@ -116,7 +122,12 @@ def _infinite(c: np.ndarray, live: int, sign: int) -> Role:
 
 
 def absolute(application: Application) -> Role:
-    """`|z| = max(z, -z)`: convex; the mask is `[z > 0]`; affine on a proven sign."""
+    """`|z| = max(z, -z)`: convex; the mask is `[z > 0]`; affine on a proven sign.
+
+    Of a complex value it is a norm of two, see `modulus`.
+    """
+    if sees_complex(application):
+        return Rewrite(of_complex)
     if is_nonnegative(application, application.inputs[0]):
         return Same(0)
     if is_nonpositive(application, application.inputs[0]):
@@ -148,7 +159,8 @@ def comparison(application: Application) -> Role:
         one, other = other, one
     strict = application.primitive in (lax.gt_p, lax.lt_p)
     if np.inf in (one[0], -other[1]) or np.inf in (-one[1], other[0]):
-        return _known(application, np.inf in (one[0], -other[1]))
+        live = application.inputs[application.live.index(True)]
+        return _guard(application, live, np.inf in (one[0], -other[1]))
     if one[0] > other[1] or (one[0] == other[1] and not strict):
         return _known(application, True)
     if one[1] < other[0] or (one[1] == other[0] and strict):
@@ -157,21 +169,36 @@ def comparison(application: Application) -> Role:
 
 
 def equality(application: Application) -> Role:
-    """`z != z` is False (no NaN), and `|z| == inf` too, for every finite input."""
+    """`z != z` is False (no NaN), and `|z| == inf` too, where `z` is proven finite."""
     unequal = application.primitive is lax.ne_p
     if application.inputs[0] == application.inputs[1]:
-        return _known(application, not unequal)
+        return _guard(application, application.inputs[0], not unequal)
     for index in (0, 1):
         if not application.live[index]:
             constant = application.constant(index)
             if _jax.is_concrete(constant) and not np.isfinite(constant).any():
-                return _known(application, unequal)
+                return _guard(application, application.inputs[1 - index], unequal)
     return Refused(f"an equality {_JUMP}")
 
 
 def finite(application: Application) -> Role:
-    """`is_finite(z)` is True: the equation is claimed for finite values."""
-    return _known(application, True)
+    """`is_finite(z)` is True where that is proven; elsewhere the guard is refused."""
+    return _guard(application, application.inputs[0], True)
+
+
+def _guard(application: Application, number: int, value: bool) -> Role:
+    """A test for NaN and infinity of a value: known where the value is finite.
+
+    So it is within functions such as `jax.nn.logsumexp`, which guard themselves.
+    """
+    if is_finite(application, number) or application.guarded():
+        return _known(application, value)
+    return Refused(
+        "a guard against NaN and infinity: that the value is always finite is not "
+        "proven, so the guard is part of the function",
+        "bound the value before: jnp.log(jnp.maximum(z, eps)), jnp.clip(z, low, high); "
+        "or guard the input itself",
+    )
 
 
 def _known(application: Application, value: bool) -> Known:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -56,6 +57,8 @@ def _range(value: Any) -> Interval:
     if not _jax.is_concrete(value) or not np.size(value):
         return ANYTHING
     array = np.asarray(value)
+    if array.dtype.kind == "c":
+        return ANYTHING
     low, high = float(array.min()), float(array.max())
     return (low, high) if low <= high else ANYTHING
 
@@ -68,6 +71,29 @@ def is_nonnegative(application: Application, number: int) -> bool:
 def is_nonpositive(application: Application, number: int) -> bool:
     """Whether a value is proven `<= 0` for every input."""
     return interval(application, number)[1] <= 0
+
+
+def is_finite(application: Application, number: int, depth: int = _MAX_DEPTH) -> bool:
+    """Whether a value is proven finite for every finite input.
+
+    Entries of the input, moved, negated or compared with finite constants, are; so is
+    what has bounds far from the largest number.
+    """
+    dtype = application.builder.avals[number].dtype
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return False
+    low, high = interval(application, number)
+    if max(-low, high) < float(jnp.finfo(dtype).max) / 2:
+        return True
+    if (value := application.constant_of(number)) is not None:
+        return bool(_jax.is_concrete(value) and np.isfinite(np.asarray(value)).all())
+    eqn = application.definition(number)
+    if eqn is None or depth == 0:
+        return eqn is None
+    if eqn.primitive not in _CONTRACTIONS:
+        return False
+    skipped = eqn.primitive is lax.select_n_p
+    return all(is_finite(application, n, depth - 1) for n in eqn.inputs[skipped:])
 
 
 _Bounds = Callable[[list[Interval], Equation], Interval]
@@ -193,6 +219,36 @@ _INTERVALS: Mapping[Any, _Bounds] = MappingProxyType(
         lax.rsqrt_p: _within(*NONNEGATIVE),
     }
 )
+_CONTRACTIONS = frozenset(
+    {
+        lax.reshape_p,
+        lax.squeeze_p,
+        lax.transpose_p,
+        lax.broadcast_in_dim_p,
+        lax.slice_p,
+        lax.rev_p,
+        lax.split_p,
+        lax.concatenate_p,
+        lax.pad_p,
+        lax.reduce_max_p,
+        lax.reduce_min_p,
+        lax.cummax_p,
+        lax.cummin_p,
+        lax.sort_p,
+        lax.max_p,
+        lax.min_p,
+        lax.abs_p,
+        lax.neg_p,
+        lax.select_n_p,
+        lax.tanh_p,
+        lax.logistic_p,
+        lax.erf_p,
+        lax.erfc_p,
+        lax.sin_p,
+        lax.cos_p,
+    }
+)
+"""No entry of what they return is larger than 2 and all entries of the operands."""
 _UNBOUNDED = frozenset(
     {
         lax.add_p,

@@ -27,6 +27,7 @@ ENUMS: Mapping[str, type[enum.Enum]] = MappingProxyType(
             lax.RoundingMethod,
             lax.AccuracyMode,
             lax.DotAlgorithmPreset,
+            lax.FftType,
         )
     }
 )

@@ -8,7 +8,6 @@ numbers) are written as the values that they have.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -21,18 +20,6 @@ from ecg_jax.errors import StoreError
 from ecg_jax.maxmin import Gate
 from ecg_jax.program import Equation, Program, Rules, run, trace
 from ecg_jax.storage.encoding import ArrayStore, decode, dtype_named, encode
-
-SCATTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {
-        "scatter": lax.scatter,
-        "scatter-add": lax.scatter_add,
-        "scatter-sub": lax.scatter_sub,
-        "scatter-mul": lax.scatter_mul,
-        "scatter-min": lax.scatter_min,
-        "scatter-max": lax.scatter_max,
-    }
-)
-"""Primitives whose parameters hold a program that JAX makes: its functions make it."""
 
 
 def write_program(program: Program, store: ArrayStore) -> dict[str, Any]:
@@ -64,7 +51,7 @@ def write_program(program: Program, store: ArrayStore) -> dict[str, Any]:
     constants = {}
     for number in sorted(needed & (program.constants.keys() | folded)):
         value, dtype = values[number], program.avals[number].dtype
-        if np.dtype(dtype).kind in "biuf" and _jax.is_concrete(value):
+        if np.dtype(dtype).kind in "biufc" and _jax.is_concrete(value):
             value = np.asarray(value, dtype)
         constants[str(number)] = store.put(f"constants/{number}", value)
     inputs = list(program.inputs)
@@ -109,7 +96,8 @@ def primitives(rules: Rules) -> dict[str, Any]:
 
     Calls of outside code (callbacks, foreign functions) are not among them.
     """
-    found = [getattr(lax, name) for name in dir(lax) if name.endswith("_p")]
+    homes = (lax, lax.linalg)
+    found = [getattr(m, name) for m in homes for name in dir(m) if name.endswith("_p")]
     found += [key for key in rules if hasattr(key, "bind")]
     return {p.name: p for p in found if isinstance(p, _jax.Primitive)}
 
@@ -136,13 +124,18 @@ def _row(
             f"the primitive `{name}` at {eqn.source} is none of `jax.lax` and of the "
             "rules, and cannot be stored."
         )
+    if name == "scatter" and not _jax.is_replacement(eqn.params["update_jaxpr"]):
+        raise StoreError(
+            f"`{name}` at {eqn.source} applies a function of its own, which cannot be "
+            "stored."
+        )
     for number in eqn.inputs:
         if jnp.issubdtype(program.avals[number].dtype, jax.dtypes.extended):
             raise StoreError(f"an operand of `{name}` at {eqn.source} has no bytes.")
     params = {
         key: encode(value, store, f"{name}.{key}/{position}")
         for key, value in sorted(eqn.params.items())
-        if name not in SCATTERS or key not in ("update_jaxpr", "update_consts")
+        if name not in _jax.SCATTERS or key not in _jax.UPDATE
     }
     return {**row, "primitive": name, "params": params}
 
@@ -172,8 +165,6 @@ def _step(
             "rule})"
         )
     params = {key: decode(value, store) for key, value in row["params"].items()}
-    if name in SCATTERS:
-        return lambda args: [SCATTERS[name](*args, **params)]
     return lambda args: _jax.bind(known[name], params, args)
 
 
