@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import flax.linen as nn
 import jax
@@ -17,7 +20,8 @@ from ecg_jax.errors import ChecksumError, StoreError
 from ecg_jax.factor import factor
 from ecg_jax.program import Affine, trace
 from ecg_jax.storage.encoding import ArrayStore, decode, encode
-from ecg_jax.storage.store import load, save
+from ecg_jax.storage.sealed import seal, unseal
+from ecg_jax.storage.store import FORMAT, load, save
 from ecg_jax.tree import Node, Tree
 
 
@@ -391,9 +395,6 @@ def test_a_flipped_byte_is_noticed(mlp, tmp_path):
 
 def edited(tree, path, change, name="program.json"):
     """A saved tree whose JSON was changed, with the right checksum."""
-    from ecg_jax.storage.sealed import seal, unseal
-    from ecg_jax.storage.store import FORMAT
-
     kind, files = unseal(save(tree, path), FORMAT)
     document = json.loads(files[name])
     change(document)
@@ -489,3 +490,76 @@ def test_the_same_equation_gives_the_same_files(mlp, tmp_path):
         assert file.read_bytes() == (two / file.name).read_bytes()
     masks = load_file(one / "arrays.safetensors")["nodes/1/frozen"]
     assert masks.dtype == np.uint8 and masks.shape == (1,)
+
+
+def two_relus():
+    return factor(lambda x: jax.nn.relu(x[0]) - jax.nn.relu(x[1]), jnp.zeros(2))
+
+
+def together(jobs):
+    """What each job, in a thread of its own, returned or raised."""
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        running = [pool.submit(job) for job in jobs]
+        return [job.exception() or job.result() for job in running]
+
+
+def test_threads_save_over_one_another_and_load_meanwhile(tmp_path):
+    path, eq = tmp_path / "equation", two_relus()
+    save(eq, path)
+    for _ in range(5):
+        out = together(
+            [lambda: save(eq, path, replace=True)] * 3 + [lambda: load(path)] * 3
+        )
+        assert out[:3] == [path] * 3
+        assert all(again(jnp.asarray([3.0, 1.0])) == 2 for again in out[3:])
+    assert [p.name for p in tmp_path.iterdir()] == ["equation"]
+
+
+def test_of_two_threads_one_saves_where_nothing_may_be_replaced(tmp_path):
+    path, eq = tmp_path / "equation", two_relus()
+    out = together([lambda: save(eq, path)] * 3)
+    assert out.count(path) == 1
+    refused = f"{path} exists already.\n  try: another folder, or save(..., replace=Tr"
+    assert sum(str(error).startswith(refused) for error in out) == 2
+
+
+SAVE_OFTEN = """
+import sys, pathlib
+from ecg_jax.errors import StoreError
+from ecg_jax.storage.sealed import seal, unseal
+path = pathlib.Path(sys.argv[1])
+for i in range(100):
+    seal(path, {"a": b"a%d" % i, "b": b"b%d" % i}, format="f", kind="k")
+    kind, files = unseal(path, "f")
+    assert files["a"][1:] == files["b"][1:]
+"""
+
+
+def test_processes_save_over_one_another(tmp_path):
+    path = tmp_path / "folder"
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", SAVE_OFTEN, path], stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    assert [job.communicate()[1] for job in jobs] == [""] * 3
+    assert unseal(path, "f") == ("k", {"a": b"a99", "b": b"b99"})
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_kill_between_two_moves_loses_nothing(tmp_path):
+    path = save(two_relus(), tmp_path / "equation")
+    path.replace(tmp_path / ".equation.1.2.old")
+    assert load(path)(jnp.asarray([3.0, 1.0])) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["equation"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "equation"
+    with pytest.raises(StoreError) as error:
+        save(two_relus(), path)
+    assert str(error.value) == (
+        f"{path} cannot be made: File exists.\n  try: another folder"
+    )

@@ -43,7 +43,8 @@ def save(
 ) -> Path:
     """Writes an equation to a folder, which appears whole or not at all.
 
-    Before it is written, it is read back and compared.
+    Before it is written, it is read back and compared. Threads and processes may save
+    over one another, and load meanwhile: the last to come stays.
 
     Args:
       equation: a tree, one level of a function (of a component at any depth), or a
@@ -81,7 +82,7 @@ def save(
         for name, document in documents.items()
     }
     files[ARRAYS] = _safetensors(store.arrays)
-    seal(path, files, format=FORMAT, kind=kind)
+    seal(path, files, format=FORMAT, kind=kind, replace=replace)
     return path
 
 
