@@ -1,6 +1,8 @@
 """Equations on disk: the same bits come back, or an error that says why not."""
 
+import copy
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from safetensors.numpy import save as to_bytes
 
 import ecg_jax as ej
 from ecg_jax.decide import pattern_hashes
-from ecg_jax.errors import ChecksumError, StoreError
+from ecg_jax.errors import ChecksumError, PickleError, StoreError
 from ecg_jax.factor import factor
 from ecg_jax.program import Affine, trace
 from ecg_jax.storage.encoding import ArrayStore, decode, encode
@@ -670,3 +672,18 @@ def test_nonsense_in_arrays_is_refused(name, mlp, tmp_path):
     with pytest.raises(StoreError) as error:
         load(path)
     assert str(error.value).startswith(f"{path}: {message}")
+
+
+def test_copies_are_the_same_and_nothing_is_pickled(mlp):
+    tree, _ = mlp
+    for equation in (tree, tree.eq):
+        assert copy.copy(equation) is copy.deepcopy(equation) is equation
+        assert copy.deepcopy([equation])[0] is equation
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(PickleError) as error:
+                pickle.dumps(equation, protocol)
+            assert str(error.value) == (
+                f"a {type(equation).__name__} cannot be pickled.\n"
+                "  why: reading a pickle runs whatever code is in it\n"
+                "  try: save with save(path), and read that with ecg_jax.load(path)"
+            )
