@@ -1,14 +1,24 @@
-"""What `trace` demands of a function: a pure map of floats to one real scalar."""
+"""What `trace` demands of a function: a pure map of floats to one real scalar.
+
+And what every verb demands of its data: arrays of numbers.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
 from ecg_jax import _jax
-from ecg_jax.errors import DTypeError, NonFiniteError, NotPureError, NotScalarError
+from ecg_jax.errors import (
+    DTypeError,
+    ExampleError,
+    NonFiniteError,
+    NotPureError,
+    NotScalarError,
+)
 
 
 def check_dtype(dtype: Any, what: str) -> None:
@@ -19,6 +29,28 @@ def check_dtype(dtype: Any, what: str) -> None:
             "  try: cast the input, jnp.asarray(x, jnp.float32), and keep the network "
             "in that dtype."
         )
+
+
+def check_arrays(data: Any) -> None:
+    """Raises `ExampleError` unless every leaf is a NumPy or JAX array of numbers."""
+    for leaf in tree_util.tree_leaves(data):
+        if found := _no_array(leaf):
+            raise ExampleError(
+                f"the input holds {found}, not an array of numbers.\n"
+                "  try: np.asarray(x, np.float32), with what is missing left out"
+            )
+
+
+def _no_array(leaf: Any) -> str:
+    """What a leaf is, if it is no array of numbers; else nothing."""
+    if isinstance(leaf, np.ma.MaskedArray):
+        return "a masked array"
+    if isinstance(leaf, np.ndarray | np.generic):
+        # kind V: bfloat16 and its like, which JAX knows
+        plain = leaf.dtype.kind in "biufc" or jnp.issubdtype(leaf.dtype, jnp.floating)
+        return "" if plain else f"an array of dtype {leaf.dtype}"
+    numbers = (jax.Array, jax.ShapeDtypeStruct, bool, int, float, complex)
+    return "" if isinstance(leaf, numbers) else f"a {type(leaf).__name__}"
 
 
 def check_output(out: Any) -> None:

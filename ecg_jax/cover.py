@@ -77,6 +77,8 @@ class CoverConfig:
         for name in ("candidates", "members", "rounds", "sample"):
             if (value := getattr(self, name)) < 1:
                 raise CoverError(f"CoverConfig: {name}={value} is not 1 or more")
+        if self.seed < 0:
+            raise CoverError(f"CoverConfig: seed={self.seed} is not 0 or more")
         shares = ("wanted", "least_frozen", "least_frozen_deeper", "most_of_one")
         for name in shares:
             if not 0 <= (value := getattr(self, name)) <= 1:

@@ -118,6 +118,14 @@ class StoreError(EcgJaxError, ValueError):
     """A saved equation cannot be written or read back."""
 
 
+class PickleError(EcgJaxError, TypeError):
+    """An equation was to be pickled; it is saved as a folder instead."""
+
+
+class TrainingError(EcgJaxError, ValueError):
+    """No network can be trained with these options."""
+
+
 class RunExistsError(EcgJaxError, FileExistsError):
     """The output folder holds a run already."""
 

@@ -22,6 +22,7 @@ import numpy as np
 from jax import tree_util
 from jaxtyping import Array, Float, Int
 
+from ecg_jax.checks import check_arrays
 from ecg_jax.errors import ExampleError, NonFiniteError
 from ecg_jax.maxmin import MaxMin, on
 
@@ -182,8 +183,10 @@ def num_examples(data: Any) -> int:
     """How many examples there are: the length of the common first axis.
 
     Raises:
-      ExampleError: there are none, or the arrays have no common first axis.
+      ExampleError: there are none, the arrays have no common first axis, or something
+        is no array of numbers.
     """
+    check_arrays(data)
     shapes = [np.shape(leaf) for leaf in tree_util.tree_leaves(data)]
     lengths = {shape[:1] for shape in shapes}
     if () in lengths or len(lengths) > 1:

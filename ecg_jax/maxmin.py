@@ -11,7 +11,7 @@ Models, 2020 (arXiv:2006.15189).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ import numpy as np
 from jax import core, tree_util
 from jaxtyping import Array, Float
 
-from ecg_jax.errors import ExampleError, FreezeError, PatternError
+from ecg_jax.errors import ExampleError, FreezeError, PatternError, PickleError
 
 Pattern = list[Any]
 
@@ -199,8 +199,25 @@ class Gate:
 Hook = Callable[[int, tuple[Any, ...]], Array]
 
 
+class Immutable:
+    """What never changes is its own copy; it is saved as a folder, never pickled."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise PickleError(
+            f"a {type(self).__name__} cannot be pickled.\n"
+            "  why: reading a pickle runs whatever code is in it\n"
+            "  try: save with save(path), and read that with ecg_jax.load(path)"
+        )
+
+
 @dataclass(frozen=True, eq=False)
-class MaxMin:
+class MaxMin(Immutable):
     """`f(x) = max_mu min_tau N[mu, tau](x)`: one level of a function's equation.
 
     Attributes:

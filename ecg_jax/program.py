@@ -17,7 +17,13 @@ import numpy as np
 from jax import tree_util
 
 from ecg_jax import _jax
-from ecg_jax.checks import check_dtype, check_output, check_purity, check_weights
+from ecg_jax.checks import (
+    check_arrays,
+    check_dtype,
+    check_output,
+    check_purity,
+    check_weights,
+)
 from ecg_jax.errors import ExampleError, UnsupportedPrimitiveError
 from ecg_jax.maxmin import Gate
 
@@ -109,13 +115,20 @@ class Program:
             raise ExampleError(
                 f"the input has the structure {tree}, the example had {self.in_tree}."
             )
+        check_arrays(leaves)
         for leaf, number in zip(leaves, self.inputs, strict=True):
-            if np.shape(leaf) != self.avals[number].shape:
-                raise ExampleError(
-                    f"the input has the shape {np.shape(leaf)}, the example had "
-                    f"{self.avals[number].shape}.\n"
-                    "  try: jax.vmap over a batch; the equation takes one example."
-                )
+            have, want = np.shape(leaf), self.avals[number].shape
+            if have == want:
+                continue
+            cure = f"an input of the shape {want}"
+            if have[1:] == want and have:
+                cure = "one example, not a batch: X[0], or jax.vmap over the batch"
+            elif want[1:] == have and want:
+                cure = "data with a leading axis of examples: X[None] where X is one"
+            raise ExampleError(
+                f"the input has the shape {have}, the example had {want}.\n"
+                f"  try: {cure}"
+            )
         return [
             _as_example(leaf, self.avals[number].dtype)
             for leaf, number in zip(leaves, self.inputs, strict=True)
@@ -169,14 +182,18 @@ def _as_example(leaf: Any, dtype: Any) -> Any:
     given = jnp.result_type(leaf)
     if given == dtype:
         return leaf
-    with jax.numpy_dtype_promotion("standard"):  # also where the user's is strict
-        fits = jnp.promote_types(given, dtype) == dtype
-    if fits:
+    if dtype == np.float64 and not jax.config.read("jax_enable_x64"):
+        raise ExampleError(
+            "the equation is in float64, and JAX has 64-bit numbers switched off.\n"
+            "  try: with jax.enable_x64(True): ..., or "
+            "jax.config.update('jax_enable_x64', True)"
+        )
+    if isinstance(leaf, int) or np.can_cast(given, dtype):
         return jnp.asarray(leaf, dtype)
-    raise ExampleError(
-        f"the input is {given}, the example was {dtype}.\n"
-        f"  try: jnp.asarray(x, jnp.{dtype}), or factor at an example in {given}"
-    )
+    cure = f"jnp.asarray(x, jnp.{dtype})"
+    if jnp.issubdtype(given, jnp.floating):
+        cure += f", or factor at an example in {given}"
+    raise ExampleError(f"the input is {given}, the example was {dtype}.\n  try: {cure}")
 
 
 GateHook = Callable[[Equation, tuple[Any, ...]], Any]

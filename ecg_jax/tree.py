@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ecg_jax.descent import Descent, descent_of
 from ecg_jax.factor import open_gates
 from ecg_jax.kernels import METRICS, Side, blocks, gaps
-from ecg_jax.maxmin import MaxMin, on
+from ecg_jax.maxmin import Immutable, MaxMin, on
 from ecg_jax.program import Program
 from ecg_jax.proof.slack import slack_of
 
@@ -114,7 +114,7 @@ class Decision:
 
 
 @dataclass(frozen=True, eq=False)
-class Tree:
+class Tree(Immutable):
     """The hierarchical equation: see the module.
 
     Attributes:

@@ -47,6 +47,41 @@ from run_files import command, copy_of_run, tiny
             )
             for name, value in (("depth", "0"), ("budget", "0"), ("min-count", "-5"))
         ),
+        *(
+            (
+                ["run", "--out", "/nowhere/run", f"--{part}.{name}", value],
+                f"ecg-jax run: Error parsing config.{part}: {wrong}\n"
+                "  try: ecg-jax run --help\n",
+            )
+            for part, name, value, wrong in (
+                (
+                    "training",
+                    "num-epochs",
+                    "-3",
+                    "no network can be trained so: num_epochs: -3 is no whole number "
+                    "from 1 up",
+                ),
+                (
+                    "training",
+                    "learning-rate",
+                    "nan",
+                    "no network can be trained so: learning_rate: nan is not finite, "
+                    "0 or more",
+                ),
+                (
+                    "beats",
+                    "low-bsqi",
+                    "1.5",
+                    "BeatConfig: low_bsqi=1.5 is not from 0 to 1. Try: 0.9.",
+                ),
+                (
+                    "cover",
+                    "seed",
+                    "-1",
+                    "CoverConfig: seed=-1 is not 0 or more",
+                ),
+            )
+        ),
         (
             ["run", "--data", "/nowhere"],
             "ecg-jax run: MissingFileError: /nowhere is not a folder. Try: one of "

@@ -358,7 +358,7 @@ def test_an_input_of_another_shape():
             use(jnp.ones((2, 3)))
         assert str(caught.value) == (
             "the input has the shape (2, 3), the example had (3,).\n"
-            "  try: jax.vmap over a batch; the equation takes one example."
+            "  try: one example, not a batch: X[0], or jax.vmap over the batch"
         )
 
 

@@ -81,7 +81,7 @@ def test_no_pattern_and_no_input():
     assert str(caught.value) == (
         "neither a pattern of the 1 opened gates nor an input: the input has the shape "
         "(3,), the example had (4,).\n"
-        "  try: jax.vmap over a batch; the equation takes one example.\n"
+        "  try: an input of the shape (4,)\n"
         "  try: mu, tau = eq.pattern(x)"
     )
 

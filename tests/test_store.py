@@ -1,7 +1,12 @@
 """Equations on disk: the same bits come back, or an error that says why not."""
 
+import copy
 import json
+import pickle
 import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import flax.linen as nn
 import jax
@@ -9,15 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from safetensors.numpy import load as from_bytes
 from safetensors.numpy import load_file
+from safetensors.numpy import save as to_bytes
 
 import ecg_jax as ej
 from ecg_jax.decide import pattern_hashes
-from ecg_jax.errors import ChecksumError, StoreError
+from ecg_jax.errors import ChecksumError, PickleError, StoreError
 from ecg_jax.factor import factor
 from ecg_jax.program import Affine, trace
 from ecg_jax.storage.encoding import ArrayStore, decode, encode
-from ecg_jax.storage.store import load, save
+from ecg_jax.storage.sealed import seal, unseal
+from ecg_jax.storage.store import ARRAYS, FORMAT, load, save
 from ecg_jax.tree import Node, Tree
 
 
@@ -390,14 +398,17 @@ def test_a_flipped_byte_is_noticed(mlp, tmp_path):
 
 
 def edited(tree, path, change, name="program.json"):
-    """A saved tree whose JSON was changed, with the right checksum."""
-    from ecg_jax.storage.sealed import seal, unseal
-    from ecg_jax.storage.store import FORMAT
-
+    """A saved tree of which one file was changed, with the right checksum."""
     kind, files = unseal(save(tree, path), FORMAT)
-    document = json.loads(files[name])
-    change(document)
-    seal(path, {**files, name: json.dumps(document).encode()}, format=FORMAT, kind=kind)
+    if name == ARRAYS:
+        arrays = from_bytes(files[name])
+        change(arrays)
+        data = to_bytes(arrays)
+    else:
+        document = json.loads(files[name])
+        change(document)
+        data = json.dumps(document).encode()
+    seal(path, {**files, name: data}, format=FORMAT, kind=kind)
     return path
 
 
@@ -489,3 +500,190 @@ def test_the_same_equation_gives_the_same_files(mlp, tmp_path):
         assert file.read_bytes() == (two / file.name).read_bytes()
     masks = load_file(one / "arrays.safetensors")["nodes/1/frozen"]
     assert masks.dtype == np.uint8 and masks.shape == (1,)
+
+
+def two_relus():
+    return factor(lambda x: jax.nn.relu(x[0]) - jax.nn.relu(x[1]), jnp.zeros(2))
+
+
+def together(jobs):
+    """What each job, in a thread of its own, returned or raised."""
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        running = [pool.submit(job) for job in jobs]
+        return [job.exception() or job.result() for job in running]
+
+
+def test_threads_save_over_one_another_and_load_meanwhile(tmp_path):
+    path, eq = tmp_path / "equation", two_relus()
+    save(eq, path)
+    for _ in range(5):
+        out = together(
+            [lambda: save(eq, path, replace=True)] * 3 + [lambda: load(path)] * 3
+        )
+        assert out[:3] == [path] * 3
+        assert all(again(jnp.asarray([3.0, 1.0])) == 2 for again in out[3:])
+    assert [p.name for p in tmp_path.iterdir()] == ["equation"]
+
+
+def test_of_two_threads_one_saves_where_nothing_may_be_replaced(tmp_path):
+    path, eq = tmp_path / "equation", two_relus()
+    out = together([lambda: save(eq, path)] * 3)
+    assert out.count(path) == 1
+    refused = f"{path} exists already.\n  try: another folder, or save(..., replace=Tr"
+    assert sum(str(error).startswith(refused) for error in out) == 2
+
+
+SAVE_OFTEN = """
+import sys, pathlib
+from ecg_jax.errors import StoreError
+from ecg_jax.storage.sealed import seal, unseal
+path = pathlib.Path(sys.argv[1])
+for i in range(100):
+    seal(path, {"a": b"a%d" % i, "b": b"b%d" % i}, format="f", kind="k")
+    kind, files = unseal(path, "f")
+    assert files["a"][1:] == files["b"][1:]
+"""
+
+
+def test_processes_save_over_one_another(tmp_path):
+    path = tmp_path / "folder"
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", SAVE_OFTEN, path], stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    assert [job.communicate()[1] for job in jobs] == [""] * 3
+    assert unseal(path, "f") == ("k", {"a": b"a99", "b": b"b99"})
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_kill_between_two_moves_loses_nothing(tmp_path):
+    path = save(two_relus(), tmp_path / "equation")
+    path.replace(tmp_path / ".equation.1.2.old")
+    assert load(path)(jnp.asarray([3.0, 1.0])) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["equation"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "equation"
+    with pytest.raises(StoreError) as error:
+        save(two_relus(), path)
+    assert str(error.value) == (
+        f"{path} cannot be made: File exists.\n  try: another folder"
+    )
+
+
+def node(**values):
+    """Changes the third component: P1.1, below P1."""
+    return lambda document: document["nodes"][3].update(values)
+
+
+NONSENSE_IN_WORDS = {
+    "count a word": (node(count="many"), "count of node 3 is 'many', not a whole numb"),
+    "count a float": (node(count=2.0), "count of node 3 is 2.0, not a whole number fr"),
+    "count below 0": (node(count=-1), "count of node 3 is -1, not a whole number from"),
+    "count a truth": (node(count=True), "count of node 3 is True, not a whole number"),
+    "depth a float": (node(depth=2.0), "depth of node 3 is 2.0, not a whole number fr"),
+    "depth a word": (node(depth="2"), "depth of node 3 is '2', not a whole number fro"),
+    "share above 1": (node(share_frozen=1.5), "share_frozen of node 3 is 1.5, not fr"),
+    "share below 0": (node(share_frozen=-0.1), "share_frozen of node 3 is -0.1, not "),
+    "share NaN": (node(share_frozen=np.nan), "share_frozen of node 3 is nan, not from"),
+    "share a word": (node(share_frozen="1"), "share_frozen of node 3 is '1', not from"),
+    "name a number": (node(name=7), "name of node 3 is 7, no text."),
+    "name empty": (node(name=""), "node 3 has an empty name."),
+    "name twice": (node(name="P1"), "two nodes have the name 'P1'."),
+    "side a list": (node(side=[]), "side of node 3 is [], no text."),
+    "no parent": (node(parent=-1), "node 3 (P1.1) is none of this function."),
+    "own parent": (node(parent=3), "node 3 (P1.1) is none of this function."),
+    "second root": (
+        node(kind="root", side=""),
+        "node 3 (P1.1) is none of this function.",
+    ),
+    "other side": (
+        lambda d: d["nodes"][6].update(parent=1),
+        "node 6 (Q1.1) cannot be below P1.",
+    ),
+    "no deeper": (node(depth=1), "node 3 (P1.1) cannot be below P1."),
+    "root a witness": (
+        lambda d: d["nodes"][0].update(kind="witness", side="normal"),
+        "node 0 (f) is none of this function.",
+    ),
+    "no nodes": (lambda d: d.update(nodes=[]), "the tree has no nodes, not even its"),
+    "localize below 0": (lambda d: d.update(localize=-1), "localize is -1, neither 0"),
+    "localize a word": (lambda d: d.update(localize="a"), "localize is 'a', neither 0"),
+    "localize NaN": (lambda d: d.update(localize=np.nan), "localize is nan, neither"),
+    "metric a list": (lambda d: d.update(metric=[]), "the metric [] is none of ["),
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE_IN_WORDS)
+def test_nonsense_in_a_tree_is_refused(name, mlp, tmp_path):
+    change, message = NONSENSE_IN_WORDS[name]
+    path = edited(mlp[0], tmp_path / "equation", change, "tree.json")
+    with pytest.raises(StoreError) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}: {message}")
+
+
+def number(name, value):
+    def change(arrays):
+        arrays[name] = arrays[name].copy()
+        arrays[name][0] = value
+
+    return change
+
+
+def dtype(name, dtype):
+    return lambda arrays: arrays.update({name: arrays[name].astype(dtype)})
+
+
+NONSENSE_IN_ARRAYS = {
+    "anchor NaN": (number("nodes/1/anchor/0", np.nan), "nodes/1/anchor holds NaN"),
+    "anchor infinite": (number("nodes/1/anchor/0", -np.inf), "nodes/1/anchor holds "),
+    "anchor narrow": (
+        dtype("nodes/1/anchor/0", np.float32),
+        "nodes/1/anchor is float32, the input float64.",
+    ),
+    "anchor whole": (
+        dtype("nodes/1/anchor/0", np.int64),
+        "nodes/1/anchor is int64, the input float64.",
+    ),
+    "example NaN": (number("example/0", np.nan), "example holds NaN"),
+    "centre NaN": (number("nodes/2/centre", np.nan), "the centre of P2 holds NaN or"),
+    "centre infinite": (number("nodes/2/centre", np.inf), "the centre of P2 holds NaN"),
+    "centre whole": (dtype("nodes/2/centre", int), "the centre of P2 is int64, not a"),
+    "frozen floats": (
+        dtype("nodes/1/frozen", np.float32),
+        "what node P1 freezes is float32[1], not bits.",
+    ),
+    "seen floats": (
+        dtype("seen", np.float64),
+        "the patterns seen are float64[",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE_IN_ARRAYS)
+def test_nonsense_in_arrays_is_refused(name, mlp, tmp_path):
+    change, message = NONSENSE_IN_ARRAYS[name]
+    path = edited(mlp[0], tmp_path / "equation", change, ARRAYS)
+    with pytest.raises(StoreError) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}: {message}")
+
+
+def test_copies_are_the_same_and_nothing_is_pickled(mlp):
+    tree, _ = mlp
+    for equation in (tree, tree.eq):
+        assert copy.copy(equation) is copy.deepcopy(equation) is equation
+        assert copy.deepcopy([equation])[0] is equation
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            with pytest.raises(PickleError) as error:
+                pickle.dumps(equation, protocol)
+            assert str(error.value) == (
+                f"a {type(equation).__name__} cannot be pickled.\n"
+                "  why: reading a pickle runs whatever code is in it\n"
+                "  try: save with save(path), and read that with ecg_jax.load(path)"
+            )

@@ -12,7 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecg_jax.errors import DataError, ModelError, NonFiniteError, RunError
+from ecg_jax.errors import (
+    DataError,
+    ModelError,
+    NonFiniteError,
+    RunError,
+    TrainingError,
+)
 from ecg_jax.networks.models import NetworkConfig, margins
 from ecg_jax.networks.sampling import TrainingConfig, augment, beat_weights, epoch_rows
 from ecg_jax.networks.train import CHECKPOINT, read_history, train
@@ -267,3 +273,56 @@ def test_augmentation_does_what_it_says():
     assert abs(float(noise.std()) - 0.3) < 0.01
     drift = np.asarray(augment(x, key, replace(PLAIN, wander=0.3)) - x)
     assert np.abs(np.diff(drift, n=3)).max() < 1e-4 and drift.std() > 0.2
+
+
+@pytest.mark.parametrize(
+    "name, value, wrong",
+    [
+        ("num_epochs", -3, "no whole number from 1 up"),
+        ("batch_size", 0, "no whole number from 1 up"),
+        ("num_epochs", 2.5, "no whole number from 1 up"),
+        ("patience", -1, "no whole number from 0 up"),
+        ("beats_per_record", -1, "no whole number from 0 up"),
+        ("shift", -1, "no whole number from 0 up"),
+        ("shift", True, "no whole number from 0 up"),
+        ("seed", -1, "no whole number from 0 to 4294967295"),
+        ("seed", 2**32, "no whole number from 0 to 4294967295"),
+        ("learning_rate", 0.0, "not above 0"),
+        ("clip", 0.0, "not above 0"),
+        *(
+            (name, value, "not finite, 0 or more")
+            for name in (
+                "learning_rate",
+                "weight_decay",
+                "clip",
+                "noise",
+                "wander",
+                "scale",
+            )
+            for value in (-0.5, float("nan"), float("inf"), "0.1")
+        ),
+        *(
+            (name, value, "not from 0 to 1")
+            for name in ("warmup", "average", "label_smoothing", "flip")
+            for value in (-0.5, 1.5, float("nan"))
+        ),
+        ("weighting", "beats", "none of record, beat"),
+        ("monitor", "loss", "none of beat, record, both"),
+    ],
+)
+def test_options_that_no_training_has(name, value, wrong):
+    with pytest.raises(TrainingError) as error:
+        TrainingConfig(**{name: value})
+    assert str(error.value) == (
+        f"no network can be trained so:\n  {name}: {value!r} is {wrong}"
+    )
+
+
+def test_all_wrong_options_are_named_at_once():
+    with pytest.raises(TrainingError) as error:
+        TrainingConfig(num_epochs=0, flip=2)
+    assert str(error.value) == (
+        "no network can be trained so:\n"
+        "  num_epochs: 0 is no whole number from 1 up\n"
+        "  flip: 2 is not from 0 to 1"
+    )

@@ -54,6 +54,19 @@ class BeatConfig:
     normalise: Literal["record", "beat", "none"] = "record"
 
     def __post_init__(self):
+        for name, high, usual in (
+            ("sample_rate_hz", 1e6, 100),
+            ("before_s", 1e3, 0.25),
+            ("after_s", 1e3, 0.4),
+            ("snap_s", 1e3, 0.06),
+            ("match_s", 1e3, 0.15),
+            ("low_bsqi", 1, 0.9),
+        ):
+            if not 0 <= (value := getattr(self, name)) <= high:
+                raise DataError(
+                    f"BeatConfig: {name}={value:g} is not from 0 to {high:g}. "
+                    f"Try: {usual:g}."
+                )
         if not 0 < self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise DataError(
                 f"BeatConfig: windows at {self.sample_rate_hz:g} Hz cannot hold the "

@@ -3,7 +3,10 @@
 Everything is a pure function of counters (seed, epoch, step).
 """
 
+import math
+import sys
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import jax
@@ -11,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
+
+from ecg_jax.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class TrainingConfig:
         scale: standard deviation of the logarithm of a random gain.
         shift: samples at most by which a window moves.
         flip: probability that a window changes sign.
+
+    Raises:
+        TrainingError: an option is out of its range.
     """
 
     seed: int = 0
@@ -59,6 +67,54 @@ class TrainingConfig:
     scale: float = 0.1
     shift: int = 1
     flip: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse options that no training has."""
+        wrong = []
+        for name, (low, high) in _COUNTS.items():
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                limits = f"{low} up" if high == math.inf else f"{low} to {high}"
+                wrong.append(f"  {name}: {value!r} is no whole number from {limits}")
+        for name, (low, high) in _NUMBERS.items():
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not low <= value <= high:
+                limits = f"from {low} to {high}" if high == 1 else "finite, 0 or more"
+                wrong.append(f"  {name}: {value!r} is not {limits}")
+            elif value == 0 and name in _POSITIVE:
+                wrong.append(f"  {name}: {value!r} is not above 0")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                wrong.append(
+                    f"  {name}: {getattr(self, name)!r} is none of {', '.join(known)}"
+                )
+        if wrong:
+            raise TrainingError("no network can be trained so:\n" + "\n".join(wrong))
+
+
+_COUNTS = MappingProxyType(
+    {
+        "seed": (0, 2**32 - 1),
+        "num_epochs": (1, math.inf),
+        "patience": (0, math.inf),
+        "batch_size": (1, math.inf),
+        "beats_per_record": (0, math.inf),
+        "shift": (0, math.inf),
+    }
+)
+_NUMBERS = MappingProxyType(
+    {
+        **dict.fromkeys(("warmup", "average", "label_smoothing", "flip"), (0, 1)),
+        **dict.fromkeys(
+            ("learning_rate", "weight_decay", "clip", "noise", "wander", "scale"),
+            (0, sys.float_info.max),
+        ),
+    }
+)
+_POSITIVE = ("learning_rate", "clip")
+_CHOICES = MappingProxyType(
+    {"weighting": ("record", "beat"), "monitor": ("beat", "record", "both")}
+)
 
 
 def epoch_rows(

@@ -8,10 +8,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
 from ecg_jax.errors import DiskFullError
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A hidden name in the same folder that no other thread or process takes."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{uuid4().int}.{ending}")
 
 
 @contextmanager
@@ -21,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
       DiskFullError: no space is left.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = beside(path, "tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:

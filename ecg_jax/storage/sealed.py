@@ -2,28 +2,43 @@
 
 import hashlib
 import json
-import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 from ecg_jax.errors import ChecksumError, StoreError
-from ecg_jax.storage.files import write_atomic
+from ecg_jax.storage.files import beside, write_atomic
+from ecg_jax.storage.lock import locked_beside
 
 MANIFEST = "manifest.json"
+Value = TypeVar("Value")
 
 
-def seal(path: Path, files: Mapping[str, bytes], *, format: str, kind: str) -> None:
+def seal(
+    path: Path,
+    files: Mapping[str, bytes],
+    *,
+    format: str,
+    kind: str,
+    replace: bool = True,
+) -> None:
     """Writes files and their manifest to a folder beside `path`, then moves it there.
 
+    One at a time, threads and processes alike: the last to come stays.
+
     Args:
-      path: the folder; what is there is replaced: call `check_free` first.
+      path: the folder.
       files: content by name.
       format: name and version of the format.
       kind: what the folder holds.
+      replace: write over what is there, if it is of this format.
 
     Raises:
+      StoreError: `path` is not free, see `check_free`; or no folder can be made there.
       DiskFullError: no space is left; nothing has changed.
     """
     manifest = {
@@ -36,13 +51,25 @@ def seal(path: Path, files: Mapping[str, bytes], *, format: str, kind: str) -> N
         },
     }
     text = (json.dumps(manifest, indent=1) + "\n").encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked_beside(path))
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be made: {error.strerror}.\n  try: another folder"
+            ) from error
+        _recover(path)
+        _check_free(path, format, replace)
+        _write(path, {**files, MANIFEST: text})
+
+
+def _write(path: Path, files: Mapping[str, bytes]) -> None:
+    """Makes a folder of files in the place of another, under the lock."""
+    temporary, old = beside(path, "tmp"), beside(path, "old")
     temporary.mkdir()
     try:
-        for name, data in {**files, MANIFEST: text}.items():
+        for name, data in files.items():
             write_atomic(temporary / name, data)
         if path.exists():
             path.replace(old)
@@ -56,6 +83,19 @@ def seal(path: Path, files: Mapping[str, bytes], *, format: str, kind: str) -> N
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _recover(path: Path) -> None:
+    """Puts back a folder whose replacement was killed between its two moves."""
+    if not path.exists():
+        name = re.compile(rf"\.{re.escape(path.name)}\.\d+\.\d+\.old")
+        left = [
+            old
+            for old in path.parent.iterdir()
+            if name.fullmatch(old.name) and (old / MANIFEST).exists()
+        ]
+        if left:
+            max(left, key=lambda old: old.stat().st_mtime).replace(path)
+
+
 def unseal(path: Path, format: str) -> tuple[str, dict[str, bytes]]:
     """The kind of a folder and its files, each as it was sealed.
 
@@ -63,6 +103,10 @@ def unseal(path: Path, format: str) -> tuple[str, dict[str, bytes]]:
       ChecksumError: a file is not the one that was saved.
       StoreError: the folder holds nothing of this format, or a file cannot be read.
     """
+    return _settled(path, lambda: _unseal(path, format))
+
+
+def _unseal(path: Path, format: str) -> tuple[str, dict[str, bytes]]:
     manifest = _read_manifest(path, format)
     try:
         sums = {name: entry["sha256"] for name, entry in manifest["files"].items()}
@@ -79,6 +123,10 @@ def check_free(path: Path, format: str, replace: bool) -> None:
 
     A folder that exists must be empty or, with `replace`, hold this format.
     """
+    _settled(path, lambda: _check_free(path, format, replace))
+
+
+def _check_free(path: Path, format: str, replace: bool) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not replace:
@@ -86,6 +134,20 @@ def check_free(path: Path, format: str, replace: bool) -> None:
             f"{path} exists already.\n  try: another folder, or save(..., replace=True)"
         )
     _read_manifest(path, format)
+
+
+def _settled(path: Path, read: Callable[[], Value]) -> Value:
+    """What is read at a path; where that fails, again while nobody writes there."""
+    try:
+        return read()
+    except (StoreError, OSError) as error:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked_beside(path))
+                _recover(path)
+            except OSError:  # a folder that cannot be written to
+                raise error from None
+            return read()
 
 
 def _read_manifest(path: Path, format: str) -> dict:

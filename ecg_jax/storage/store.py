@@ -10,6 +10,7 @@ in a function and traces that again, so the rules are asked again.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
+from ecg_jax._jax import is_concrete
 from ecg_jax.errors import EcgJaxError, StoreError
 from ecg_jax.factor import open_gates
 from ecg_jax.kernels import METRICS
@@ -36,6 +38,15 @@ PROGRAM, TREE = "program.json", "tree.json"
 ARRAYS = "arrays.safetensors"
 _FIELDS = ("id", "parent", "name", "side", "kind", "depth")
 _FIGURES = ("share_frozen", "count")
+_NO_EQUATION = (
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 def save(
@@ -43,7 +54,8 @@ def save(
 ) -> Path:
     """Writes an equation to a folder, which appears whole or not at all.
 
-    Before it is written, it is read back and compared.
+    Before it is written, it is read back and compared. Threads and processes may save
+    over one another, and load meanwhile: the last to come stays.
 
     Args:
       equation: a tree, one level of a function (of a component at any depth), or a
@@ -81,7 +93,7 @@ def save(
         for name, document in documents.items()
     }
     files[ARRAYS] = _safetensors(store.arrays)
-    seal(path, files, format=FORMAT, kind=kind)
+    seal(path, files, format=FORMAT, kind=kind, replace=replace)
     return path
 
 
@@ -109,7 +121,7 @@ def load(path: Path | str, rules: Rules = RULES) -> Any:
         return _read(kind, documents, store, rules)
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except _NO_EQUATION as error:
         if isinstance(error, EcgJaxError):
             raise
         raise StoreError(
@@ -134,22 +146,20 @@ def _equation(program: Program) -> MaxMin:
 
 
 def _write_tree(tree: Tree, store: ArrayStore) -> dict[str, Any]:
-    for i, leaf in enumerate(tree_util.tree_leaves(tree.example)):
-        store.put(f"example/{i}", leaf)
+    _put_input("example", tree.example, store, tree.program)
     if tree.seen is not None:
         store.put("seen", tree.seen)
     return {
         "metric": tree.metric,
         "localize": tree.localize,
         "seen": tree.seen is not None,
-        "nodes": [_write_node(node, store) for node in tree.nodes],
+        "nodes": [_write_node(node, store, tree) for node in tree.nodes],
     }
 
 
-def _write_node(node: Node, store: ArrayStore) -> dict[str, Any]:
+def _write_node(node: Node, store: ArrayStore, tree: Tree) -> dict[str, Any]:
     if node.sign:
-        for i, leaf in enumerate(tree_util.tree_leaves(node.anchor)):
-            store.put(f"nodes/{node.id}/anchor/{i}", leaf)
+        _put_input(f"nodes/{node.id}/anchor", node.anchor, store, tree.program)
         store.put(f"nodes/{node.id}/centre", node.centre)
         flags = np.concatenate([np.ravel(mask) for mask in node.frozen])
         store.put(f"nodes/{node.id}/frozen", np.packbits(flags.astype(bool)))
@@ -160,49 +170,101 @@ def _write_node(node: Node, store: ArrayStore) -> dict[str, Any]:
 
 def _read_tree(data: Mapping[str, Any], store: ArrayStore, program: Program) -> Tree:
     example = _input("example", store, program)
-    metric = data["metric"]
-    if metric not in METRICS:
+    metric, localize = data["metric"], data.get("localize")
+    if not isinstance(metric, str) or metric not in METRICS:
         raise StoreError(f"the metric {metric!r} is none of {sorted(METRICS)}.")
+    if localize is not None and not _is_number(localize, 0):
+        raise StoreError(f"localize is {localize!r}, neither 0 or more nor absent.")
     seen = store.get({"array": "seen"}) if data["seen"] else None
+    if seen is not None and (seen.dtype != np.uint64 or seen.ndim != 1):
+        raise StoreError(
+            f"the patterns seen are {seen.dtype}{list(seen.shape)}, not hashes."
+        )
     example = tree_util.tree_map(jnp.asarray, example)
-    bare = Tree(program, (), example, seen, metric, data.get("localize"))
-    nodes = tuple(
-        _read_node(i, row, store, bare) for i, row in enumerate(data["nodes"])
-    )
-    return replaced(bare, nodes=nodes)
+    bare = Tree(program, (), example, seen, metric, localize)
+    nodes: list[Node] = []
+    for row in data["nodes"]:
+        nodes.append(_read_node(row, store, replaced(bare, nodes=tuple(nodes))))
+    if not nodes:
+        raise StoreError("the tree has no nodes, not even its root.")
+    return replaced(bare, nodes=tuple(nodes))
 
 
-def _read_node(
-    position: int, row: Mapping[str, Any], store: ArrayStore, tree: Tree
-) -> Node:
+def _read_node(row: Mapping[str, Any], store: ArrayStore, tree: Tree) -> Node:
+    """The next node of a tree; it is checked against those before it."""
     values = {name: row[name] for name in (*_FIELDS, *_FIGURES)}
+    position, name = len(tree.nodes), row["name"]
+    _check_figures(position, values)
+    if any(node.name == name for node in tree.nodes):
+        raise StoreError(f"two nodes have the name {name!r}.")
 
-    sound = row["id"] == position and -1 <= row["parent"] < position
+    above = range(position) if position else (-1,)
+    sound = row["id"] == position and row["parent"] in above
     levels = tree.descent.num_levels if position else 0
     deep = (1 if position else 0) <= row["depth"] <= levels
-    sides = {"root": "", "witness": "normal", "refuter": "not normal"}
-    if not sound or not deep or sides.get(row["kind"], None) != row["side"]:
-        raise StoreError(f"node {position} ({row['name']}) is none of this function.")
+    kinds = {"witness": "normal", "refuter": "not normal"} if position else {"root": ""}
+    if not sound or not deep or kinds.get(row["kind"]) != row["side"]:
+        raise StoreError(f"node {position} ({name}) is none of this function.")
 
     if not position:
         return Node(**values, anchor=None, frozen=(), centre=None)
+    parent = tree.nodes[row["parent"]]
+    if parent.id and (parent.side != row["side"] or parent.depth >= row["depth"]):
+        raise StoreError(f"node {position} ({name}) cannot be below {parent.name}.")
     prefix = f"nodes/{position}"
     shapes = tree.descent.unit_shapes(row["depth"])
     centre = store.get({"array": f"{prefix}/centre"})
     if centre.shape != jax.eval_shape(tree.vector, tree.example).shape:
-        raise StoreError(f"the centre of {row['name']} does not fit the inputs.")
+        raise StoreError(f"the centre of {name} does not fit the inputs.")
+    if centre.dtype.kind != "f":
+        raise StoreError(f"the centre of {name} is {centre.dtype}, not a float.")
+    _check_finite(f"the centre of {name}", centre)
     return Node(
         **values,
         anchor=_input(f"{prefix}/anchor", store, tree.program),
         centre=centre,
-        frozen=_masks(store.get({"array": f"{prefix}/frozen"}), shapes, row["name"]),
+        frozen=_masks(store.get({"array": f"{prefix}/frozen"}), shapes, name),
     )
+
+
+def _check_figures(position: int, values: Mapping[str, Any]) -> None:
+    """Text is text, counts are whole numbers, a share is one."""
+    for name in ("name", "side", "kind"):
+        if not isinstance(values[name], str):
+            raise StoreError(f"{name} of node {position} is {values[name]!r}, no text.")
+    if not values["name"]:
+        raise StoreError(f"node {position} has an empty name.")
+    least = {"id": 0, "parent": -1, "depth": 0, "count": 0}
+    for name, low in least.items():
+        if type(value := values[name]) is not int or value < low:
+            raise StoreError(
+                f"{name} of node {position} is {value!r}, not a whole number from "
+                f"{low} up."
+            )
+    if not _is_number(value := values["share_frozen"], 0, 1):
+        raise StoreError(
+            f"share_frozen of node {position} is {value!r}, not from 0 to 1."
+        )
+
+
+def _is_number(value: Any, low: float, high: float = sys.float_info.max) -> bool:
+    """Whether a value of a JSON file is a number within limits; NaN never is."""
+    return type(value) in (int, float) and low <= value <= high
+
+
+def _check_finite(what: str, array: np.ndarray) -> None:
+    if not np.isfinite(array).all():
+        raise StoreError(f"{what} holds NaN or infinite numbers.")
 
 
 def _masks(
     bits: np.ndarray, shapes: Sequence[tuple[int, ...]], name: str
 ) -> tuple[np.ndarray, ...]:
     sizes = [int(np.prod(shape)) for shape in shapes]
+    if bits.dtype != np.uint8 or bits.ndim != 1:
+        raise StoreError(
+            f"what node {name} freezes is {bits.dtype}{list(bits.shape)}, not bits."
+        )
     if len(bits) != -(-sum(sizes) // 8):
         raise StoreError(
             f"node {name} freezes {8 * len(bits)} units, the function has {sum(sizes)}."
@@ -212,8 +274,16 @@ def _masks(
     return tuple(p.reshape(s) for p, s in zip(parts, shapes, strict=True))
 
 
+def _put_input(name: str, x: Any, store: ArrayStore, program: Program) -> None:
+    """An input, in the dtypes in which the program sees it."""
+    leaves = tree_util.tree_leaves(x)
+    for i, (leaf, number) in enumerate(zip(leaves, program.inputs, strict=True)):
+        dtype = program.avals[number].dtype
+        store.put(f"{name}/{i}", np.asarray(leaf, dtype) if is_concrete(leaf) else leaf)
+
+
 def _input(name: str, store: ArrayStore, program: Program) -> Any:
-    """An input of the program; its shapes are checked."""
+    """An input of the program; its shapes, its dtypes and its numbers are checked."""
     leaves = [store.get({"array": f"{name}/{i}"}) for i in range(len(program.inputs))]
     for leaf, number in zip(leaves, program.inputs, strict=True):
         aval = program.avals[number]
@@ -221,6 +291,9 @@ def _input(name: str, store: ArrayStore, program: Program) -> Any:
             raise StoreError(
                 f"{name} has the shape {leaf.shape}, the input {aval.shape}."
             )
+        if leaf.dtype != aval.dtype:
+            raise StoreError(f"{name} is {leaf.dtype}, the input {aval.dtype}.")
+        _check_finite(name, leaf)
     return program.in_tree.unflatten(leaves)
 
 
