@@ -16,7 +16,7 @@ import ecg_jax as ej
 from ecg_jax._jax import primitives
 from ecg_jax.descent import descend
 from ecg_jax.rules.complex import modulus
-from ecg_jax.rules.difference import CURVATURES, FUNCTIONS, exact_gelu, gelu
+from ecg_jax.rules.difference import CURVATURES, FUNCTIONS, exact_gelu, tanh_gelu
 
 SHAPE = (3, 4)
 
@@ -244,9 +244,8 @@ SMOOTH_CASES = {
     lax.sin_p: smooth(jnp.sin),
     lax.cos_p: smooth(jnp.cos),
     modulus: smooth(lambda x: jnp.abs(TURN * lax.complex(x, C + x[::-1]))),
-    gelu: smooth(gelu),
     exact_gelu: smooth(exact_gelu),
-    jax.nn.gelu: smooth(jax.nn.gelu),
+    tanh_gelu: smooth(tanh_gelu),
 }
 
 CASES = {**AFFINE_CASES, **GATE_CASES, **SMOOTH_CASES}

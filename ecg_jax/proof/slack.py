@@ -74,9 +74,9 @@ def slack_of(tree: Any) -> Callable[[Any], Array]:
         at_cut = values_at_cut(program, opened)
         tail = tail_bound(program, opened, rules=FROZEN_RULES)
         live = tail_bound(program, opened, live=True)
-        if whole:
-            frozen_whole = rounding_bound(program, opened=opened, rules=FROZEN_RULES)
-            live_whole = rounding_bound(program, opened=())
+        above = opened if whole else ()
+        frozen_whole = rounding_bound(program, opened=above, rules=FROZEN_RULES)
+        live_whole = rounding_bound(program, opened=())
 
     def of(x: Any, values: Any, entries: Any = None) -> Array:
         """Of the components frozen so, and of the function."""
