@@ -166,7 +166,7 @@ class Gate:
         tangent = self.tangent(pattern, *z)
         gap = (value - tangent) * jnp.asarray(self.curvature, value.dtype)
         if self.straight:  # the difference of two operands, no term is rounded
-            return jnp.maximum(gap, 0)
+            return jnp.where(gap < 0, 0, gap)  # `f - gap` has the tangent's slope
         size = jnp.abs(tangent) if self.size is None else self.size(pattern, *z)
         size = size + jnp.abs(value)
         if self.split is not None:
