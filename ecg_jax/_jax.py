@@ -223,6 +223,42 @@ def widened(value: Any) -> Any:
     return value if wide is dtype else np.asarray(value, wide)
 
 
+def peak_bytes(jaxpr: Any) -> int:
+    """What a program's values fill at most, each kept until its last use, in bytes.
+
+    Without what XLA fuses, and without the constants.
+    """
+    body = open_jaxpr(jaxpr)
+    last = {v: i for i, eqn in enumerate(body.eqns) for v in _variables(eqn.invars)}
+    last.update(dict.fromkeys(_variables(body.outvars), len(body.eqns)))
+    living = sum(map(_num_bytes, body.invars))
+    peak = living
+    for i, eqn in enumerate(body.eqns):
+        parts = (p for value in eqn.params.values() for p in _bodies(value))
+        inner = max((peak_bytes(part) for part in parts), default=0)
+        living += sum(map(_num_bytes, eqn.outvars))
+        peak = max(peak, living + inner)
+        ended = {v for v in _variables(eqn.invars) if last[v] == i}
+        ended |= {v for v in eqn.outvars if v not in last}
+        living -= sum(map(_num_bytes, ended - set(body.constvars)))
+    return peak
+
+
+def _variables(atoms: Sequence[Any]) -> list[Any]:
+    return [atom for atom in atoms if not isinstance(atom, Literal)]
+
+
+def _num_bytes(var: Any) -> int:
+    aval = var.aval
+    return int(np.prod(aval.shape)) * aval.dtype.itemsize
+
+
+def _bodies(value: Any) -> list[Any]:
+    """The sub-programs in a parameter of an equation."""
+    values = value if isinstance(value, tuple | list) else [value]
+    return [v for v in values if is_jaxpr(v)]
+
+
 def is_jaxpr(value: Any) -> bool:
     """Whether a parameter of an equation is a sub-program."""
     return hasattr(open_jaxpr(value), "eqns")

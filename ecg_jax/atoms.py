@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from ecg_jax.kernels import blocks
+from ecg_jax.batches import blocks
 from ecg_jax.tree import Tree
 
 SAME = 1e-9

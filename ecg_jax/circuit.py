@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from ecg_jax.kernels import blocks
+from ecg_jax.batches import blocks
 from ecg_jax.same import same_functions
 from ecg_jax.shares import share
 from ecg_jax.tree import Decision, Node, Tree

@@ -10,15 +10,10 @@ import numpy as np
 from jax import tree_util
 from jaxtyping import Array
 
+from ecg_jax.batches import blocks
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
-from ecg_jax.kernels import (
-    blocks,
-    check_finite,
-    decides,
-    num_examples,
-    squared_distances,
-)
+from ecg_jax.kernels import check_finite, decides, num_examples, squared_distances
 from ecg_jax.proof.certificate import MOST_VACUOUS, check_values, vacuous
 from ecg_jax.proof.rounding import (
     product_precision,

@@ -24,9 +24,10 @@ import numpy as np
 from jax import tree_util
 from jaxtyping import Array, Bool, Float, Int
 
+from ecg_jax.batches import blocks
 from ecg_jax.checks import check_output
 from ecg_jax.errors import ExampleError, PatternError
-from ecg_jax.kernels import blocks, decides, num_examples, squared_distances
+from ecg_jax.kernels import decides, num_examples, squared_distances
 from ecg_jax.tree import Tree
 
 

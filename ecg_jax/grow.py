@@ -18,10 +18,11 @@ from jax import tree_util
 from jaxtyping import Int
 
 from ecg_jax import anchors
+from ecg_jax.batches import blocks
 from ecg_jax.cover import CoverConfig, Samples
 from ecg_jax.decide import pattern_hashes
 from ecg_jax.errors import CoverError
-from ecg_jax.kernels import METRICS, Side, blocks, check_finite, num_examples
+from ecg_jax.kernels import METRICS, Side, check_finite, num_examples
 from ecg_jax.program import Rules, trace
 from ecg_jax.proof.certificate import check_values
 from ecg_jax.prototypes import Prototypes

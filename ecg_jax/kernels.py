@@ -12,7 +12,6 @@ N x K values need never exist. Products use the highest precision: they carry pr
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -28,7 +27,6 @@ from ecg_jax.maxmin import MaxMin, on
 
 HIGHEST = jax.lax.Precision.HIGHEST
 AnyArray = Array | np.ndarray
-BLOCK = 512  # samples in one product: 32 MiB of float64 for 8,192 components
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,44 +209,6 @@ def check_finite(data: Any) -> None:
                 f"data[{np.argmin(finite)}] holds NaN or infinite numbers.\n"
                 "  try: leave such examples out"
             )
-
-
-def blocks(fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK) -> Any:
-    """`vmap(fn)` over a data set, block by block; results as NumPy arrays.
-
-    Args:
-      fn: function of one example and of `args`.
-      data: pytree of arrays with a common first axis.
-      args: further arguments, the same for every example.
-      block: examples in flight at once; every block has this shape.
-
-    Returns:
-      The results with the first axis of `data`.
-
-    Raises:
-      ExampleError: there are no examples, or not as many in every array.
-    """
-    num = num_examples(data)
-    out: list[Any] = []
-    for start in range(0, num, block):
-        part = tree_util.tree_map(partial(_block, start, block), data)
-        out.append(tree_util.tree_map(np.asarray, _mapped(fn, part, *args)))
-    whole = tree_util.tree_map(lambda *leaves: np.concatenate(leaves)[:num], *out)
-    return whole
-
-
-@partial(jax.jit, static_argnums=0)
-def _mapped(fn: Callable[..., Any], part: Any, *args: Any) -> Any:
-    return jax.vmap(lambda x: fn(x, *args))(part)
-
-
-def _block(start: int, size: int, data: Any) -> Any:
-    """Rows of one block; a short last one repeats its last row: one compilation."""
-    part = data[start : start + size]
-    missing = size - len(part)
-    if not missing:
-        return part
-    return np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
 
 
 def gaps(

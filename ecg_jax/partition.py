@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ecg_jax.batches import blocks
 from ecg_jax.decide import decide
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import RunError
-from ecg_jax.kernels import blocks
 from ecg_jax.same import same_functions
 from ecg_jax.storage.files import replacing
 from ecg_jax.tree import SIDES, Decision, Tree, first_level

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from ecg_jax.batches import blocks
 from ecg_jax.cluster import kmeans, means, nearest
 from ecg_jax.cover import proven_by_others
-from ecg_jax.kernels import blocks, decides, squared_distances
+from ecg_jax.kernels import decides, squared_distances
 from ecg_jax.prototypes import Masks, Prototypes
 from ecg_jax.tree import Node
 

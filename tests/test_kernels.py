@@ -1,4 +1,4 @@
-"""Components over a data set: blocks, products, distances."""
+"""Components over a data set: products and distances."""
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +8,7 @@ from jax import lax
 from small_trees import function, quarters
 
 from ecg_jax.factor import factor
-from ecg_jax.kernels import (
-    METRICS,
-    Side,
-    blocks,
-    gaps,
-    shape_of,
-    squared_distances,
-)
+from ecg_jax.kernels import METRICS, Side, gaps, shape_of, squared_distances
 
 CASES = {
     "relu": lambda w: lambda x: w @ jax.nn.relu(x),
@@ -74,31 +67,6 @@ def test_the_units_of_a_side():
     assert above.split([True])[0].tolist() == [True, False, False]
     assert below.split([False])[0].tolist() == [False, False, False]
     assert below.split(np.array([1]))[0].tolist() == [False, True, False]
-
-
-@pytest.mark.parametrize("count", [1, 7, 8, 20])
-def test_blocks_are_vmap(count):
-    data = {"x": np.arange(count * 2.0).reshape(count, 2), "k": np.arange(count)}
-
-    def fn(sample, scale):
-        return {"y": sample["x"].sum() * scale, "k": sample["k"]}
-
-    out = blocks(fn, data, 3.0, block=8)
-    assert np.array_equal(out["y"], data["x"].sum(1) * 3)
-    assert np.array_equal(out["k"], data["k"])
-    assert isinstance(out["y"], np.ndarray)
-
-
-def test_a_function_is_compiled_once_for_all_blocks():
-    traced = []
-
-    def fn(x):
-        traced.append(x.shape)
-        return x * 2
-
-    for count in (3, 17, 8):
-        assert len(blocks(fn, np.ones((count, 2)), block=8)) == count
-    assert traced == [(2,)]
 
 
 def test_distances():

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from run_files import tiny
 
+from ecg_jax.batches import blocks
 from ecg_jax.ecg.beats import extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.errors import RunError
-from ecg_jax.kernels import blocks
 from ecg_jax.partition import (
     Partition,
     components,

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from ecg_jax.batches import blocks
 from ecg_jax.decide import TreeCertificate, certify_tree, deepest
 from ecg_jax.descent import descend
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
-from ecg_jax.kernels import blocks, shape_of
+from ecg_jax.kernels import shape_of
 from ecg_jax.networks.saved import ModelCard
 from ecg_jax.partition import (
     Coverage,

@@ -18,13 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecg_jax.anchors import WAYS
+from ecg_jax.batches import blocks
 from ecg_jax.circuit import circuit
 from ecg_jax.cluster import kmeans, means, nearest
 from ecg_jax.cover import CoverConfig, Samples, choose, coefficients
 from ecg_jax.ecg.beats import extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.grow import grow
-from ecg_jax.kernels import METRICS, Side, blocks, decides, gaps, squared_distances
+from ecg_jax.kernels import METRICS, Side, decides, gaps, squared_distances
 from ecg_jax.networks.models import init_variables
 from ecg_jax.networks.saved import load_network
 from ecg_jax.program import trace
