@@ -14,7 +14,7 @@ from ecg_jax.kernels import num_examples
 BLOCK = 512
 """The most examples in flight at once."""
 
-STEP = 4
+STEP = 2
 """Blocks are a power of this smaller: few shapes to compile, few rows too many."""
 
 MEMORY = 2**30

@@ -37,6 +37,8 @@ from ecg_jax.kernels import Side, decides, squared_distances
 JUDGED = 2**22  # entries of the table of gaps that judges the candidates of one cell
 FEWEST = 8  # candidates that this leaves of a wide gate, and those that are thawed
 STEPS = 8  # in how many steps units are thawed, at most
+AT_ONCE = 64  # units whose thawing is weighed together
+SAME = 1e-5  # shares of answers are equal up to this part: rounding
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,11 @@ class _Judge:
         anchors, frozen, gap = self._gaps(cells)
         for count in self.counts:
             proven = proven_by_others(samples, gap, anchors)
-            missing = [cell for cell in cells if cell.proven[-1].max() < wanted]
+            missing = [
+                cell
+                for cell in cells
+                if cell.proven[-1].max() < min(wanted, self._most(cell))
+            ]
             if proven >= wanted or not missing:
                 break
             for cell in missing:
@@ -273,6 +279,12 @@ class _Judge:
         spread = float(np.mean(np.take_along_axis(away, own[:, None], 1)))
         proven = proven_by_others(samples, gap, anchors)
         return Cover(anchors, frozen, centres, proven, own), spread
+
+    def _most(self, cell: _Cell) -> float:
+        """What a candidate can prove at most: answers that have room at all."""
+        rooms = self.samples.room[cell.members] > 0
+        share = (cell.weights @ rooms) / cell.weights.sum(axis=1)
+        return float(share.max()) * (1 - SAME)
 
     def _gaps(self, cells: Sequence[_Cell]) -> tuple[np.ndarray, np.ndarray, Any]:
         """Prototypes, what they freeze, and what they take at every sample."""
@@ -316,7 +328,8 @@ class _Judge:
                 outside = np.setdiff1d(np.arange(len(away)), rows)
                 outside = outside[np.argsort(away[outside])]
                 members = _capped(np.concatenate([members, outside]), records, most)
-        return np.sort(np.resize(members[: config.members], config.members))
+        num = min(config.members, len(away))
+        return np.sort(np.resize(members[:num], num))
 
     def _judged(
         self, candidates: np.ndarray, members: np.ndarray
@@ -396,7 +409,7 @@ def _thawed(
         short = jnp.clip(left / scale, -1, 0) / len(room)
         return jnp.sum(weights * jnp.where(left > 0, 1 + short, short), -1)
 
-    gain = jax.lax.map(merit, jnp.arange(gap.shape[2])).T
+    gain = jax.lax.map(merit, jnp.arange(gap.shape[2]), batch_size=AT_ONCE).T
     gain = jnp.where(frozen, gain, -jnp.inf)
     rank = jnp.argsort(jnp.argsort(-gain, axis=1), axis=1)
     return frozen & ~(rank < count)

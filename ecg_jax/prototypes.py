@@ -7,7 +7,7 @@ a unit takes depends on what is frozen above it, so every step measures anew.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from typing import Any
 
 import jax
@@ -46,6 +46,7 @@ class Prototypes:
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.config.seed)
         self._judges: dict[int, Any] = {}
+        self._jitted: dict[int, Any] = {}
 
     def at(self, rows: Any) -> Any:
         """Samples by row."""
@@ -59,17 +60,18 @@ class Prototypes:
           masks: for each gate, what it freezes.
           depth: the first at which this side has units; theirs count.
         """
-        sides, levels = self._sides(self.at(row)), self.tree.descent.level
+        sides, levels = self._sides(depth)(self.at(row)), self.tree.descent.level
         level = [i for i in range(len(masks)) if levels[i] == depth - 1]
         flags = [masks[i][np.asarray(sides[i])] for i in level]
         whole = np.concatenate(flags)
         return float(whole.mean()) if whole.size else 0.0
 
-    @cached_property
-    def _sides(self) -> Any:
-        """Jitted: the units on this side at an input, of all gates."""
-        descent, sign = self.tree.descent, self.sign
-        return jax.jit(lambda a: descent.sides(a, sign, descent.num_levels))
+    def _sides(self, depth: int) -> Any:
+        """Jitted: the units on this side at an input, of the gates above a depth."""
+        if depth not in self._jitted:
+            sides = partial(self.tree.descent.sides, sign=self.sign, depth=depth)
+            self._jitted[depth] = jax.jit(sides)
+        return self._jitted[depth]
 
     def pick(self, rows: Int[np.ndarray, " r"], depth: int) -> tuple[int, Masks]:
         """The prototype of some samples, and for each gate the units it freezes.
