@@ -48,7 +48,7 @@ class Bench:
 
         def full(a: Any, x: Any) -> tuple[Any, ...]:
             values, frozen, defined = _forms(eq, a, x)
-            return values, limit(x, frozen), defined
+            return values, _largest(limit, x, frozen), defined
 
         self.full = _batched(full)
         self.own = _Tail(eq, program, precision)
@@ -134,7 +134,7 @@ class _Tail:
 
         def forms(a: Any, x: Any) -> tuple[Any, ...]:
             values, frozen, _ = _forms(pinned, a, x)
-            return values, follow(x), limit(x, frozen)
+            return values, follow(x), _largest(limit, x, frozen)
 
         self.enter, self.forms = _batched(enter), _batched(forms)
 
@@ -145,16 +145,28 @@ class _Tail:
         return _claims(own, "f(x)", dtype, values, _wide(f), 2 * _wide(bound))
 
 
-def _forms(eq: MaxMin, a: Any, x: Any) -> tuple[tuple[Any, ...], list[Any], Any]:
-    """Component, witness, refuter of an anchor at `x`; its pattern; has it tangents?"""
+def _forms(eq: MaxMin, a: Any, x: Any) -> tuple[tuple[Any, ...], list[list[Any]], Any]:
+    """Component, witness, refuter of an anchor at `x`; what is frozen; is it defined?
+
+    A witness is the component with its min side frozen at `x`, in value and in what is
+    rounded; where all gates are straight, one form is as good as another.
+    """
     mu, tau = eq.pattern(a)
-    frozen, defined = eq.frozen(mu, tau), jnp.ones((), bool)
+    frozen, defined = [eq.frozen(mu, tau)], jnp.ones((), bool)
+    if not all(gate.straight for gate in eq.gates):
+        at_mu, at_tau = eq.pattern(x)
+        frozen += [eq.frozen(mu, at_tau), eq.frozen(at_mu, tau)]
     for gate, side, m, t in zip(eq.gates, eq.sides, mu, tau, strict=True):
         if gate.defined is not None:
             either = gate.select(on(side, 1), m, t)
             defined &= jnp.all(gate.defined(either) | (side == 0))
     values = eq.component(mu, tau)(x), eq.witness(mu)(x), eq.refuter(tau)(x)
     return values, frozen, defined
+
+
+def _largest(limit: Callable[..., Any], x: Any, frozen: list[list[Any]]) -> Any:
+    """The largest bound of some frozen forms."""
+    return jnp.max(jnp.stack([limit(x, form) for form in frozen]))
 
 
 def _claims(

@@ -109,6 +109,9 @@ def tangent(op: Operation, entry: Any) -> Bounds:
             jnp.abs(a) + jnp.abs(b) for a, b in zip(anchors, [other], strict=True)
         )
         length = length + jnp.abs(value) + slopes[0] * far
+    if gate.split is not None and all(z.value is not None for z in zs):
+        values = [z.value for z in zs]
+        length = length + sum(gate.split.size(p, *values) for p in entry)
     for z, slope, anchor in zip(zs, slopes, anchors, strict=True):
         if z.value is None:
             step = z.size + jnp.abs(anchor) + 2 * z.slack

@@ -91,28 +91,40 @@ def bend(phi: Callable[[Array], Array], slope: float, above: int) -> Split:
     def part(z: Array) -> Array:
         return jnp.maximum(z, 0) if above < 0 else jnp.minimum(z, 0)
 
-    def value(z: Array) -> Array:
-        u = part(z)
-        return phi(jnp.zeros_like(z)) + slope * u - phi(u)
+    def line(z: Array) -> Array:
+        """The tangent of `phi` at 0."""
+        return phi(jnp.zeros_like(z)) + slope * z
 
-    def line(a: Array, z: Array) -> Array:
-        """The tangent of `h` at `a`: 0 on the side where `h` is."""
-        u = part(a)
-        at, steep = jax.jvp(phi, (u,), (jnp.ones_like(u),))
-        inside = a > 0 if above < 0 else a < 0
-        height = phi(jnp.zeros_like(u)) + slope * u - at
-        return jnp.where(inside, height + (slope - steep) * (z - a), 0)
+    def bent(a: Array) -> Array:
+        """Whether `h` is not 0 around `a`."""
+        return a > 0 if above < 0 else a < 0
+
+    def tangent(a: Array, z: Array) -> tuple[Array, Array]:
+        """The two terms of the tangent of `phi` at `a`, where `h` is not 0."""
+        at, steep = jax.jvp(phi, (part(a),), (jnp.ones_like(a),))
+        return at, steep * (z - part(a))
+
+    def value(z: Array) -> Array:
+        return line(part(z)) - phi(part(z))
+
+    def gap(a: Array, z: Array) -> Array:
+        """Lines through 0 are cancelled by hand: far out they leave nothing else."""
+        at, rest = tangent(a, z)
+        inside = at + rest - phi(part(z)) - slope * (z - part(z))
+        return jnp.where(bent(a), inside, value(z))
+
+    def shift(p: Array, q: Array, z: Array) -> Array:
+        one, other = (sum(tangent(a, z)) for a in (p, q))
+        first = jnp.where(bent(q), other, line(z)) - one
+        return jnp.where(bent(p), first, jnp.where(bent(q), other - line(z), 0))
 
     def size(a: Array, z: Array) -> Array:
-        far = abs(slope) * (jnp.abs(part(z)) + jnp.abs(part(a)) + jnp.abs(z - a))
-        return far + 2 * jnp.abs(phi(jnp.zeros_like(z))) + jnp.abs(phi(part(a)))
+        at, rest = map(jnp.abs, tangent(a, z))
+        inside = at + rest + abs(slope) * jnp.abs(z - part(z))
+        outside = jnp.abs(phi(jnp.zeros_like(z))) + abs(slope) * jnp.abs(part(z))
+        return jnp.where(bent(a), inside, outside) + jnp.abs(phi(part(z)))
 
-    return Split(
-        gap=lambda a, z: value(z) - line(a, z),
-        shift=lambda p, q, z: line(p, z) - line(q, z),
-        value=value,
-        size=size,
-    )
+    return Split(gap=gap, shift=shift, value=value, size=size)
 
 
 def curved(name: str, lipschitz: float, bounds: Interval = (-np.inf, np.inf)) -> Rule:
