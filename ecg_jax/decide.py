@@ -259,7 +259,7 @@ def certify_tree(
     """
     decision = tree.decide(data) if decision is None else decision
     descent = tree.descent
-    value = blocks(_deepest(descent), data)[0]
+    value = deepest(descent, data)
     residual = np.abs(value - decision.value)
     limit = blocks(_bound(descent), data)
     unseen = ~np.isin(pattern_hashes(tree.eq, data), tree.seen)
@@ -296,12 +296,12 @@ def deepest(descent: Descent, data: Any) -> np.ndarray:
     `<template, x> + offset` of the atom that decides; or, where the descent ends before
     atoms, the component with every opened gate frozen.
     """
-    return blocks(_deepest(descent), data)[0]
+    return blocks(_deepest(descent), data)
 
 
 @lru_cache(maxsize=16)
 def _deepest(descent: Descent) -> Any:
-    """`deepest`, and `f` from the same numbers below the gates."""
+    """`deepest` of one example."""
 
     def component(x: Any) -> Array:
         own = descent.own(descent.patterns(x, descent.num_levels))
@@ -316,8 +316,7 @@ def _deepest(descent: Descent) -> Any:
         )
         return offset + sum(jnp.sum(jnp.asarray(t) * jnp.asarray(v)) for t, v in leaves)
 
-    left = atom if descent.end is None else component
-    return lambda x: (left(x), descent.program.evaluate(x))
+    return atom if descent.end is None else component
 
 
 @lru_cache(maxsize=16)
