@@ -108,9 +108,8 @@ def check_params(params: Any, like: Any) -> None:
             "jax.vmap over a stack of them"
         )
     for name, leaf in have.items():
-        if not _jax.is_concrete(leaf) or not jnp.issubdtype(
-            jnp.result_type(leaf), jnp.inexact
-        ):
+        valued = _jax.is_concrete(leaf) and not isinstance(leaf, jax.ShapeDtypeStruct)
+        if not valued or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             continue
         bad = int(np.isnan(np.asarray(leaf)).sum())
         if bad:
