@@ -9,6 +9,7 @@ _HOMES = {
     "margin": "factor",
     "RULES": "rules",
     "MaxMin": "maxmin",
+    "Family": "family",
     "Gate": "maxmin",
     "grow": "grow",
     "Tree": "tree",

@@ -18,6 +18,7 @@ from ecg_jax.errors import (
     NonFiniteError,
     NotPureError,
     NotScalarError,
+    ParamsError,
 )
 
 
@@ -80,6 +81,52 @@ def check_purity(jaxpr: Any, consts: Sequence[Any], again: Any) -> None:
             "  try: remove Python state and NumPy randomness from it; pass keys and "
             "weights as constants."
         )
+
+
+def check_params(params: Any, like: Any) -> None:
+    """Raises `ParamsError` unless the leaves of `params` are those of `like`.
+
+    And `NonFiniteError` where one is NaN, as far as values are known.
+    """
+    have, wanted = _leaves(params), _leaves(like)
+    wrong = [f"{name} is missing" for name in wanted if name not in have]
+    for name, leaf in have.items():
+        if name not in wanted:
+            wrong.append(f"{name} is not among them")
+        elif found := _no_array(leaf):
+            wrong.append(f"{name} is {found}")
+        elif _type(leaf) != _type(wanted[name]):
+            wrong.append(f"{name} is {_type(leaf)}, not {_type(wanted[name])}")
+    tree, other = map(tree_util.tree_structure, (params, like))
+    if not wrong and tree != other:
+        wrong.append(f"the structure is {tree}, not {other}")
+    if wrong:
+        raise ParamsError(
+            "these are no params of this equation:\n  "
+            + "\n  ".join(wrong)
+            + "\n  try: one set of params, like those it was factored with; "
+            "jax.vmap over a stack of them"
+        )
+    for name, leaf in have.items():
+        valued = _jax.is_concrete(leaf) and not isinstance(leaf, jax.ShapeDtypeStruct)
+        if not valued or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            continue
+        bad = int(np.isnan(np.asarray(leaf)).sum())
+        if bad:
+            raise NonFiniteError(
+                f"{bad} of the {np.size(leaf)} entries of {name} are NaN.\n"
+                "  try: check the training, or the file the weights came from."
+            )
+
+
+def _leaves(params: Any) -> dict[str, Any]:
+    """The leaves of params, by their paths."""
+    leaves, _ = tree_util.tree_flatten_with_path(params)
+    return {f"params{tree_util.keystr(path)}": leaf for path, leaf in leaves}
+
+
+def _type(leaf: Any) -> str:
+    return f"{jnp.result_type(leaf)}{list(np.shape(leaf))}"
 
 
 def check_weights(jaxpr: Any, consts: Sequence[Any]) -> None:

@@ -32,6 +32,10 @@ class ExampleError(EcgJaxError, ValueError):
     """An input has another structure, shape or dtype than the example."""
 
 
+class ParamsError(EcgJaxError, ValueError):
+    """Params have another structure, shape or dtype than those that were traced."""
+
+
 class DTypeError(EcgJaxError, TypeError):
     """A program works on a dtype for which exactness is not defined."""
 

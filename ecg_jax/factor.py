@@ -7,29 +7,44 @@ program with its opened gates replaced by tangents, an ordinary pure function to
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ecg_jax.linearity import outermost, sides, tail_weights
-from ecg_jax.maxmin import Gate, Hook, MaxMin
-from ecg_jax.program import Equation, Program, Rules, trace
+from ecg_jax.family import Family
+from ecg_jax.linearity import open_gates
+from ecg_jax.maxmin import MaxMin
+from ecg_jax.program import Rules, trace
 from ecg_jax.rules import RULES
 
 
-def factor(fn: Callable[[Any], Any], example: Any, rules: Rules = RULES) -> MaxMin:
+@overload
+def factor(
+    fn: Callable[[Any], Any], example: Any, rules: Rules = ..., params: None = ...
+) -> MaxMin: ...
+@overload
+def factor(
+    fn: Callable[[Any, Any], Any], example: Any, rules: Rules = ..., *, params: Any
+) -> Family: ...
+def factor(
+    fn: Callable[..., Any], example: Any, rules: Rules = RULES, params: Any = None
+) -> MaxMin | Family:
     """Writes `fn` as `max_mu min_tau N[mu, tau]`, exactly, for one level of gates.
 
     Args:
       fn: pure function of one example (a pytree of float32 or float64 arrays) to a
-        scalar margin; `fn(x) >= 0` means "normal".
+        scalar margin; `fn(x) >= 0` means "normal". With `params`, `fn(params, x)`.
       example: one input; only its structure, shapes and dtypes matter.
       rules: table from primitives, or named functions, to rules.
+      params: weights, a pytree of arrays, that stay arguments of the equation: it is
+        traced once and holds for all others of their structure, shapes and dtypes.
+        None: the weights are constants of `fn`.
 
     Returns:
       The equation `eq`: `eq(x) == fn(x)`, and `eq.pattern`, `eq.component`,
-      `eq.witness`, `eq.refuter`.
+      `eq.witness`, `eq.refuter`; with `params` a `Family` of equations, `eq.at(params)`
+      and `eq(params, x)`.
 
     Raises:
       NoGateError: no gate is left, `fn` is an atom.
@@ -47,31 +62,9 @@ def factor(fn: Callable[[Any], Any], example: Any, rules: Rules = RULES) -> MaxM
     Source: Snyder & Vishwanath, Interpretable Factorization for Neural Network ECG
     Models, 2020 (arXiv:2006.15189).
     """
+    if params is not None:
+        return Family.traced(fn, example, rules, params)
     return open_gates(trace(fn, example, rules), fn, example)
-
-
-def open_gates(program: Program, fn: Callable[[Any], Any], example: Any) -> MaxMin:
-    """The equation of a traced program: see `factor`."""
-    opened = outermost(program)
-    index = {id(eqn): i for i, eqn in enumerate(opened)}
-
-    def run(x: Any, hook: Hook) -> Any:
-        def gate(eqn: Equation, operands: tuple[Any, ...]) -> Any:
-            i = index.get(id(eqn))
-            return None if i is None else hook(i, operands)
-
-        return program.evaluate(x, gate)
-
-    weights = tail_weights(program, opened)
-    return MaxMin(
-        fn=fn,
-        gates=tuple(eqn.role for eqn in opened if isinstance(eqn.role, Gate)),
-        weights=weights,
-        sides=sides(opened, weights),
-        run=run,
-        example=example,
-        program=program,
-    )
 
 
 def margin(

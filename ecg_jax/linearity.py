@@ -3,9 +3,10 @@
 The level of a gate is the largest number of other gates (or refused operations) on a
 path from it to the output. Level 0 is what `factor` opens; when these are frozen,
 level 1 becomes level 0. Levels depend on the program alone, not on what is frozen.
+The weights and the gates make the equation of one level, a `MaxMin`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,8 +16,32 @@ from jaxtyping import Array
 
 from ecg_jax import _jax
 from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
-from ecg_jax.maxmin import Gate
+from ecg_jax.maxmin import Gate, Hook, MaxMin
 from ecg_jax.program import Equation, Program, Refused, run
+
+
+def open_gates(program: Program, fn: Callable[[Any], Any], example: Any) -> MaxMin:
+    """The equation of a traced program: see `ecg_jax.factor`."""
+    opened = outermost(program)
+    index = {id(eqn): i for i, eqn in enumerate(opened)}
+
+    def run(x: Any, hook: Hook) -> Any:
+        def gate(eqn: Equation, operands: tuple[Any, ...]) -> Any:
+            i = index.get(id(eqn))
+            return None if i is None else hook(i, operands)
+
+        return program.evaluate(x, gate)
+
+    weights = tail_weights(program, opened)
+    return MaxMin(
+        fn=fn,
+        gates=tuple(eqn.role for eqn in opened if isinstance(eqn.role, Gate)),
+        weights=weights,
+        sides=sides(opened, weights),
+        run=run,
+        example=example,
+        program=program,
+    )
 
 
 def levels(program: Program) -> dict[int, int]:

@@ -73,7 +73,8 @@ class Gate:
 
     Attributes:
       name: how texts call it, e.g. "max"; it decides nothing.
-      operands: which operands of its equation see the input, in order.
+      operands: which operands of its equation it is a function of, in order: those
+        that see the input, and constants whose values are given later.
       curvature: +1 where the gate is convex, -1 where it is concave; a number, or an
         array that broadcasts over the units (the entries of the output). With `split`
         the sign of what `h` is taken from, +1.
@@ -177,7 +178,7 @@ class Gate:
         return jnp.maximum(gap, 0) + jnp.asarray(ULPS * unit, value.dtype) * size
 
     def live(self, args: Sequence[Any]) -> tuple[Any, ...]:
-        """The operands that see the input, out of all operands of the equation."""
+        """The operands that it is a function of, out of all of the equation."""
         return tuple(args[index] for index in self.operands)
 
     def select(self, mask: Any, one: Any, other: Any) -> Any:

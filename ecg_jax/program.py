@@ -7,7 +7,7 @@ evaluated with the very primitives it was traced from, so a program *is* the fun
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -67,6 +67,12 @@ class Refused:
     try_: str = "pass your own rule: factor(fn, x, rules={**RULES, primitive: rule})"
 
 
+class FreeValueError(LookupError):
+    """A rule asked for a value that is given later: its operation is refused."""
+
+
+GIVE = "give the weights as constants: factor(lambda x: fn(params, x), x)"
+
 Role = Affine | Predicate | Same | Known | Rewrite | Refused | Gate
 Rule = Callable[["Application"], Role]
 Rules = Mapping[Any, Rule]
@@ -87,7 +93,10 @@ class Equation:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A flat program `x -> scalar`: equations over numbered values, in order."""
+    """A flat program `x -> scalar`: equations over numbered values, in order.
+
+    The numbers in `free` are constants that have no value yet, see `at`.
+    """
 
     inputs: tuple[int, ...]
     output: int
@@ -96,6 +105,12 @@ class Program:
     avals: Sequence[jax.ShapeDtypeStruct]
     in_tree: Any
     rules: Rules = field(repr=False)
+    free: tuple[int, ...] = ()
+
+    def at(self, values: Sequence[Any]) -> "Program":
+        """The program with its free constants at these values."""
+        given = dict(zip(self.free, values, strict=True))
+        return replace(self, constants={**self.constants, **given}, free=())
 
     @cached_property
     def live(self) -> frozenset[int]:
@@ -248,7 +263,9 @@ def _wide_parameter(value: Any) -> Any:
     return value
 
 
-def trace(fn: Callable[[Any], Any], example: Any, rules: Rules) -> Program:
+def trace(
+    fn: Callable[..., Any], example: Any, rules: Rules, params: Any = None
+) -> Program:
     """Traces a pure function of one example to a `Program`.
 
     Args:
@@ -256,6 +273,8 @@ def trace(fn: Callable[[Any], Any], example: Any, rules: Rules) -> Program:
         real scalar.
       example: an input; only its structure, shapes and dtypes matter.
       rules: table from primitives (or named functions) to rules.
+      params: pytree of arrays; with it the function is `fn(params, x)`, and its leaves
+        are the program's free constants: only their shapes and dtypes matter.
 
     Returns:
       The program, with dead code dropped and equal subexpressions merged.
@@ -267,12 +286,19 @@ def trace(fn: Callable[[Any], Any], example: Any, rules: Rules) -> Program:
       NonFiniteError: a weight is NaN.
     """
     leaves, in_tree = tree_util.tree_flatten(example)
+    weights, tree = tree_util.tree_flatten(params)
     for leaf in leaves:
         check_dtype(jnp.result_type(leaf), "the example")
-    avals = [jax.ShapeDtypeStruct(np.shape(v), jnp.result_type(v)) for v in leaves]
+    avals = [
+        jax.ShapeDtypeStruct(np.shape(v), jnp.result_type(v))
+        for v in (*weights, *leaves)
+    ]
 
     def flat(*args: Any) -> Any:
-        return fn(tree_util.tree_unflatten(in_tree, args))
+        x = tree_util.tree_unflatten(in_tree, args[len(weights) :])
+        if params is None:
+            return fn(x)
+        return fn(tree_util.tree_unflatten(tree, args[: len(weights)]), x)
 
     jaxpr, consts, out = _jax.trace(lambda *args: flat(*args), *avals)
     check_output(out)
@@ -280,9 +306,11 @@ def trace(fn: Callable[[Any], Any], example: Any, rules: Rules) -> Program:
     check_weights(jaxpr, consts)
 
     builder = _Builder(rules)
-    inputs = tuple(builder.fresh(aval, live=True) for aval in avals)
-    output = builder.inline(jaxpr, consts, inputs)[0]
-    return builder.program(inputs, output, in_tree)
+    free = tuple(builder.fresh(aval, live=False) for aval in avals[: len(weights)])
+    builder.free.update(free)
+    inputs = tuple(builder.fresh(aval, live=True) for aval in avals[len(weights) :])
+    output = builder.inline(jaxpr, consts, (*free, *inputs))[0]
+    return replace(builder.program(inputs, output, in_tree), free=free)
 
 
 @dataclass(frozen=True)
@@ -306,9 +334,32 @@ class Application:
         """Shape and dtype of each operand."""
         return tuple(self.builder.avals[number] for number in self.inputs)
 
+    @property
+    def known(self) -> tuple[bool, ...]:
+        """For each operand: is it a constant whose value is given already?"""
+        return tuple(map(self.builder.is_known, self.inputs))
+
     def constant(self, index: int) -> Any:
-        """The value of an operand that does not see the input."""
+        """The value of an operand that does not see the input.
+
+        Raises:
+          FreeValueError: it is given later; uncaught, the operation is refused.
+        """
         return self.builder.value(self.inputs[index])
+
+    def operands(self) -> tuple[tuple[int, ...], Callable[..., list[Any]]]:
+        """The operands that a gate is a function of, and all of them, given these.
+
+        Those left out are constants of known value.
+        """
+        numbers = tuple(i for i, known in enumerate(self.known) if not known)
+        others = {i: self.constant(i) for i, known in enumerate(self.known) if known}
+
+        def every(*z: Any) -> list[Any]:
+            values = {**others, **dict(zip(numbers, z, strict=True))}
+            return [values[i] for i in range(len(values))]
+
+        return numbers, every
 
     def definition(self, number: int) -> Equation | None:
         """The equation that made a value; None for an input or a given constant."""
@@ -320,8 +371,8 @@ class Application:
         return self.builder.notes
 
     def constant_of(self, number: int) -> Any:
-        """The value numbered `number`; None if it sees the input."""
-        return None if self.builder.live[number] else self.builder.value(number)
+        """The value numbered `number`; None if it sees the input or is given later."""
+        return self.builder.value(number) if self.builder.is_known(number) else None
 
 
 class _Builder:
@@ -335,6 +386,8 @@ class _Builder:
         self.definitions: dict[int, Equation] = {}
         self.equations: list[Equation] = []
         self.notes: dict[Any, Any] = {}
+        self.free: set[int] = set()
+        self._asked_free = False
         self._numbers: dict[Any, tuple[int, ...]] = {}
         self._values: dict[int, Any] = {}
 
@@ -352,8 +405,15 @@ class _Builder:
             self._numbers[key] = (number,)
         return self._numbers[key][0]
 
+    def is_known(self, number: int) -> bool:
+        """Whether a value neither sees the input nor depends on a free constant."""
+        self._asked_free |= number in self.free
+        return not self.live[number] and number not in self.free
+
     def value(self, number: int) -> Any:
         """Evaluates a constant on demand, once."""
+        if number in self.free:
+            raise FreeValueError
         if number in self.constants:
             return self.constants[number]
         if number not in self._values:
@@ -428,13 +488,26 @@ class _Builder:
         key = ("equation", eqn.primitive, _frozen(eqn.params), inputs)
         if key in self._numbers:
             return self._numbers[key]
-        role = rule(application) if live and rule is not None else None
+        role = self.ask(rule, application) if live and rule is not None else None
         if body is not None and isinstance(role, Refused):
             return inlined()
         outs = self.place(eqn, inputs, role, caller)
         if not isinstance(role, Known):  # a guard is known in some places only
             self._numbers[key] = tuple(outs)
         return outs
+
+    def ask(self, rule: Rule, application: Application) -> Role:
+        """What a rule answers; it never learns the value of a free constant."""
+        self._asked_free = False
+        try:
+            role = rule(application)
+        except FreeValueError:
+            why = "its rule needs a value that depends on the params"
+            return Refused(f"{why}, which are given later", GIVE)
+        if isinstance(role, Refused) and self._asked_free:
+            why = f"{role.why}, as far as can be told without the params' values"
+            return Refused(why, f"{role.try_}; or {GIVE}")
+        return role
 
     def place(
         self, eqn: Any, inputs: tuple[int, ...], role: Role | None, caller: Any
@@ -459,6 +532,8 @@ class _Builder:
         )
         self.equations.append(equation)
         self.definitions.update(dict.fromkeys(outs, equation))
+        if role is None and self.free.intersection(inputs):
+            self.free.update(outs)
         return outs
 
     def program(self, inputs: tuple[int, ...], output: int, in_tree: Any) -> Program:

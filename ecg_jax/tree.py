@@ -22,8 +22,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.batches import blocks
 from ecg_jax.descent import Descent, descent_of
-from ecg_jax.factor import open_gates
 from ecg_jax.kernels import METRICS, Side, gaps
+from ecg_jax.linearity import open_gates
 from ecg_jax.maxmin import Immutable, MaxMin, on
 from ecg_jax.program import Program
 from ecg_jax.proof.slack import slack_of

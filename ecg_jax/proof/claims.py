@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
 
-from ecg_jax.factor import open_gates
-from ecg_jax.linearity import outermost
+from ecg_jax.linearity import open_gates, outermost
 from ecg_jax.maxmin import Hook, MaxMin, on
 from ecg_jax.program import Equation, Program, run
 from ecg_jax.proof.rounding import cut, lawless, rounding_bound, tail_bound

@@ -3,6 +3,7 @@
 A component applies them as they are; weights come from their transposes.
 """
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +16,7 @@ from ecg_jax import _jax
 from ecg_jax.program import (
     Affine,
     Application,
+    FreeValueError,
     Refused,
     Rewrite,
     Role,
@@ -154,19 +156,23 @@ def repeat(application: Application) -> Role:
     params = application.params
     num_cond, num_body = params["cond_nconsts"], params["body_nconsts"]
     cond, body = params["cond_jaxpr"], params["body_jaxpr"]
-    live = list(application.live)
-    cond_live, body_live = live[:num_cond], live[num_cond : num_cond + num_body]
     start = num_cond + num_body
-    carry_live = live[start:]
-    for _ in carry_live:
-        outs = _jax.seen(body, [*body_live, *carry_live])
-        carry_live = [a or b for a, b in zip(carry_live, outs, strict=True)]
-    if any(_jax.seen(cond, [*cond_live, *carry_live])):
+
+    def end_sees(operands: Sequence[bool]) -> bool:
+        carry = operands[start:]
+        for _ in carry:
+            outs = _jax.seen(body, [*operands[num_cond:start], *carry])
+            carry = [a or b for a, b in zip(carry, outs, strict=True)]
+        return any(_jax.seen(cond, [*operands[:num_cond], *carry]))
+
+    if end_sees(application.live):
         return Refused(
             "a loop whose end depends on the input is discontinuous",
             "use a fixed number of steps: lax.fori_loop(0, n, ...) or lax.scan",
         )
-    known = [_stand_in(application, i) for i in range(len(live))]
+    if end_sees([not known for known in application.known]):
+        raise FreeValueError
+    known = [_stand_in(application, i) for i in range(len(application.inputs))]
     if not all(map(_jax.is_concrete, known)):
         return Refused("the number of steps is not known while the function is traced")
     size = max(1, _jax.size_of(body))
@@ -189,9 +195,9 @@ def repeat(application: Application) -> Role:
 
 
 def _stand_in(application: Application, index: int) -> Any:
-    """An operand that does not see the input; zeros for one that does."""
+    """The value of an operand, zeros for one that sees the input or is given later."""
     aval = application.avals[index]
-    if application.live[index]:
+    if not application.known[index]:
         return np.zeros(aval.shape, aval.dtype)
     return application.constant(index)
 
@@ -289,7 +295,7 @@ def sorted_by(rule: Rule) -> Rule:
 
     def asked(application: Application) -> Role:
         keys = application.params["num_keys"]
-        if any(application.live[:keys]) or not _concrete(application, keys):
+        if any(application.live[:keys]):
             return rule(application)
         axis = application.params["dimension"]
         stable = application.params["is_stable"]
@@ -304,10 +310,6 @@ def sorted_by(rule: Rule) -> Rule:
 
     asked.__doc__ = rule.__doc__
     return asked
-
-
-def _concrete(application: Application, count: int) -> bool:
-    return all(_jax.is_concrete(application.constant(i)) for i in range(count))
 
 
 def unchanged(application: Application) -> Role:

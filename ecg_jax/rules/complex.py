@@ -28,13 +28,10 @@ def modulus_gate(application: Application) -> Role:
 
     At `a = 0` the tangent is 0, a subgradient like any other there.
     """
-    operands = tuple(i for i, live in enumerate(application.live) if live)
+    operands, every = application.operands()
 
     def pair(values: tuple[Array, ...]) -> tuple[Array, Array]:
-        given = iter(values)
-        re, im = (
-            next(given) if i in operands else application.constant(i) for i in (0, 1)
-        )
+        re, im = every(*values)
         return re, im
 
     def apply(*z: Array) -> Array:

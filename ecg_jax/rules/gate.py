@@ -61,10 +61,10 @@ def _extremum(application: Application, sign: int) -> Role:
     if all(application.live):
         return _of_two(sign)
     live = application.live.index(True)
-    c = application.constant(1 - live)
-    if _jax.is_concrete(c) and np.isinf(np.asarray(c)).any():
+    c = application.constant_of(application.inputs[1 - live])
+    if c is not None and _jax.is_concrete(c) and np.isinf(np.asarray(c)).any():
         return _infinite(np.asarray(c), live, sign)
-    return _with_constant(c, live, sign)
+    return _with_constant(application, live, sign)
 
 
 def _unchanged(application: Application, index: int) -> Role:
@@ -88,17 +88,27 @@ def _of_two(sign: int) -> Gate:
     )
 
 
-def _with_constant(c: Any, live: int, sign: int) -> Gate:
+def _with_constant(application: Application, live: int, sign: int) -> Gate:
+    operands, every = application.operands()
     bind = lax.max if sign > 0 else lax.min
+
+    def pair(*operands: Any) -> tuple[Any, Any]:
+        both = every(*operands)
+        return both[live], both[1 - live]
+
+    def pattern(*operands: Any) -> Any:
+        z, c = pair(*operands)
+        return jnp.broadcast_to(
+            z > c if sign > 0 else z < c, jnp.broadcast_shapes(z.shape, np.shape(c))
+        )
+
     return Gate(
         name="max" if sign > 0 else "min",
-        operands=(live,),
+        operands=operands,
         curvature=sign,
-        apply=lambda z: bind(z, c),
-        pattern=lambda z: jnp.broadcast_to(
-            z > c if sign > 0 else z < c, jnp.broadcast_shapes(z.shape, np.shape(c))
-        ),
-        tangent=lambda p, z: jnp.where(p, z, c),
+        apply=lambda *z: bind(*pair(*z)),
+        pattern=pattern,
+        tangent=lambda p, *z: jnp.where(p, *pair(*z)),
         elementwise=True,
         straight=True,
     )
@@ -175,8 +185,10 @@ def equality(application: Application) -> Role:
         return _guard(application, application.inputs[0], not unequal)
     for index in (0, 1):
         if not application.live[index]:
-            constant = application.constant(index)
-            if _jax.is_concrete(constant) and not np.isfinite(constant).any():
+            constant = application.constant_of(application.inputs[index])
+            if constant is None or not _jax.is_concrete(constant):
+                continue
+            if not np.isfinite(constant).any():
                 return _guard(application, application.inputs[1 - index], unequal)
     return Refused(f"an equality {_JUMP}")
 

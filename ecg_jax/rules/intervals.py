@@ -89,7 +89,7 @@ def is_finite(application: Application, number: int, depth: int = _MAX_DEPTH) ->
         return bool(_jax.is_concrete(value) and np.isfinite(np.asarray(value)).all())
     eqn = application.definition(number)
     if eqn is None or depth == 0:
-        return eqn is None
+        return eqn is None and application.builder.live[number]
     if eqn.primitive not in _CONTRACTIONS:
         return False
     skipped = eqn.primitive is lax.select_n_p

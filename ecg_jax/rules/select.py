@@ -59,8 +59,8 @@ def select_on_own_sign(application: Application) -> Role:
 
 def _by_constant(application: Application) -> Role:
     """A selection by a constant: affine; one of the cases if all entries agree."""
-    which = application.constant(0)
-    if _jax.is_concrete(which) and np.size(which):
+    which = application.constant_of(application.inputs[0])
+    if which is not None and _jax.is_concrete(which) and np.size(which):
         first = int(np.ravel(which)[0])
         if np.all(np.asarray(which) == first):
             return Same(1 + first)
@@ -68,20 +68,19 @@ def _by_constant(application: Application) -> Role:
 
 
 def _gate(application: Application, curvature: Any) -> Gate:
-    cases = [i for i in (1, 2) if application.live[i]]
-    constants = {i: application.constant(i) for i in (1, 2) if i not in cases}
+    operands, every = application.operands()
 
-    def choose(p: Any, values: tuple[Any, ...]) -> Any:
-        case = {**constants, **dict(zip(cases, values, strict=True))}
-        return jnp.where(p, case[2], case[1])
+    def choose(p: Any, *z: Any) -> Any:
+        _, off, on = every(*z)
+        return jnp.where(p, on, off)
 
     return Gate(
         name="select",
-        operands=(0, *cases),
+        operands=operands,
         curvature=curvature,
-        apply=lambda p, *z: choose(p, z),
+        apply=lambda p, *z: choose(p, p, *z),
         pattern=lambda p, *z: p,
-        tangent=lambda p, _, *z: choose(p, z),
+        tangent=choose,
         elementwise=True,
         straight=True,
     )

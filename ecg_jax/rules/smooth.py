@@ -219,7 +219,7 @@ def power(application: Application) -> Role:
 
 def log_add_exp(application: Application) -> Role:
     """`log(e^y + e^z)`: convex in both together; slopes are their softmax weights."""
-    if all(application.live):
+    if not any(application.known):
         shapes = {aval.shape for aval in application.avals}
         if len(shapes) > 1:
             return Refused("operands of several shapes")
@@ -280,7 +280,7 @@ def elu(application: Application) -> Role:
     if application.live != (True, False):
         return Refused("an elu whose alpha depends on the input")
     low, high = interval(application, application.inputs[1])
-    if 0 <= low and high <= 1:
+    if 0 <= low and high <= 1 and application.known[1]:
         alpha = application.constant(1)
         return tangent_gate("elu", lambda z: jax.nn.elu(z, alpha), 1)
 

@@ -23,8 +23,8 @@ from jax import tree_util
 
 from ecg_jax._jax import is_concrete
 from ecg_jax.errors import EcgJaxError, StoreError
-from ecg_jax.factor import open_gates
 from ecg_jax.kernels import METRICS
+from ecg_jax.linearity import open_gates
 from ecg_jax.maxmin import MaxMin
 from ecg_jax.program import Program, Rules
 from ecg_jax.rules import RULES
