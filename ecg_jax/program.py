@@ -337,6 +337,7 @@ class _Builder:
         self.notes: dict[Any, Any] = {}
         self._numbers: dict[Any, tuple[int, ...]] = {}
         self._values: dict[int, Any] = {}
+        self._named: dict[Any, tuple[Rule | None, Any]] = {}
 
     def fresh(self, aval: Any, live: bool) -> int:
         self.avals.append(jax.ShapeDtypeStruct(aval.shape, aval.dtype))
@@ -354,14 +355,26 @@ class _Builder:
 
     def value(self, number: int) -> Any:
         """Evaluates a constant on demand, once."""
-        if number in self.constants:
-            return self.constants[number]
-        if number not in self._values:
-            eqn = self.definitions[number]
-            args = [self.value(n) for n in eqn.inputs]
+        wanted = [number]
+        while wanted:  # a chain of constants may be longer than Python recurses
+            last = wanted[-1]
+            if last in self.constants or last in self._values:
+                wanted.pop()
+                continue
+            eqn = self.definitions[last]
+            known = self._known(eqn.inputs)
+            if missing := [n for n in eqn.inputs if n not in known]:
+                wanted += missing
+                continue
+            args = [known[n] for n in eqn.inputs]
             outs = _jax.bind(eqn.primitive, eqn.params, args)
             self._values.update(zip(eqn.outputs, outs, strict=True))
-        return self._values[number]
+        return self._known((number,))[number]
+
+    def _known(self, numbers: Sequence[int]) -> dict[int, Any]:
+        """Those of the values that are given, or evaluated already."""
+        homes = (self.constants, self._values)
+        return {n: home[n] for home in homes for n in numbers if n in home}
 
     def inline(
         self,
@@ -420,7 +433,7 @@ class _Builder:
         application = Application(eqn.primitive, eqn.params, inputs, self, is_guarded)
         live = any(application.live)
         if body is not None:
-            rule = named_rule(self.rules, eqn) if live else None
+            rule = self.named(eqn) if live else None
             if rule is None:
                 return inlined()
         else:
@@ -435,6 +448,15 @@ class _Builder:
         if not isinstance(role, Known):  # a guard is known in some places only
             self._numbers[key] = tuple(outs)
         return outs
+
+    def named(self, eqn: Any) -> Rule | None:
+        """`named_rule`, asked once of a body: the steps of a loop share theirs."""
+        body = _jax.call_body(eqn)
+        assert body is not None
+        key = (_jax.call_name(eqn), id(body[0]), tuple(map(id, body[1])))
+        if key not in self._named:  # the body is kept: its id is not used again
+            self._named[key] = (named_rule(self.rules, eqn), body)
+        return self._named[key][0]
 
     def place(
         self, eqn: Any, inputs: tuple[int, ...], role: Role | None, caller: Any
