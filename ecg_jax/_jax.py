@@ -362,7 +362,7 @@ def calls_function(eqn: JaxprEqn, fn: Callable[..., Any]) -> bool:
     body = call_body(eqn)
     assert body is not None
     try:
-        jaxpr, consts, _ = trace(lambda *a: fn(*a), *(v.aval for v in eqn.invars))
+        jaxpr, consts, _ = trace(lambda *a: fn(*a), *(v.aval for v in body[0].invars))
     except (TypeError, ValueError):  # another number of operands
         return False
     if len(jaxpr.eqns) == 1 and (inner := call_body(jaxpr.eqns[0])) is not None:

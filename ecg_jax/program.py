@@ -80,7 +80,11 @@ Rules = Mapping[Any, Rule]
 
 @dataclass(frozen=True, eq=False)
 class Equation:
-    """`outputs = primitive(inputs; params)`; role None: it does not see the input."""
+    """`outputs = primitive(inputs; params)`; role None: it does not see the input.
+
+    A call of a function that the rules know by itself, such as `jax.nn.softplus`, has
+    this `function`; its body is the function's own.
+    """
 
     primitive: Any
     params: dict[str, Any]
@@ -89,6 +93,7 @@ class Equation:
     role: Affine | Predicate | Refused | Gate | None
     source: str
     traceback: Any
+    function: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +187,7 @@ class Program:
             values = {**env, **dict(zip(self.inputs, leaves, strict=True))}
             for eqn in live:
                 with _jax.user_source(eqn.traceback):
-                    outs = _apply_wide(eqn, [values[n] for n in eqn.inputs], self.rules)
+                    outs = _apply_wide(eqn, [values[n] for n in eqn.inputs])
                 values.update(zip(eqn.outputs, outs, strict=True))
             return values[self.output]
 
@@ -228,11 +233,10 @@ def run(
         env.update(zip(eqn.outputs, outs, strict=True))
 
 
-def _apply_wide(eqn: Equation, args: Sequence[Any], rules: Rules) -> list[Any]:
-    """Applies an equation to float64 operands; a named call stays that call."""
-    if _jax.call_body(eqn) is not None:
-        name = _jax.call_name(eqn)
-        return [next(k for k in rules if getattr(k, "__name__", "") == name)(*args)]
+def _apply_wide(eqn: Equation, args: Sequence[Any]) -> list[Any]:
+    """Applies an equation to float64 operands; a call of a function stays one."""
+    if eqn.function is not None:
+        return [eqn.function(*args)]
     try:
         return _bind_wide(eqn, args)
     except (TypeError, ValueError) as error:
@@ -390,6 +394,7 @@ class _Builder:
         self._asked_free = False
         self._numbers: dict[Any, tuple[int, ...]] = {}
         self._values: dict[int, Any] = {}
+        self._named: dict[Any, tuple[Any, Any]] = {}
 
     def fresh(self, aval: Any, live: bool) -> int:
         self.avals.append(jax.ShapeDtypeStruct(aval.shape, aval.dtype))
@@ -414,14 +419,26 @@ class _Builder:
         """Evaluates a constant on demand, once."""
         if number in self.free:
             raise FreeValueError
-        if number in self.constants:
-            return self.constants[number]
-        if number not in self._values:
-            eqn = self.definitions[number]
-            args = [self.value(n) for n in eqn.inputs]
+        wanted = [number]
+        while wanted:  # a chain of constants may be longer than Python recurses
+            last = wanted[-1]
+            if last in self.constants or last in self._values:
+                wanted.pop()
+                continue
+            eqn = self.definitions[last]
+            known = self._known(eqn.inputs)
+            if missing := [n for n in eqn.inputs if n not in known]:
+                wanted += missing
+                continue
+            args = [known[n] for n in eqn.inputs]
             outs = _jax.bind(eqn.primitive, eqn.params, args)
             self._values.update(zip(eqn.outputs, outs, strict=True))
-        return self._values[number]
+        return self._known((number,))[number]
+
+    def _known(self, numbers: Sequence[int]) -> dict[int, Any]:
+        """Those of the values that are given, or evaluated already."""
+        homes = (self.constants, self._values)
+        return {n: home[n] for home in homes for n in numbers if n in home}
 
     def inline(
         self,
@@ -465,7 +482,7 @@ class _Builder:
         def is_guarded() -> bool:
             return _jax.is_guarded(own) if guarded is None else guarded
 
-        body = _jax.call_body(eqn)
+        body, function = _jax.call_body(eqn), None
 
         def inlined() -> Sequence[int]:
             # JAX caches the bodies of its functions: their lines are others' calls.
@@ -480,9 +497,10 @@ class _Builder:
         application = Application(eqn.primitive, eqn.params, inputs, self, is_guarded)
         live = any(application.live)
         if body is not None:
-            rule = named_rule(self.rules, eqn) if live else None
-            if rule is None:
+            known = self.named(eqn) if live else None
+            if known is None:
                 return inlined()
+            function, rule = known
         else:
             rule = self.rules.get(eqn.primitive, _no_rule)
         key = ("equation", eqn.primitive, _frozen(eqn.params), inputs)
@@ -491,7 +509,7 @@ class _Builder:
         role = self.ask(rule, application) if live and rule is not None else None
         if body is not None and isinstance(role, Refused):
             return inlined()
-        outs = self.place(eqn, inputs, role, caller)
+        outs = self.place(eqn, inputs, role, caller, function)
         if not isinstance(role, Known):  # a guard is known in some places only
             self._numbers[key] = tuple(outs)
         return outs
@@ -509,8 +527,22 @@ class _Builder:
             return Refused(why, f"{role.try_}; or {GIVE}")
         return role
 
+    def named(self, eqn: Any) -> tuple[Callable[..., Any], Rule] | None:
+        """`named_rule`, asked once of a body: the steps of a loop share theirs."""
+        body = _jax.call_body(eqn)
+        assert body is not None
+        key = (_jax.call_name(eqn), id(body[0]), tuple(map(id, body[1])))
+        if key not in self._named:  # the body is kept: its id is not used again
+            self._named[key] = (named_rule(self.rules, eqn), body)
+        return self._named[key][0]
+
     def place(
-        self, eqn: Any, inputs: tuple[int, ...], role: Role | None, caller: Any
+        self,
+        eqn: Any,
+        inputs: tuple[int, ...],
+        role: Role | None,
+        caller: Any,
+        function: Callable[..., Any] | None = None,
     ) -> list[int]:
         if isinstance(role, Same):
             return [inputs[role.index]]
@@ -529,6 +561,7 @@ class _Builder:
             role=role,
             source=_jax.source_line(caller),
             traceback=caller,
+            function=function,
         )
         self.equations.append(equation)
         self.definitions.update(dict.fromkeys(outs, equation))
@@ -558,8 +591,8 @@ class _Builder:
         )
 
 
-def named_rule(rules: Rules, eqn: Any) -> Rule | None:
-    """The rule of a named function that a call equation calls, if it is that one.
+def named_rule(rules: Rules, eqn: Any) -> tuple[Callable[..., Any], Rule] | None:
+    """The function of the table that a call equation calls, and its rule.
 
     A rule may be keyed by a function such as `jax.nn.softplus`. The name alone proves
     nothing: the body must be the one that the function itself traces to.
@@ -568,7 +601,7 @@ def named_rule(rules: Rules, eqn: Any) -> Rule | None:
     for key, rule in rules.items():
         if getattr(key, "__name__", None) == name and not hasattr(key, "bind"):
             if _jax.calls_function(eqn, key):
-                return rule
+                return key, rule
     return None
 
 

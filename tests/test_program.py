@@ -57,6 +57,71 @@ def test_scan_is_unrolled_and_exact():
     assert program.evaluate(X) == f(X)
 
 
+def recurrent(act, size=3):
+    """All hidden states of a small recurrent network, their mean."""
+    rng = np.random.default_rng(0)
+    w, u, v = (jnp.asarray(rng.normal(size=s) / 2) for s in ((size, size), size, size))
+
+    def step(h, z):
+        h = act(w @ h + u * z)
+        return h, h
+
+    return lambda x: jnp.mean(lax.scan(step, jnp.zeros(size), x)[1], 0) @ v
+
+
+@pytest.mark.parametrize("act", [jax.nn.relu, jnp.tanh])
+def test_two_thousand_steps_are_written_out_in_equations_of_a_few_shapes(act):
+    f, x = recurrent(act), np.random.default_rng(1).normal(size=2000)
+    eq = ej.factor(f, x)
+    equations = eq.program.equations
+    assert 5 * 2000 < len(equations) < 8 * 2000
+    # What differs from step to step is an operand: XLA compiles a step once.
+    kinds = {(e.primitive, str(sorted(e.params.items()))) for e in equations}
+    assert len(kinds) < 40
+    assert max(len(e.inputs) for e in equations) <= 16
+    assert eq(x) == pytest.approx(float(f(x)), rel=1e-12)
+
+
+def test_longer_loops_are_refused():
+    def f(x):
+        return jnp.sum(lax.scan(lambda c, z: (jnp.tanh(c + z), c), 0.0, x)[1])
+
+    with pytest.raises(ej.UnsupportedPrimitiveError, match="a loop of 10,001 steps"):
+        ej.factor(f, np.zeros(10_001))
+
+
+@pytest.mark.parametrize("num", [1, 15, 16, 17, 31, 256, 257, 300])
+def test_outputs_of_a_loop_are_stacked_in_order(num):
+    def f(x):
+        ys = lax.scan(lambda c, z: (c, jnp.abs(z)), 0.0, x)[1]
+        return ys @ jnp.arange(1.0, num + 1)
+
+    x = np.random.default_rng(0).integers(-8, 8, num) / 4
+    eq = ej.factor(f, x)
+    assert eq(x) == f(x)
+    weights = [float(w) for w in eq.weights]
+    assert weights == [*range(1, num + 1)]
+
+
+def test_the_sign_of_what_a_loop_puts_out_is_known():
+    def f(x):
+        ys = lax.scan(lambda c, z: (c, jnp.exp(z)), 0.0, x)[1]
+        return jnp.log(jnp.sum(ys))
+
+    (gate,) = ej.factor(f, np.zeros(40)).gates
+    assert gate.name == "log"
+
+
+def test_a_long_chain_of_constants_is_evaluated():
+    def f(x):
+        h, t = lax.scan(lambda c, z: ((c[0] + z, c[1] * 0.5), None), (0.0, 1.0), x)[0]
+        return jax.nn.relu(h * t - t)
+
+    program = trace(f, np.zeros(3000), ej.RULES)
+    assert not any(isinstance(eqn.role, Refused) for eqn in program.equations)
+    assert program.evaluate(np.ones(3000)) == f(np.ones(3000))
+
+
 def test_while_has_no_rule():
     f = lambda x: lax.while_loop(lambda c: c[0] > 0, lambda c: c - 1, x)[0]  # noqa: E731
     with pytest.raises(ej.UnsupportedPrimitiveError, match="cannot factor `while`"):

@@ -23,6 +23,8 @@ from ecg_jax.decide import pattern_hashes
 from ecg_jax.errors import ChecksumError, PickleError, StoreError
 from ecg_jax.factor import factor
 from ecg_jax.program import Affine, trace
+from ecg_jax.rules.smooth import tangent_gate
+from ecg_jax.storage.digest import digest
 from ecg_jax.storage.encoding import ArrayStore, decode, encode
 from ecg_jax.storage.sealed import seal, unseal
 from ecg_jax.storage.store import ARRAYS, FORMAT, load, save
@@ -687,3 +689,106 @@ def test_copies_are_the_same_and_nothing_is_pickled(mlp):
                 "  why: reading a pickle runs whatever code is in it\n"
                 "  try: save with save(path), and read that with ecg_jax.load(path)"
             )
+
+
+@jax.jit
+def softplus(z):
+    """Not the one of JAX, whatever its name."""
+    return jnp.sqrt(1 + jnp.square(z)) + jax.nn.relu(z)
+
+
+def convex(application):
+    return tangent_gate("softplus of ours", softplus, +1)
+
+
+def of_two_names(z):
+    rng = np.random.default_rng(5)
+    w = [jnp.asarray(rng.normal(size=(5, 5)) / 2, jnp.float32) for _ in range(2)]
+    return jnp.sum(jax.nn.softplus(w[0] @ z)) - jnp.sum(softplus(w[1] @ z))
+
+
+OWN_RULES = {
+    "inlined": ej.RULES,
+    "last": {**ej.RULES, softplus: convex},
+    "first": {softplus: convex, **ej.RULES},
+}
+
+
+@pytest.mark.parametrize("name", OWN_RULES)
+def test_a_function_is_what_its_body_says(name, tmp_path):
+    rules, x = OWN_RULES[name], np.random.default_rng(0).normal(size=(40, 5))
+    x = x.astype(np.float32)
+    eq = ej.factor(of_two_names, x[0], rules)
+    assert eq(x[0]) == of_two_names(x[0])
+    own = [gate.name for gate in eq.gates].count("softplus of ours")
+    assert own == (name != "inlined")
+    eq.certificate(x, num_pairs=256).raise_if_violated()
+    wide = eq.program.widen().evaluate(x[0].astype(float))
+    assert wide == pytest.approx(float(eq(x[0])), rel=1e-5)
+    again = load(save(eq, tmp_path / "equation"), rules)
+    assert [again(a) for a in x[:5]] == [eq(a) for a in x[:5]]
+    assert [gate.name for gate in again.gates] == [gate.name for gate in eq.gates]
+
+
+def test_another_function_of_the_same_name_is_refused(tmp_path):
+    rules = {key: rule for key, rule in ej.RULES.items() if key != jax.nn.softplus}
+    eq = ej.factor(lambda x: jnp.sum(jax.nn.softplus(x)), jnp.zeros(3))
+    path = save(eq, tmp_path / "equation")
+    message = (
+        f"{path}: the function `softplus` that was saved computes something else than "
+        "the `softplus` that the rules know here.\n"
+        "  try: the rules, and the version of JAX, that it was saved with"
+    )
+    with pytest.raises(StoreError) as error:
+        load(path, {**rules, softplus: convex})
+    assert str(error.value) == message
+    assert load(path, {softplus: convex, **ej.RULES})(jnp.zeros(3)) == eq(jnp.zeros(3))
+    path = edited(eq, tmp_path / "tampered", lambda d: gate_of(d).update(sha256="0"))
+    with pytest.raises(StoreError) as error:
+        load(path)
+    assert str(error.value) == message.replace("/equation:", "/tampered:")
+
+
+def test_a_digest_tells_functions_apart():
+    number, pair = (
+        jax.ShapeDtypeStruct((), "float32"),
+        [jax.ShapeDtypeStruct((2,), "float32")],
+    )
+    table = jnp.arange(2.0, dtype=jnp.float32)
+    scans = [
+        lambda x, n=n: lax.scan(lambda c, z: (c + n * z, c), 0.0, x)[0] for n in (1, 2)
+    ]
+    fns = [
+        jnp.sin,
+        jnp.cos,
+        jnp.sum,
+        lambda x: x + table,
+        lambda x: x + 2 * table,
+        lambda x: x[::-1],
+        lambda x: jnp.pad(x, 1),
+        *scans,
+    ]
+    found = [digest(fn, pair) for fn in fns]
+    assert len(set(found)) == len(fns)
+    assert digest(jax.nn.softplus, [number]) != digest(softplus, [number])
+    for fn in (softplus, jax.nn.softplus, jax.nn.elu, scans[0]):
+        avals = pair if fn is scans[0] else [number]
+        one = digest(fn, avals)
+        with jax.enable_x64(False):
+            assert digest(fn, avals) == one
+        assert digest(jax.jit(lambda x, fn=fn: fn(x)), avals) == one
+
+
+def test_an_equation_of_an_older_format_is_refused_and_may_be_replaced(tmp_path):
+    eq = two_relus()
+    kind, files = unseal(save(eq, tmp_path / "equation"), FORMAT)
+    path = tmp_path / "old"
+    seal(path, files, format="ecg_jax.equation/1", kind=kind)
+    with pytest.raises(StoreError) as error:
+        load(path)
+    assert str(error.value) == (
+        f"{path} is of format 'ecg_jax.equation/1', this version of ecg_jax reads "
+        "'ecg_jax.equation/2'.\n"
+        "  try: save it again with this version, from the function that it was made of"
+    )
+    assert load(save(eq, path, replace=True))(jnp.asarray([3.0, 1.0])) == 2

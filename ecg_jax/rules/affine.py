@@ -25,8 +25,11 @@ from ecg_jax.program import (
     Same,
 )
 
-MAX_UNROLLED = 4_000
+MAX_UNROLLED = 20_000
 """How many equations of a loop are written out at most."""
+
+GROUP = 16
+"""How many outputs of a loop are stacked by one equation."""
 
 PRODUCT = (
     "product of two values that both depend on the input",
@@ -128,15 +131,31 @@ def unroll(application: Application) -> Role:
         consts, carry = args[:num_consts], args[num_consts : num_consts + num_carry]
         xs, steps = args[num_consts + num_carry :], []
         for i in reversed(order) if params["reverse"] else order:
-            step = (lax.index_in_dim(x, i, keepdims=False) for x in xs)
-            out = body(*consts, *carry, *step)
+            out = body(*consts, *carry, *(_entry(x, i) for x in xs))
             carry = out[:num_carry]
             steps.append(out[num_carry:])
         if params["reverse"]:
             steps.reverse()
-        return (*carry, *(jnp.stack(ys) for ys in zip(*steps, strict=True)))
+        return (*carry, *(_stacked(ys) for ys in zip(*steps, strict=True)))
 
     return Rewrite(unrolled)
+
+
+def _entry(x: Any, i: int) -> Any:
+    """`x[i]`, with `i` as an operand: XLA compiles one slice for all steps."""
+    starts = (np.int32(i), *(np.int32(0) for _ in x.shape[1:]))
+    return lax.squeeze(lax.dynamic_slice(x, starts, (1, *x.shape[1:])), (0,))
+
+
+def _stacked(values: Sequence[Any]) -> Any:
+    """`jnp.stack(values)` in groups of one size, which XLA compiles once."""
+    if (num := len(values)) <= GROUP:
+        return jnp.stack(values)
+    whole = (*values, *[values[-1]] * (-num % GROUP))
+    groups = [jnp.stack(whole[i : i + GROUP]) for i in range(0, num, GROUP)]
+    stacked = _stacked(groups)
+    flat = lax.reshape(stacked, (len(whole), *stacked.shape[2:]))
+    return lax.slice_in_dim(flat, 0, num)
 
 
 def _too_long(steps: int, body: Any) -> Refused | None:

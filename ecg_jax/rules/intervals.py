@@ -92,8 +92,10 @@ def is_finite(application: Application, number: int, depth: int = _MAX_DEPTH) ->
         return eqn is None and application.builder.live[number]
     if eqn.primitive not in _CONTRACTIONS:
         return False
-    skipped = eqn.primitive is lax.select_n_p
-    return all(is_finite(application, n, depth - 1) for n in eqn.inputs[skipped:])
+    moved = eqn.inputs[eqn.primitive is lax.select_n_p :]
+    if eqn.primitive is lax.dynamic_slice_p:  # the others say where
+        moved = eqn.inputs[:1]
+    return all(is_finite(application, n, depth - 1) for n in moved)
 
 
 _Bounds = Callable[[list[Interval], Equation], Interval]
@@ -171,6 +173,7 @@ def _within(low: float, high: float) -> _Bounds:
     return lambda of, eqn: (low, high)
 
 
+_STACKS = _jax.optional_primitives("stack_p")
 _INTERVALS: Mapping[Any, _Bounds] = MappingProxyType(
     {
         **dict.fromkeys(
@@ -193,7 +196,7 @@ _INTERVALS: Mapping[Any, _Bounds] = MappingProxyType(
             ),
             _first,
         ),
-        **dict.fromkeys((lax.concatenate_p, lax.pad_p), _hull),
+        **dict.fromkeys((lax.concatenate_p, lax.pad_p, *_STACKS), _hull),
         lax.select_n_p: _cases,
         lax.neg_p: lambda of, eqn: (-of[0][1], -of[0][0]),
         lax.add_p: lambda of, eqn: (of[0][0] + of[1][0], of[0][1] + of[1][1]),
@@ -226,8 +229,10 @@ _CONTRACTIONS = frozenset(
         lax.transpose_p,
         lax.broadcast_in_dim_p,
         lax.slice_p,
+        lax.dynamic_slice_p,
         lax.rev_p,
         lax.split_p,
+        *_STACKS,
         lax.concatenate_p,
         lax.pad_p,
         lax.reduce_max_p,

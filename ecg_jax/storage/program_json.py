@@ -19,6 +19,7 @@ from ecg_jax import _jax
 from ecg_jax.errors import StoreError
 from ecg_jax.maxmin import Gate
 from ecg_jax.program import Equation, Program, Rules, run, trace
+from ecg_jax.storage.digest import digest
 from ecg_jax.storage.encoding import ArrayStore, decode, dtype_named, encode
 
 
@@ -116,8 +117,18 @@ def _row(
         "role": _role(eqn),
         "source": eqn.source,
     }
-    if (function := _called(eqn)) is not None:
-        return {**row, "function": function}
+    if eqn.function is not None:
+        operands = [program.avals[n] for n in eqn.inputs]
+        try:
+            sha256 = digest(eqn.function, operands)
+        except (TypeError, ValueError) as error:
+            raise StoreError(
+                f"the function of `{_jax.call_name(eqn)}` at {eqn.source} cannot be "
+                f"traced again: {str(error).splitlines()[0]}"
+            ) from error
+        types = [_type(program, n) for n in eqn.inputs]
+        name = _jax.call_name(eqn)
+        return {**row, "function": name, "operands": types, "sha256": sha256}
     name = eqn.primitive.name
     if known.get(name) is not eqn.primitive:
         raise StoreError(
@@ -145,18 +156,7 @@ def _step(
 ) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """An equation as a function of its operands."""
     if "function" in row:
-        name = row["function"]
-        fns = [
-            k
-            for k in rules
-            if not hasattr(k, "bind") and getattr(k, "__name__", "") == name
-        ]
-        if not fns:
-            raise StoreError(
-                f"the rules know no function `{name}`.\n"
-                "  try: ecg_jax.load(path, rules={**ecg_jax.RULES, fn: rule})"
-            )
-        return lambda args: [fns[0](*args)]
+        return _function(row, rules)
     name = row["primitive"]
     if name not in known:
         raise StoreError(
@@ -166,6 +166,38 @@ def _step(
         )
     params = {key: decode(value, store) for key, value in row["params"].items()}
     return lambda args: _jax.bind(known[name], params, args)
+
+
+def _function(
+    row: Mapping[str, Any], rules: Rules
+) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """A call of a function that the rules know: of that name, and of that body."""
+    name = row["function"]
+    avals = [_aval(*operand) for operand in row["operands"]]
+    fns = [
+        k
+        for k in rules
+        if not hasattr(k, "bind") and getattr(k, "__name__", "") == name
+    ]
+    if not fns:
+        raise StoreError(
+            f"the rules know no function `{name}`.\n"
+            "  try: ecg_jax.load(path, rules={**ecg_jax.RULES, fn: rule})"
+        )
+    for fn in fns:
+        if _is_function(fn, avals, row["sha256"]):
+            return lambda args: [fn(*args)]
+    raise StoreError(
+        f"the function `{name}` that was saved computes something else than the "
+        f"`{name}` that the rules know here.\n{_TRY}"
+    )
+
+
+def _is_function(fn: Any, avals: Sequence[Any], sha256: str) -> bool:
+    try:
+        return digest(fn, avals) == sha256
+    except (TypeError, ValueError):  # another number of operands
+        return False
 
 
 def _values(program: Program, wanted: set[int]) -> dict[int, Any]:
@@ -190,8 +222,7 @@ def _structure(tree: Any) -> Any:
 def _example(data: Mapping[str, Any]) -> Any:
     shapes = {}
     for number in data["inputs"]:
-        dtype, shape = data["types"][str(number)]
-        shapes[number] = jax.ShapeDtypeStruct(tuple(shape), dtype_named(dtype))
+        shapes[number] = _aval(*data["types"][str(number)])
     return tree_util.tree_map(shapes.__getitem__, decode(data["structure"], _NOTHING))
 
 
@@ -206,6 +237,10 @@ def _called(eqn: Any) -> str | None:
 def _type(program: Program, number: int) -> list[Any]:
     aval = program.avals[number]
     return [str(aval.dtype), list(aval.shape)]
+
+
+def _aval(dtype: str, shape: Sequence[int]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(tuple(shape), dtype_named(dtype))
 
 
 def _role(eqn: Equation) -> str:

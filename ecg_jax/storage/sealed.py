@@ -121,7 +121,8 @@ def _unseal(path: Path, format: str) -> tuple[str, dict[str, bytes]]:
 def check_free(path: Path, format: str, replace: bool) -> None:
     """Raises `StoreError` unless `path` may be written: nothing is lost by surprise.
 
-    A folder that exists must be empty or, with `replace`, hold this format.
+    A folder that exists must be empty or, with `replace`, hold this format, of whatever
+    version.
     """
     _settled(path, lambda: _check_free(path, format, replace))
 
@@ -133,7 +134,7 @@ def _check_free(path: Path, format: str, replace: bool) -> None:
         raise StoreError(
             f"{path} exists already.\n  try: another folder, or save(..., replace=True)"
         )
-    _read_manifest(path, format)
+    _read_manifest(path, format, any_version=True)
 
 
 def _settled(path: Path, read: Callable[[], Value]) -> Value:
@@ -150,7 +151,7 @@ def _settled(path: Path, read: Callable[[], Value]) -> Value:
             return read()
 
 
-def _read_manifest(path: Path, format: str) -> dict:
+def _read_manifest(path: Path, format: str, any_version: bool = False) -> dict:
     try:
         manifest = json.loads((path / MANIFEST).read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -161,9 +162,12 @@ def _read_manifest(path: Path, format: str) -> dict:
     except (ValueError, OSError) as error:
         raise StoreError(f"{path / MANIFEST} cannot be read: {error}.") from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != format:
+    same = str(found).rpartition("/")[0] == format.rpartition("/")[0]
+    if found != format and not (any_version and same):
         raise StoreError(
             f"{path} is of format {found!r}, this version of ecg_jax reads {format!r}."
+            "\n  try: save it again with this version, from the function that it was "
+            "made of"
         )
     return manifest
 

@@ -33,7 +33,7 @@ from ecg_jax.storage.program_json import read_program, write_program
 from ecg_jax.storage.sealed import check_free, seal, unseal
 from ecg_jax.tree import Node, Tree
 
-FORMAT = "ecg_jax.equation/1"
+FORMAT = "ecg_jax.equation/2"
 PROGRAM, TREE = "program.json", "tree.json"
 ARRAYS = "arrays.safetensors"
 _FIELDS = ("id", "parent", "name", "side", "kind", "depth")
