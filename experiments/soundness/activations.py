@@ -24,7 +24,6 @@ import platform
 import sys
 import time
 import zlib
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import jax
@@ -567,14 +566,9 @@ def main():
         for name in options.phi
     ]
     rows, start = {}, time.perf_counter()
-    with ProcessPoolExecutor(
-        options.processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        max_tasks_per_child=4,
-    ) as pool:
-        futures = [pool.submit(worker, job) for job in jobs]
-        for future in as_completed(futures):
-            row = future.result()
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(options.processes, maxtasksperchild=4) as pool:
+        for row in pool.imap_unordered(worker, jobs):
             rows[row["phi"]] = row
             print(row, flush=True)
             table([rows[n] for n in options.phi if n in rows], path)
