@@ -121,7 +121,9 @@ def test_the_slack_is_above_what_rounding_does():
     away = np.abs(tree.values(x) - wide.values(x.astype(np.float64))).max(axis=1)
     slack = np.asarray(jax.vmap(tree.slack)(x))
     assert np.all(away < slack)
-    assert slack.max() < (TAIL + WHOLE) * 1e-4, "a bound that says nothing proves nothing"
+    assert slack.max() < (TAIL + WHOLE) * 1e-4, (
+        "a bound that says nothing proves nothing"
+    )
 
 
 @pytest.mark.parametrize("act", [jax.nn.softplus, jax.nn.silu, jnp.tanh])
