@@ -1,0 +1,472 @@
+"""Every field of a gate, changed: a check must tell, or the change must do no harm.
+
+The checks, each of what some fields promise:
+
+    certificate   the certificate of the equation
+    reliant       the same where a further gate relies on the bounds of the gate
+    claims        what `decide` takes from `f` for a component, against `f - W`, `R - f`
+                  of the right rules in float64
+    split         `gap` and `shift` against `value` and its derivative
+    padding       `Gate.gap` in float32 is at least the gap in float64
+    rounding      `rounding_bound` in float32 against float64
+    fields        `lipschitz`, `errors` and `moves` against changes of the operands
+
+The right gates pass them all.
+"""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax, tree_util
+
+from ecg_jax.descent import descend
+from ecg_jax.factor import factor
+from ecg_jax.kernels import Side, gaps
+from ecg_jax.maxmin import Gate
+from ecg_jax.program import trace
+from ecg_jax.proof.certificate import certify
+from ecg_jax.proof.rounding import opened_gates, rounding_bound
+from ecg_jax.rules import RULES
+
+DIM = 6
+SIGNS = (1, -1)
+UNDERFLOW = 1e-37
+
+
+def weights(seed, *shape):
+    rng = np.random.default_rng([seed, *shape])
+    return rng.normal(size=shape) / np.sqrt(shape[-1])
+
+
+def data(seed, num, scale=1.0):
+    return scale * np.random.default_rng([seed, 1]).normal(size=(num, DIM))
+
+
+# The gates: the key of their rule, and what they are in a network.
+
+GATES = {
+    "tanh": (lax.tanh_p, jnp.tanh),
+    "relu": (lax.max_p, lambda z: jnp.maximum(z, 0)),
+    "max": (lax.reduce_max_p, lambda z: jnp.repeat(z.reshape(2, 3).max(1), 3)),
+    "sort": (lax.sort_p, jnp.sort),
+    "cummax": (lax.cummax_p, lax.cummax),
+    "softplus": (jax.nn.softplus, jax.nn.softplus),
+    "silu": (jax.nn.silu, jax.nn.silu),
+    "logsumexp": (jax.nn.logsumexp, jax.jit(jax.nn.logsumexp)),
+    "norm": (jnp.linalg.norm, lambda z: jnp.linalg.norm(z)),
+}
+
+
+def net(name, dtype=np.float64, wrap=lambda y: y):
+    """`head . gate(W x + b) + head . x`, the gate's units perhaps wrapped."""
+    w, head, b = weights(1, DIM, DIM), weights(2, DIM), weights(4, DIM)
+    w, head, b = (v.astype(dtype) for v in (w, head, b))
+    gate = GATES[name][1]
+
+    def fn(x):
+        return jnp.sum(head * wrap(gate(w @ x + b))) + head @ x
+
+    return fn
+
+
+def cancelling(name, wide=False):
+    """`head . gate(A (x - y) + b)` in float32, `A` taken twice; its twin in float64."""
+    half = weights(1, DIM, DIM // 2)
+    made = np.concatenate([half, -half], 1), weights(2, DIM), weights(4, DIM)
+    w, head, b = (v.astype("f").astype(float if wide else "f") for v in made)
+    gate = GATES[name][1]
+    return lambda x: jnp.sum(head * gate(w @ x + b))
+
+
+def mutated(name, change):
+    """The rule table with the gate's rule changed."""
+    key = GATES[name][0]
+
+    def mutant(application):
+        role = RULES[key](application)
+        return change(role) if isinstance(role, Gate) else role
+
+    return {**RULES, key: mutant}
+
+
+def kept(gate):
+    return gate
+
+
+def gate_of(name, change=kept):
+    eq = factor(net(name), jnp.zeros(DIM), mutated(name, change))
+    (found,) = eq.gates
+    return found
+
+
+RELIANT = {"relu": lambda y: jnp.maximum(y, 0.5)}
+
+
+# The checks. Each says whether all is right.
+
+
+def certificate(name, change):
+    eq = factor(net(name), jnp.zeros(DIM), mutated(name, change))
+    found = certify(eq, data(0, 20), num_pairs=64, batch=64, num_adversarial=12)
+    return found.holds
+
+
+def reliant(name, change):
+    """The certificate where a further gate relies on the gate's bounds."""
+    fn = net(name, wrap=RELIANT.get(name, jnp.abs))
+    eq = factor(fn, jnp.zeros(DIM), mutated(name, change))
+    return certify(eq, data(0, 20), num_pairs=32, batch=32, num_adversarial=6).holds
+
+
+def claims(name, change):
+    """What freezing takes, by the reverse pass, forwards, and as a matrix product."""
+    fn, rules = net(name), mutated(name, change)
+    right = factor(fn, jnp.zeros(DIM))
+    wrong = factor(fn, jnp.zeros(DIM), rules)
+    descent = descend(fn, jnp.zeros(DIM), rules)
+    a, x = data(1, 12), data(2, 40)
+
+    def one(anchor, v):
+        f, patterns = fn(v), descent.patterns(anchor, 1)
+        out = []
+        for sign in SIGNS:
+            bound = right.witness if sign > 0 else right.refuter
+            lost = sign * (f - bound(anchor)(v))
+            _, gap = descent.gap(patterns, v, sign)
+            forwards = sign * (f - descent.bound(patterns, v, sign))
+            out += [gap - lost, forwards - lost]
+            side = Side(wrong, sign)
+            if side.straight:
+                frozen = wrong.pattern(anchor)[0 if sign > 0 else 1]
+                table = side.coefficients(frozen, side.masks)
+                out.append(gaps(side.features(v)[1][None], table[None])[0, 0] - lost)
+        return jnp.stack(out)
+
+    off = jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))(a, x)
+    return bool(np.abs(off).max() < 1e-9)
+
+
+def split(name, change):
+    """`gap(a, z) = h(z) - h(a) - <h'(a), z - a>`, `shift(p, q, z) = gap_q - gap_p`."""
+    gate = gate_of(name, change)
+    if gate.split is None:
+        return True
+    right = gate_of(name)
+    h = gate.split.value
+
+    def one(a, b, z):
+        steps = (z - a,)
+        at, along = jax.jvp(h, (a,), steps)
+        p, q = right.pattern(a), right.pattern(b)
+        gap = gate.split.gap(p, z)
+        shift = gate.split.gap(q, z) - gap
+        off = gap - (h(z) - at - along), gate.split.shift(p, q, z) - shift
+        return jnp.stack(off)
+
+    off = jax.vmap(one)(data(3, 200, 2.0), data(4, 200, 2.0), data(5, 200, 2.0))
+    return bool(np.abs(off).max() < 1e-9)
+
+
+def padding(name, change):
+    """Of piecewise linear gates nothing is padded: `claims` measures these."""
+    gate, right = gate_of(name, change), gate_of(name)
+    if right.straight:
+        return True
+    rng = np.random.default_rng(6)
+    scale = 10.0 ** rng.integers(-2, 5, (400, 1))
+    a, z = ((scale * rng.normal(size=(400, DIM))).astype("f") for _ in range(2))
+    z[:200] = a[:200] * (1 + 1e-3 * rng.normal(size=(200, 1)).astype("f"))
+
+    def lost(gate, dtype):
+        def one(v, w):
+            v, w = v.astype(dtype), w.astype(dtype)
+            pattern, value = gate.pattern(v), gate.apply(w)
+            return jnp.stack([gate.gap(pattern, s, value, w) for s in SIGNS])
+
+        return np.asarray(jax.jit(jax.vmap(one))(a, z), np.float64)
+
+    def exact(v, w):
+        """Of `g` where the weight is positive, of `h` elsewhere; `g = phi + h`."""
+        pattern = right.pattern(v)
+        part = (right.apply(w) - right.tangent(pattern, w)) * right.curvature
+        other = 0 if right.split is None else right.split.gap(pattern, w)
+        either = part if right.split is None else other
+        return jnp.stack([part + other, either * jnp.ones_like(part)])
+
+    wide = jax.jit(jax.vmap(exact))(a.astype(float), z.astype(float))
+    return bool(np.all(lost(gate, np.float32) >= np.asarray(wide) - UNDERFLOW))
+
+
+def rounding(name, change):
+    """Of the function and of what is frozen at two anchors; then field by field."""
+    fn, rules = cancelling(name), mutated(name, change)
+    start = jnp.zeros(DIM, np.float32)
+    program = trace(fn, start, rules)
+    gate = opened_gates(program)[0].role
+    frozen = rounding_bound(program)
+    live = rounding_bound(program, opened=())
+    exactly = cancelling(name, wide=True)
+    eq, twin = factor(fn, start, rules), factor(exactly, jnp.zeros(DIM))
+    a, x = data(7, 12, 3.0).astype("f"), data(8, 200)
+    x[:, : DIM // 2] += 1e4 * x[::-1, : DIM // 2]
+    x[:, DIM // 2 :] = x[:, : DIM // 2] + 2 * data(13, 200)[:, DIM // 2 :]
+    x = x.astype("f")
+
+    def one(p, q, v):
+        entry = eq.gates[0].freeze(
+            eq.gates[0].pattern(p), eq.gates[0].pattern(q), eq.sides[0], eq.weights[0]
+        )
+        own = eq.run(v, lambda i, z: gate.frozen(entry, *z))
+        broad = tree_util.tree_map(_wide, entry)
+        exact = twin.run(v.astype(float), lambda i, z: twin.gates[0].frozen(broad, *z))
+        return (
+            jnp.abs(own.astype(float) - exact),
+            frozen(v, [entry]),
+            jnp.abs(fn(v).astype(float) - exactly(v.astype(float))),
+            live(v),
+        )
+
+    zs = np.asarray(jax.vmap(lambda v: eq.operands(v)[0][0])(a))
+    run = jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))
+    off, limit, own, bound = map(np.asarray, jax.jit(run)(zs, zs[::-1], x))
+    return bool(np.all(off <= limit) and np.all(own <= bound))
+
+
+def _wide(leaf):
+    return leaf.astype(float) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
+def fields(name, change):
+    """`lipschitz`, `errors` and `moves` against changes of the operands.
+
+    Piecewise linear gates have none of these. What is neither convex nor concave needs
+    a Lipschitz constant.
+    """
+    gate, right = gate_of(name, change), gate_of(name)
+    if right.straight:
+        return True
+    if right.split is not None and gate.lipschitz is None:
+        return False
+    z, rng = data(9, 400, 2.0), np.random.default_rng(10)
+    e = 1e-3 * rng.normal(size=z.shape)
+    slope = jax.vmap(jax.grad(lambda v: jnp.sum(right.apply(v))))(z)
+    e[:200] = 1e-3 * np.asarray(slope)[:200]  # the steepest way
+    e[300:] = 1e-3 * np.sign(e[300:])
+    true = True
+    if gate.lipschitz is not None:
+        far = np.abs(jax.vmap(right.apply)(z + e) - jax.vmap(right.apply)(z))
+        measured = {
+            "own": np.abs(e),
+            "largest": np.abs(e).max(1, keepdims=True),
+            "norm": np.linalg.norm(e, axis=1, keepdims=True),
+        }[gate.errors]
+        limit = gate.lipschitz * (1 + 1e-9) * measured
+        if gate.errors != "own":
+            far = far.reshape(len(far), -1)
+        true &= bool(np.all(far <= limit + 1e-12))
+    if gate.split is not None and gate.split.moves is not None:
+        p, q = (jax.vmap(right.pattern)(data(k, 400)) for k in (11, 12))
+        shift, moves = right.split.shift, gate.split.moves
+        moved = np.abs(jax.vmap(shift)(p, q, z + e) - jax.vmap(shift)(p, q, z))
+        limit = jax.vmap(moves)(p, q, np.abs(e))
+        true &= bool(np.all(moved <= limit + 1e-12))
+    return true
+
+
+CHECKS = {
+    check.__name__: check
+    for check in (certificate, reliant, claims, split, padding, rounding, fields)
+}
+
+
+# The mutants.
+
+
+def field(**new):
+    return lambda gate: replace(gate, **new)
+
+
+def part(**new):
+    """A field of the split, made from the old one."""
+
+    def change(gate):
+        old = gate.split
+        made = {key: make(getattr(old, key)) for key, make in new.items()}
+        return replace(gate, split=replace(old, **made))
+
+    return change
+
+
+def times(factor):
+    return lambda old: lambda *args: factor * old(*args)
+
+
+def tangent(make):
+    return lambda gate: replace(gate, tangent=make(gate))
+
+
+def flat(gate):
+    def of(p, *z):
+        return 0.9 * gate.tangent(p, *z) + 0.1 * gate.tangent(p, p)
+
+    return of
+
+
+def pattern(make):
+    return lambda gate: replace(gate, pattern=lambda z: make(gate.pattern(z)))
+
+
+def flipped(gate):
+    return replace(gate, curvature=-gate.curvature)
+
+
+STEEP = tangent(lambda gate: times(1.125)(gate.tangent))
+LOW = tangent(lambda gate: lambda p, z: gate.tangent(p, z) - 1e-6)
+WINNER = pattern(lambda p: (p + 1) % 3)
+NO = times(0)
+
+CAUGHT = {
+    "tanh": {
+        "straight": (field(straight=True), "claims"),
+        "bounds": (field(bounds=(0.0, 1.0)), "reliant"),
+        "no split": (field(split=None), "certificate"),
+        "split gap halved": (part(gap=times(0.5)), "certificate"),
+        "split gap nothing": (part(gap=NO), "certificate"),
+        "split gap doubled": (part(gap=times(2)), "split"),
+        "split shift nothing": (part(shift=NO), "claims"),
+        "split shift turned": (part(shift=times(-1)), "claims"),
+        "split value nothing": (part(value=NO), "split"),
+        "split value doubled": (part(value=times(2)), "split"),
+        "split size": (part(size=NO), "padding"),
+        "curvature": (flipped, "claims"),
+        "tangent flat": (tangent(flat), "certificate"),
+        "tangent low": (LOW, "certificate"),
+        "pattern moved": (pattern(lambda p: p + 0.125), "certificate"),
+        "pattern 0": (pattern(jnp.zeros_like), "certificate"),
+        "apply": (field(apply=lambda z: z), "certificate"),
+        "lipschitz": (field(lipschitz=0.5), "fields"),
+        "lipschitz none": (field(lipschitz=None), "fields"),
+    },
+    "relu": {
+        "bounds": (field(bounds=(1.0, np.inf)), "reliant"),
+        "curvature": (flipped, "certificate"),
+        "tangent steep": (STEEP, "certificate"),
+        "tangent low": (LOW, "certificate"),
+        "pattern turned": (pattern(jnp.logical_not), "certificate"),
+        "apply": (field(apply=lambda z: z), "certificate"),
+    },
+    "max": {
+        "bounds": (field(bounds=(0.0, np.inf)), "reliant"),
+        "curvature": (flipped, "certificate"),
+        "tangent steep": (STEEP, "certificate"),
+        "tangent low": (LOW, "certificate"),
+        "pattern next": (WINNER, "certificate"),
+    },
+    "sort": {
+        "straight": (field(straight=True), "claims"),
+        "bounds": (field(bounds=(0.0, np.inf)), "reliant"),
+        "no split": (field(split=None), "certificate"),
+        "split gap halved": (part(gap=times(0.5)), "certificate"),
+        "split gap nothing": (part(gap=NO), "certificate"),
+        "split gap doubled": (part(gap=times(2)), "split"),
+        "split shift nothing": (part(shift=NO), "claims"),
+        "split shift turned": (part(shift=times(-1)), "claims"),
+        "split value nothing": (part(value=NO), "split"),
+        "split size": (part(size=NO), "padding"),
+        "split moves": (part(moves=NO), "fields"),
+        "lipschitz in rounding": (field(lipschitz=0.0), "rounding"),
+        "lipschitz": (field(lipschitz=0.01), "fields"),
+        "errors": (field(errors="own"), "fields"),
+        "curvature": (flipped, "claims"),
+        "tangent low": (LOW, "certificate"),
+        "pattern turned": (pattern(lambda p: 2 - p), "certificate"),
+    },
+    "cummax": {"elementwise": (field(elementwise=True), "claims")},
+    "softplus": {
+        "straight": (field(straight=True), "padding"),
+        "size": (field(size=lambda p, z: jnp.zeros_like(z)), "padding"),
+        "size none": (field(size=None), "padding"),
+        "curvature": (flipped, "certificate"),
+    },
+    "silu": {
+        "lipschitz": (field(lipschitz=0.01), "fields"),
+        "lipschitz in rounding": (field(lipschitz=0.0), "rounding"),
+        "lipschitz none": (field(lipschitz=None), "fields"),
+    },
+    "logsumexp": {
+        "lipschitz": (field(lipschitz=0.01), "fields"),
+        "lipschitz in rounding": (field(lipschitz=0.0), "rounding"),
+        "errors": (field(errors="own"), "rounding"),
+    },
+    "norm": {
+        "errors": (field(errors="largest"), "fields"),
+        "lipschitz": (field(lipschitz=0.5), "fields"),
+        "lipschitz in rounding": (field(lipschitz=0.0), "rounding"),
+    },
+}
+
+
+HARMLESS = {
+    "tanh": {
+        "elementwise": field(elementwise=False),
+        "size": field(size=lambda p, z: jnp.zeros_like(z)),
+        "errors": field(errors="norm"),
+    },
+    "relu": {
+        "elementwise": field(elementwise=False),
+        "straight": field(straight=False),
+        "size": field(size=lambda p, z: jnp.zeros_like(z)),
+        "lipschitz": field(lipschitz=0.0),
+        "errors": field(errors="largest"),
+    },
+    "max": {
+        "elementwise": field(elementwise=True),
+        "straight": field(straight=False),
+        "lipschitz": field(lipschitz=0.0),
+    },
+    "sort": {
+        "elementwise": field(elementwise=True),
+        "size": field(size=lambda p, z: jnp.zeros(z.shape, z.dtype)),
+    },
+}
+"""What no check tells, as nothing comes of it.
+
+A straight gate has rounding rules of its own and no padding; one that is taken for a
+smooth one is padded needlessly. The padding of tanh and sort is that of their split.
+`elementwise` serves matrix products of straight gates whose operands have the shape of
+their units.
+"""
+
+
+def cases(table):
+    return [
+        pytest.param(
+            name, *(made if isinstance(made, tuple) else (made,)), id=f"{name}: {what}"
+        )
+        for name, mutants in table.items()
+        for what, made in mutants.items()
+    ]
+
+
+USED = sorted({(n, check) for n, made in CAUGHT.items() for _, check in made.values()})
+
+
+@pytest.mark.parametrize(("name", "check"), USED)
+def test_right_gates_pass(name, check):
+    assert CHECKS[check](name, kept)
+
+
+@pytest.mark.parametrize(("name", "change", "check"), cases(CAUGHT))
+def test_a_check_tells(name, change, check):
+    try:
+        assert not CHECKS[check](name, change)
+    except (TypeError, ValueError) as error:  # shapes that do not fit
+        assert "shape" in str(error)
+
+
+@pytest.mark.parametrize(("name", "change"), cases(HARMLESS))
+def test_no_harm_is_done(name, change):
+    assert claims(name, change)
