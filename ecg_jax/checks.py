@@ -108,8 +108,9 @@ def check_params(params: Any, like: Any) -> None:
             "jax.vmap over a stack of them"
         )
     for name, leaf in have.items():
-        valued = _jax.is_concrete(leaf) and not isinstance(leaf, jax.ShapeDtypeStruct)
-        if not valued or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        if isinstance(leaf, jax.ShapeDtypeStruct) or not _jax.is_concrete(leaf):
+            continue
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             continue
         bad = int(np.isnan(np.asarray(leaf)).sum())
         if bad:

@@ -145,8 +145,16 @@ def bending(
     slope: float,
     bounds: Interval = (-np.inf, np.inf),
     above: int = -1,
+    steep: Callable[[Array], Array] | None = None,
 ) -> Rule:
-    """The rule of an S; convex or concave where a sign is proven."""
+    """The rule of an S; convex or concave where a sign is proven.
+
+    `steep` is its derivative, where JAX's own has lost its digits on the flat arms, as
+    that of tanh, `1 - tanh(z)^2`: far away, a tangent needs them all.
+    """
+    if steep is not None:
+        derivative, fn = steep, jax.custom_jvp(fn)
+        fn.defjvps(lambda step, _, z: derivative(z) * step)
     split = bend(fn, slope, above)
 
     def rule(application: Application) -> Role:
@@ -335,13 +343,31 @@ DIFFERENCE_RULES: Rules = MappingProxyType(
         jax.nn.mish: curved("mish", 1.089, (-0.309, np.inf)),
         lax.sin_p: curved("sin", 1.0, (-1.0, 1.0)),
         lax.cos_p: curved("cos", 1.0, (-1.0, 1.0)),
-        lax.logistic_p: bending("logistic", lax.logistic, 0.25, (0.0, 1.0)),
-        lax.tanh_p: bending("tanh", lax.tanh, 1.0, (-1.0, 1.0)),
+        lax.logistic_p: bending(
+            "logistic",
+            lax.logistic,
+            0.25,
+            (0.0, 1.0),
+            steep=lambda z: lax.square(0.5 / lax.cosh(z / 2)),
+        ),
+        lax.tanh_p: bending(
+            "tanh",
+            lax.tanh,
+            1.0,
+            (-1.0, 1.0),
+            steep=lambda z: lax.square(1 / lax.cosh(z)),
+        ),
         lax.erf_p: bending("erf", lax.erf, _ERF, (-1.0, 1.0)),
         lax.erfc_p: bending("erfc", lax.erfc, -_ERF, (0.0, 2.0), above=1),
         lax.atan_p: bending("atan", lax.atan, 1.0, (-1.5708, 1.5708)),
         lax.asinh_p: bending("asinh", lax.asinh, 1.0),
-        jax.nn.soft_sign: bending("soft_sign", jax.nn.soft_sign, 1.0, (-1.0, 1.0)),
+        jax.nn.soft_sign: bending(
+            "soft_sign",
+            jax.nn.soft_sign,
+            1.0,
+            (-1.0, 1.0),
+            steep=lambda z: lax.square(1 / (1 + jnp.abs(z))),
+        ),
         jax.nn.hard_silu: hard_silu,
     }
 )
