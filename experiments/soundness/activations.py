@@ -381,6 +381,11 @@ def contradicted(network, tree, inputs):
     own = [signs[k] for k in ("vmap", "jit of vmap", "jit")]
     same = np.all([s == own[0] for s in own], axis=0)
     out["wrong decisions"] = int((same & (normal != own[0])).sum())
+    usual = np.sqrt(np.mean(np.square(exact, dtype=float)))
+    decided_wrongly = np.abs(exact[same & (normal != own[0])]).astype(float)
+    out["farthest decision, in u"] = float(
+        np.max(decided_wrongly / usual, initial=0) / (np.finfo(network.dtype).eps / 2)
+    )
     out["unlike evaluations"] = int((~same).sum())
     unlike_exact = same & (own[0] != signs["exact"])
     out["fn itself unlike exact"] = int(unlike_exact.sum())
@@ -418,7 +423,7 @@ def pairs_of(network, count):
     """Pairs `(a, x)` at which `W[a](x) > f(x)` or `R[a](x) < f(x)` beyond rounding.
 
     Beyond what `rounding_bound` allows, and beyond `1e-9 (1 + max |x|)` in float64 or
-    `1e-3` of that in float32: a tolerance that knows nothing of the package.
+    `1e-4` instead in float32: a tolerance that knows nothing of the package.
     """
     from ecg_jax.program import trace
     from ecg_jax.proof.rounding import rounding_bound
@@ -524,10 +529,11 @@ def measured(name, pairs, quick=False):
                     seed = zlib.crc32(f"{name} {label} {other}".encode())
                     inputs = attacks(values, anchors, other, dtype, seed)
                     found = contradicted(network, tree, inputs)
-                    if any(v for k, v in found.items() if k.startswith("wrong")):
+                    if any(v for k, v in found.items() if k.startswith("wrong by")):
                         print(f"WRONG {name} {label} {other:g}: {found}", flush=True)
                     for key, value in found.items():
-                        counts[key] = counts.get(key, 0) + value
+                        join = max if "farthest" in key else int.__add__
+                        counts[key] = join(counts.get(key, type(value)(0)), value)
             except Exception as error:
                 row[f"{label} {scale:g}"] = "refused"
                 if first_line(error) not in row["refused"]:
@@ -573,10 +579,11 @@ def main():
             print(row, flush=True)
             table([rows[n] for n in options.phi if n in rows], path)
     wrong = sum(
-        int(v) for r in rows.values() for k, v in r.items() if k.startswith("wrong")
+        int(v) for r in rows.values() for k, v in r.items() if k.startswith("wrong by")
     )
     print(
-        f"{len(rows)} functions, {wrong} wrong, {time.perf_counter() - start:.0f} s; "
+        f"{len(rows)} functions, {wrong} wrong proofs, "
+        f"{time.perf_counter() - start:.0f} s; "
         f"jax {jax.__version__}, Python {platform.python_version()}, "
         f"{os.cpu_count()} cores"
     )
