@@ -45,9 +45,10 @@ def decide(tree: Tree, data: Any) -> Decision:
     """
     num_examples(data)
     check_finite(data)
-    first = blocks(_first_level(tree), data)
-    value, slack = first["value"], first["slack"]
+    value = blocks(tree.alone, data)
     check_values(value)
+    first = blocks(_first_level(tree), (data, value))
+    slack = first["slack"]
     sign = np.where(value >= 0, 1, -1)
     witnesses, refuters = first["max"], first["min"]
 
@@ -101,9 +102,9 @@ def _first_level(tree: Tree) -> Any:
     sides = {"max": first_level(tree, 1), "min": first_level(tree, -1)}
     slack = tree.slack
 
-    def one(x: Any) -> dict[Any, Any]:
-        value = tree.function(tree.program.as_example(x))
-        out: dict[str, Any] = {"value": value, "slack": slack(x)}
+    def one(sample: tuple[Any, Any]) -> dict[Any, Any]:
+        x, value = sample
+        out: dict[str, Any] = {"slack": slack(x)}
         for name, level in sides.items():
             none = {"depth": 1, "cell": 0, "best": -1}
             none = {key: jnp.int32(number) for key, number in none.items()}

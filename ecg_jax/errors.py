@@ -49,7 +49,7 @@ class PatternError(EcgJaxError, ValueError):
 
 
 class FreezeError(EcgJaxError, ValueError):
-    """A gate has no tangent at the anchor it is to be frozen at."""
+    """A gate has no tangent at its anchor, or fields that contradict each other."""
 
 
 class CertificateError(EcgJaxError, ArithmeticError):

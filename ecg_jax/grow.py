@@ -101,7 +101,7 @@ def grow(
     root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, num)
     program = trace(fn, example, rules)
     tree = Tree(program, (root,), example, None, metric, localize, fn)
-    values = blocks(lambda x: fn(program.as_example(x)), data)
+    values = blocks(tree.alone, data)
     check_values(values)
     grower = _Grower(
         tree=tree,

@@ -115,6 +115,14 @@ class Gate:
     lipschitz: float | None = None
     errors: str = "own"
 
+    def __post_init__(self) -> None:
+        if self.split is not None and (self.straight or np.any(self.curvature != 1)):
+            raise FreezeError(
+                f"the gate `{self.name}` is a difference of convex functions with "
+                f"curvature {self.curvature}, straight {self.straight}.\n"
+                "  try: curvature=1, straight=False: `split` says what is taken away"
+            )
+
     def sides(self, weight: Any) -> Any:
         """The side of each unit with these weights: see `MaxMin.sides`."""
         xp = np if isinstance(weight, np.ndarray) else jnp

@@ -143,6 +143,11 @@ class Tree(Immutable):
         return self.program.evaluate if self.fn is None else self.fn
 
     @cached_property
+    def alone(self) -> Callable[[Any], Array]:
+        """The function by itself: compiled beside others its rounding may differ."""
+        return lambda x: self.function(self.program.as_example(x))
+
+    @cached_property
     def eq(self) -> MaxMin:
         """The equation of the outermost level."""
         with jax.ensure_compile_time_eval():

@@ -68,6 +68,44 @@ FUNCTIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
 )
 
 
+def _gelu_tanh_slope(z: Array) -> Array:
+    """`(1 + tanh t) / 2 + z t' / (2 cosh(t)^2)`, `t = r (z + k z^3)`."""
+    r, k = math.sqrt(2 / math.pi), 0.044715
+    near = jnp.clip(z, -20, 20)  # beyond, 1 / cosh(t) is 0
+    t = r * (near + k * near**3)
+    steep = r * (1 + 3 * k * near**2) * lax.square(1 / lax.cosh(t))
+    return lax.logistic(2 * t) + near / 2 * steep
+
+
+def _silu_slope(z: Array) -> Array:
+    """`s (1 + z (1 - s))`, `s = logistic(z)`."""
+    return lax.logistic(z) * (1 + z * lax.logistic(-z))
+
+
+def _mish_slope(z: Array) -> Array:
+    """`tanh(p) + z logistic(z) / cosh(p)^2`, `p = softplus(z)`."""
+    p = jax.nn.softplus(z)
+    return lax.tanh(p) + z * lax.logistic(z) * lax.square(1 / lax.cosh(p))
+
+
+SLOPES: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+    {"gelu_tanh": _gelu_tanh_slope, "silu": _silu_slope, "mish": _mish_slope}
+)
+"""Derivatives where JAX's own have lost their digits far away, as `1 - tanh(t)^2`.
+
+A tangent multiplies them by a distance: there it needs them all.
+"""
+
+
+def with_slope(
+    fn: Callable[[Array], Array], slope: Callable[[Array], Array]
+) -> Callable[[Array], Array]:
+    """The same function with another derivative."""
+    own = jax.custom_jvp(fn)
+    own.defjvps(lambda step, _, z: slope(z) * step)
+    return own
+
+
 def quadratic(c: float) -> Split:
     """`h(z) = c z^2 / 2`, whose gap is `c (z - a)^2 / 2`: nothing cancels."""
     return Split(
@@ -130,6 +168,8 @@ def bend(phi: Callable[[Array], Array], slope: float, above: int) -> Split:
 def curved(name: str, lipschitz: float, bounds: Interval = (-np.inf, np.inf)) -> Rule:
     """The rule of a function whose curvature is bounded."""
     fn, split = FUNCTIONS[name], quadratic(CURVATURES[name])
+    if name in SLOPES:
+        fn = with_slope(fn, SLOPES[name])
 
     def rule(application: Application) -> Role:
         if len(application.inputs) != 1:
@@ -149,12 +189,9 @@ def bending(
 ) -> Rule:
     """The rule of an S; convex or concave where a sign is proven.
 
-    `steep` is its derivative, where JAX's own has lost its digits on the flat arms, as
-    that of tanh, `1 - tanh(z)^2`: far away, a tangent needs them all.
+    `steep` is its derivative, where JAX's own is not accurate: see `SLOPES`.
     """
-    if steep is not None:
-        derivative, fn = steep, jax.custom_jvp(fn)
-        fn.defjvps(lambda step, _, z: derivative(z) * step)
+    fn = fn if steep is None else with_slope(fn, steep)
     split = bend(fn, slope, above)
 
     def rule(application: Application) -> Role:
