@@ -112,10 +112,10 @@ def check_params(params: Any, like: Any) -> None:
             continue
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             continue
-        bad = int(np.isnan(np.asarray(leaf)).sum())
-        if bad:
+        nan = np.isnan(np.asarray(leaf))
+        if nan.any():
             raise NonFiniteError(
-                f"{bad} of the {np.size(leaf)} entries of {name} are NaN.\n"
+                f"{nan.sum()} of the {nan.size} entries of {name} are NaN.\n"
                 "  try: check the training, or the file the weights came from."
             )
 
