@@ -12,13 +12,7 @@ from jaxtyping import Array
 
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
-from ecg_jax.kernels import (
-    blocks,
-    check_finite,
-    decides,
-    num_examples,
-    squared_distances,
-)
+from ecg_jax.kernels import blocks, decides, squared_distances
 from ecg_jax.proof.certificate import MOST_VACUOUS, check_values, vacuous
 from ecg_jax.proof.rounding import (
     product_precision,
@@ -48,8 +42,7 @@ def decide(tree: Tree, data: Any) -> Decision:
       ExampleError: there are no examples, or of another form.
       NonFiniteError: an example, or the function there, is NaN or infinite.
     """
-    num_examples(data)
-    check_finite(data)
+    tree.program.check_data(data)
     first = blocks(_first_level(tree), data)
     value, slack = first["value"], first["slack"]
     check_values(value)
@@ -262,6 +255,7 @@ def certify_tree(
       data: examples with a leading axis.
       decision: of the tree on these data, where it is known.
     """
+    tree.program.check_data(data)
     decision = tree.decide(data) if decision is None else decision
     descent = tree.descent
     value = blocks(_deepest(descent), data)[0]
