@@ -9,7 +9,7 @@ import numpy as np
 from jax import tree_util
 
 from ecg_jax import _jax
-from ecg_jax.kernels import num_examples
+from ecg_jax.checks import num_examples
 
 BLOCK = 512
 """The most examples in flight at once."""

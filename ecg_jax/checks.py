@@ -3,7 +3,7 @@
 And what every verb demands of its data: arrays of numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,12 +14,19 @@ from jax import tree_util
 from ecg_jax import _jax
 from ecg_jax.errors import (
     DTypeError,
+    EcgJaxError,
     ExampleError,
     NonFiniteError,
     NotPureError,
     NotScalarError,
     ParamsError,
 )
+
+ROWS = 4096
+"""How many examples are looked at at once."""
+
+_OF_JAX = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
+"""What JAX says of functions that cannot be traced; they are told by themselves."""
 
 
 def check_dtype(dtype: Any, what: str) -> None:
@@ -33,17 +40,84 @@ def check_dtype(dtype: Any, what: str) -> None:
 
 
 def check_arrays(data: Any) -> None:
-    """Raises `ExampleError` unless every leaf is a NumPy or JAX array of numbers."""
-    for leaf in tree_util.tree_leaves(data):
-        if found := _no_array(leaf):
+    """Raises `ExampleError` unless every leaf is a NumPy or JAX array of numbers.
+
+    Single numbers are leaves too, but for a list of them, which is meant as an array.
+    """
+    leaves = tree_util.tree_leaves(data, is_leaf=_is_list_of_numbers)
+    for leaf in leaves or [data]:
+        if found := _no_array(leaf) or ("" if leaves else told(data)):
             raise ExampleError(
                 f"the input holds {found}, not an array of numbers.\n"
                 "  try: np.asarray(x, np.float32), with what is missing left out"
             )
 
 
+def num_examples(data: Any) -> int:
+    """How many examples there are: the length of the common first axis.
+
+    Raises:
+      ExampleError: there are none, the arrays have no common first axis, or something
+        is no array of numbers.
+    """
+    check_arrays(data)
+    shapes = [np.shape(leaf) for leaf in tree_util.tree_leaves(data)]
+    lengths = {shape[:1] for shape in shapes}
+    if () in lengths or len(lengths) > 1:
+        raise ExampleError(
+            f"the data have no common first axis: shapes {shapes[:4]}.\n"
+            "  try: an array of examples, or a pytree of such, as long as each other"
+        )
+    if lengths <= {(0,)}:
+        raise ExampleError(
+            "no examples.\n  try: data with a leading axis of at least 1"
+        )
+    return lengths.pop()[0]
+
+
+def check_finite(data: Any) -> None:
+    """Raises `NonFiniteError` where an example holds NaN or infinite numbers."""
+    for leaf in tree_util.tree_leaves(data):
+        for start in range(0, len(leaf), ROWS):  # a memory map is read part by part
+            rows = np.asarray(leaf[start : start + ROWS])
+            finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+            if not finite.all():
+                raise NonFiniteError(
+                    f"data[{start + np.argmin(finite)}] holds NaN or infinite "
+                    "numbers.\n  try: leave such examples out"
+                )
+
+
+def check_examples(data: Any) -> int:
+    """What every verb asks of data, whatever the function: see `Program.check_data`."""
+    num = num_examples(data)
+    check_finite(data)
+    return num
+
+
+def told(tree: Any) -> str:
+    """What a pytree is, in words; of its content only the names."""
+    if isinstance(tree, dict):
+        return f"a dict of {', '.join(map(repr, tree)) or 'nothing'}"
+    if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
+        return f"a {type(tree).__name__} of {len(tree)}"
+    if tree is None:
+        return "None"
+    return f"a {type(tree).__name__}" if _no_array(tree) else "an array"
+
+
+def _is_list_of_numbers(value: Any) -> bool:
+    """A list, nested or not, of nothing but Python's own numbers."""
+    if not isinstance(value, list) or not value:
+        return False
+    leaves = tree_util.tree_leaves(value)
+    return bool(leaves) and all(type(v) in (bool, int, float, complex) for v in leaves)
+
+
 def _no_array(leaf: Any) -> str:
     """What a leaf is, if it is no array of numbers; else nothing."""
+    if isinstance(leaf, list):
+        return "a list of numbers"
     if isinstance(leaf, np.ma.MaskedArray):
         return "a masked array"
     if isinstance(leaf, np.ndarray | np.generic):
@@ -51,7 +125,27 @@ def _no_array(leaf: Any) -> str:
         plain = leaf.dtype.kind in "biufc" or jnp.issubdtype(leaf.dtype, jnp.floating)
         return "" if plain else f"an array of dtype {leaf.dtype}"
     numbers = (jax.Array, jax.ShapeDtypeStruct, bool, int, float, complex)
-    return "" if isinstance(leaf, numbers) else f"a {type(leaf).__name__}"
+    if leaf is None or isinstance(leaf, numbers):
+        return ""
+    return f"a {type(leaf).__name__}"
+
+
+def traced_at(
+    fn: Callable[..., Any], avals: Sequence[Any], start: int = 0
+) -> tuple[Any, tuple[Any, ...], Any]:
+    """`_jax.trace(fn, *avals)`, or an error with what was given from `start` on."""
+    try:
+        return _jax.trace(fn, *avals)
+    except (EcgJaxError, *_OF_JAX):
+        raise
+    except (TypeError, ValueError) as error:
+        shapes = ", ".join(f"{aval.dtype}{list(aval.shape)}" for aval in avals[start:])
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ExampleError(
+            f"the function cannot be evaluated at an example of {shapes}.\n"
+            f"  why: {reason}\n"
+            "  try: one example of the form that the function takes, not a batch: X[0]"
+        ) from error
 
 
 def check_output(out: Any) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from ecg_jax.batches import blocks
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
-from ecg_jax.kernels import check_finite, decides, num_examples, squared_distances
+from ecg_jax.kernels import decides, squared_distances
 from ecg_jax.proof.certificate import MOST_VACUOUS, check_values, vacuous
 from ecg_jax.proof.rounding import (
     product_precision,
@@ -43,8 +43,7 @@ def decide(tree: Tree, data: Any) -> Decision:
       ExampleError: there are no examples, or of another form.
       NonFiniteError: an example, or the function there, is NaN or infinite.
     """
-    num_examples(data)
-    check_finite(data)
+    tree.program.check_data(data)
     value = blocks(tree.alone, data)
     check_values(value)
     first = blocks(_first_level(tree), (data, value))
@@ -258,6 +257,7 @@ def certify_tree(
       data: examples with a leading axis.
       decision: of the tree on these data, where it is known.
     """
+    tree.program.check_data(data)
     decision = tree.decide(data) if decision is None else decision
     descent = tree.descent
     value = deepest(descent, data)

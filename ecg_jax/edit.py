@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ecg_jax.batches import blocks
 from ecg_jax.checks import check_output
 from ecg_jax.errors import ExampleError, PatternError
-from ecg_jax.kernels import decides, num_examples, squared_distances
+from ecg_jax.kernels import decides, squared_distances
 from ecg_jax.tree import Tree
 
 
@@ -59,9 +59,11 @@ class Edited:
           record: the recording of each.
 
         Raises:
-          ExampleError: there are not as many recordings as examples.
+          ExampleError: there are not as many recordings as examples, or these are of
+            another form.
+          NonFiniteError: an example is NaN or infinite.
         """
-        record, num = np.asarray(record), num_examples(data)
+        record, num = np.asarray(record), self.tree.program.check_data(data)
         if record.shape != (num,):
             raise ExampleError(
                 f"records of shape {record.shape} for {num} examples.\n"

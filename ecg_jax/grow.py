@@ -19,10 +19,11 @@ from jaxtyping import Int
 
 from ecg_jax import anchors
 from ecg_jax.batches import blocks
+from ecg_jax.checks import check_examples
 from ecg_jax.cover import CoverConfig, Samples
 from ecg_jax.decide import pattern_hashes
 from ecg_jax.errors import CoverError
-from ecg_jax.kernels import METRICS, Side, check_finite, num_examples
+from ecg_jax.kernels import METRICS, Side
 from ecg_jax.program import Rules, trace
 from ecg_jax.proof.certificate import check_values
 from ecg_jax.prototypes import Prototypes
@@ -93,8 +94,7 @@ def grow(
     check_options(depth, budget, min_count, select, localize, metric)
     if not isinstance(cover, CoverConfig | None):
         raise CoverError(f"cover is {cover!r}.\n  try: ecg_jax.cover.CoverConfig(...)")
-    num = num_examples(data)
-    check_finite(data)
+    num = check_examples(data)
     if records is not None:
         records = _numbered(records, num)
     example = tree_util.tree_map(lambda v: jnp.asarray(v[0]), data)

@@ -21,8 +21,6 @@ import numpy as np
 from jax import tree_util
 from jaxtyping import Array, Float, Int
 
-from ecg_jax.checks import check_arrays
-from ecg_jax.errors import ExampleError, NonFiniteError
 from ecg_jax.maxmin import MaxMin, on
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -175,40 +173,6 @@ def _linear(
     return at_zero, [
         next(slopes) if s else v for v, s in zip(zeros, smooth, strict=True)
     ]
-
-
-def num_examples(data: Any) -> int:
-    """How many examples there are: the length of the common first axis.
-
-    Raises:
-      ExampleError: there are none, the arrays have no common first axis, or something
-        is no array of numbers.
-    """
-    check_arrays(data)
-    shapes = [np.shape(leaf) for leaf in tree_util.tree_leaves(data)]
-    lengths = {shape[:1] for shape in shapes}
-    if () in lengths or len(lengths) > 1:
-        raise ExampleError(
-            f"the data have no common first axis: shapes {shapes[:4]}.\n"
-            "  try: an array of examples, or a pytree of such, as long as each other"
-        )
-    if lengths <= {(0,)}:
-        raise ExampleError(
-            "no examples.\n  try: data with a leading axis of at least 1"
-        )
-    return lengths.pop()[0]
-
-
-def check_finite(data: Any) -> None:
-    """Raises `NonFiniteError` where an example holds NaN or infinite numbers."""
-    for leaf in tree_util.tree_leaves(data):
-        rows = np.asarray(leaf).reshape(len(leaf), -1)
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            raise NonFiniteError(
-                f"data[{np.argmin(finite)}] holds NaN or infinite numbers.\n"
-                "  try: leave such examples out"
-            )
 
 
 def gaps(

@@ -20,9 +20,13 @@ from ecg_jax import _jax
 from ecg_jax.checks import (
     check_arrays,
     check_dtype,
+    check_finite,
     check_output,
     check_purity,
     check_weights,
+    num_examples,
+    told,
+    traced_at,
 )
 from ecg_jax.errors import ExampleError, UnsupportedPrimitiveError
 from ecg_jax.maxmin import Gate
@@ -129,13 +133,11 @@ class Program:
         return tuple(eqn for eqn in self.equations if isinstance(eqn.role, Gate))
 
     def check_input(self, x: Any) -> list[Any]:
-        """The leaves of an input; raises `ExampleError` if its form is another."""
-        leaves, tree = tree_util.tree_flatten(x)
-        if tree != self.in_tree:
-            raise ExampleError(
-                f"the input has the structure {tree}, the example had {self.in_tree}."
-            )
-        check_arrays(leaves)
+        """The leaves of an input; raises `ExampleError` if its form is another.
+
+        Every verb that takes one example comes through here.
+        """
+        leaves = self._leaves(x)
         for leaf, number in zip(leaves, self.inputs, strict=True):
             have, want = np.shape(leaf), self.avals[number].shape
             if have == want:
@@ -143,8 +145,6 @@ class Program:
             cure = f"an input of the shape {want}"
             if have[1:] == want and have:
                 cure = "one example, not a batch: X[0], or jax.vmap over the batch"
-            elif want[1:] == have and want:
-                cure = "data with a leading axis of examples: X[None] where X is one"
             raise ExampleError(
                 f"the input has the shape {have}, the example had {want}.\n"
                 f"  try: {cure}"
@@ -153,6 +153,44 @@ class Program:
             _as_example(leaf, self.avals[number].dtype)
             for leaf, number in zip(leaves, self.inputs, strict=True)
         ]
+
+    def check_data(self, data: Any) -> int:
+        """How many examples data hold; every verb that takes data comes through here.
+
+        Raises:
+          ExampleError: there are none, or of another form than the example.
+          NonFiniteError: one of them holds NaN or infinite numbers.
+        """
+        leaves = self._leaves(data)
+        num = num_examples(data)
+        for leaf, number in zip(leaves, self.inputs, strict=True):
+            have, want = np.shape(leaf), self.avals[number].shape
+            if have[1:] != want:
+                cure = f"data of the shape {('n', *want)}".replace("'", "")
+                if have == want:
+                    cure = "a leading axis of examples: X[None] where X is one"
+                raise ExampleError(
+                    f"the data have the shape {have}, the example had {want}.\n"
+                    f"  try: {cure}"
+                )
+            _as_example(leaf[:1], self.avals[number].dtype)
+        check_finite(data)
+        return num
+
+    def _leaves(self, x: Any) -> list[Any]:
+        """The arrays of an input or of data, if their structure is the example's."""
+        leaves, tree = tree_util.tree_flatten(x)
+        check_arrays(x if tree != self.in_tree else tuple(leaves))
+        if tree != self.in_tree:
+            whole = self.in_tree.unflatten([self.avals[n] for n in self.inputs])
+            have, want = told(x), told(whole)
+            if have == want:  # they differ further in
+                have, want = str(tree), str(self.in_tree)
+            raise ExampleError(
+                f"the input is {have}, the example was {want}.\n"
+                "  try: an input of the structure of the example"
+            )
+        return leaves
 
     def as_example(self, x: Any) -> Any:
         """An input in the dtypes of the example, if that loses nothing."""
@@ -284,6 +322,8 @@ def trace(
       The program, with dead code dropped and equal subexpressions merged.
 
     Raises:
+      ExampleError: the example holds something else than arrays of numbers, or `fn`
+        cannot be evaluated at it.
       NotScalarError: `fn` returns something else than one real scalar.
       NotPureError: two traces of `fn` differ, or it has side effects.
       DTypeError: the example or the output is not float32 or float64.
@@ -291,6 +331,7 @@ def trace(
     """
     leaves, in_tree = tree_util.tree_flatten(example)
     weights, tree = tree_util.tree_flatten(params)
+    check_arrays(example)
     for leaf in leaves:
         check_dtype(jnp.result_type(leaf), "the example")
     avals = [
@@ -304,7 +345,7 @@ def trace(
             return fn(x)
         return fn(tree_util.tree_unflatten(tree, args[: len(weights)]), x)
 
-    jaxpr, consts, out = _jax.trace(lambda *args: flat(*args), *avals)
+    jaxpr, consts, out = traced_at(lambda *args: flat(*args), avals, len(weights))
     check_output(out)
     check_purity(jaxpr, consts, _jax.trace(lambda *args: flat(*args), *avals)[:2])
     check_weights(jaxpr, consts)

@@ -186,6 +186,7 @@ class Tree(Immutable):
 
     def values(self, data: Any) -> Float[np.ndarray, "n nodes"]:
         """Every node's function at every sample: `f`, witnesses, refuters."""
+        self.program.check_data(data)
         return blocks(self._values, data)
 
     @cached_property

@@ -8,20 +8,26 @@ from small_trees import function, quarters
 
 import ecg_jax as ej
 from ecg_jax.checks import check_arrays
-from ecg_jax.errors import ExampleError
+from ecg_jax.errors import DTypeError, EcgJaxError, ExampleError, NonFiniteError
+from ecg_jax.proof.certificate import certify
 
 DATA = quarters(1, 40)
 
 
 class DataFrame:
-    """As pandas has it: a shape and columns, and no array."""
+    """As pandas has it: a shape, columns and a way to become an array, yet none."""
 
     shape, columns = (40, 6), ["I"]
+
+    def __array__(self, dtype=None, copy=None):
+        return DATA
 
 
 NO_ARRAYS = {
     "a DataFrame": DataFrame(),
     "a str": "beats",
+    "None": None,
+    "a list of numbers": DATA.tolist(),
     "a masked array": np.ma.masked_array(DATA, DATA > 1),
     "an array of dtype object": DATA.astype(object),
     "an array of dtype <U32": DATA.astype(str),
@@ -36,19 +42,31 @@ def tree():
 
 def verbs(tree):
     """Everything that takes data, and everything that takes one example."""
+    name = tree.nodes[1].name
+    edited = tree.without(name)
+    other = tree.replace(name, lambda x: jnp.sum(jnp.asarray(x)))
     many = {
         "decide": tree.decide,
         "certificate": tree.certificate,
+        "certificate of one level": tree.eq.certificate,
+        "certify": lambda data: certify(tree.eq, data, num_pairs=8),
         "values": tree.values,
-        "grow": lambda data: ej.grow(function("mlp"), data),
+        "without": lambda data: edited.changes(data, np.arange(40)),
+        "replace": lambda data: other.changes(data, np.arange(40)),
+        "grow": lambda data: ej.grow(function("mlp"), data, depth=1, budget=4),
     }
     one = {
+        "factor": lambda x: ej.factor(function("mlp"), x),
         "tree": tree,
         "bounds": tree.bounds,
         "vector": tree.vector,
         "equation": tree.eq,
         "pattern": tree.eq.pattern,
-        "component": tree.component(tree.nodes[1].name),
+        "witness": lambda x: tree.eq.witness(DATA[0])(x),
+        "component": tree.component(name),
+        "atom": tree.descent.atom,
+        "edited": edited,
+        "text": lambda x: tree.eq.to_text(2, x),
     }
     return many, one
 
@@ -62,6 +80,8 @@ def message(verb, x):
 @pytest.mark.parametrize("found", NO_ARRAYS)
 def test_what_is_no_array_of_numbers(found, tree):
     many, one = verbs(tree)
+    if found == "None":
+        one.pop("text")  # it shows the first level alone
     for name, verb in (many | one).items():
         assert message(verb, NO_ARRAYS[found]) == (
             f"the input holds {found}, not an array of numbers.\n"
@@ -78,7 +98,7 @@ def test_arrays_of_numbers():
 
 def test_numbers_that_another_dtype_cannot_hold(tree):
     many, one = verbs(tree)
-    many.pop("grow")  # there is no example of another dtype yet
+    many.pop("grow"), one.pop("factor")  # there is no example of another dtype yet
     data = DATA.astype("complex64")
     wanted = (
         "the input is complex64, the example was float64.\n"
@@ -106,10 +126,10 @@ def test_whole_numbers_are_taken_where_nothing_is_lost():
 
 def test_one_axis_too_few_or_too_many(tree):
     many, one = verbs(tree)
-    many.pop("grow")
+    many.pop("grow"), one.pop("factor")
     assert {message(verb, DATA[0]) for verb in many.values()} == {
-        "the input has the shape (), the example had (6,).\n"
-        "  try: data with a leading axis of examples: X[None] where X is one"
+        "the data have the shape (6,), the example had (6,).\n"
+        "  try: a leading axis of examples: X[None] where X is one"
     }
     assert {message(verb, DATA) for verb in one.values()} == {
         "the input has the shape (40, 6), the example had (6,).\n"
@@ -123,7 +143,7 @@ def test_one_axis_too_few_or_too_many(tree):
 
 def test_64_bits_switched_off_after_factoring_in_64(tree):
     many, one = verbs(tree)
-    many.pop("grow")
+    many.pop("grow"), one.pop("factor"), one.pop("witness")
     with jax.enable_x64(False):
         found = {message(verb, DATA) for verb in many.values()}
         found |= {message(verb, DATA[0]) for verb in one.values()}
@@ -132,3 +152,142 @@ def test_64_bits_switched_off_after_factoring_in_64(tree):
         "  try: with jax.enable_x64(True): ..., or "
         "jax.config.update('jax_enable_x64', True)"
     }
+
+
+def at(i, value):
+    data = DATA.copy()
+    data[3, i] = value
+    return data
+
+
+BAD_DATA = {
+    "width": (
+        DATA[:, :4],
+        ExampleError,
+        "the data have the shape (40, 4), the example",
+    ),
+    "no examples": (DATA[:0], ExampleError, "no examples."),
+    "NaN": (at(1, np.nan), NonFiniteError, "data[3] holds NaN or infinite numbers."),
+    "infinite": (
+        at(5, np.inf),
+        NonFiniteError,
+        "data[3] holds NaN or infinite numbers",
+    ),
+    "a pair": (
+        (DATA, DATA),
+        ExampleError,
+        "the input is a tuple of 2, the example was",
+    ),
+    "a dict": (
+        {"x": DATA},
+        ExampleError,
+        "the input is a dict of 'x', the example was",
+    ),
+    "a number": (1.5, ExampleError, "the data have no common first axis: shapes [()]."),
+    "ragged": (
+        [DATA[0], DATA[1, :3]],
+        ExampleError,
+        "the input is a list of 2, the ex",
+    ),
+}
+WITHOUT_EXAMPLE = {
+    "width": "the function cannot be evaluated at an example of float64[4].",
+    "a pair": "the function cannot be evaluated at an example of float64[6], float64",
+    "a dict": "the function cannot be evaluated at an example of float64[6].",
+    "ragged": "the data have no common first axis: shapes [(6,), (3,)].",
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_data_of_another_form(name, tree):
+    data, kind, start = BAD_DATA[name]
+    firsts = {}
+    for verb, call in verbs(tree)[0].items():
+        with pytest.raises(kind) as error:
+            call(data)
+        assert isinstance(error.value, EcgJaxError) and "\n  try: " in str(error.value)
+        firsts[verb] = str(error.value).splitlines()[0]
+    assert firsts.pop("grow").startswith(WITHOUT_EXAMPLE.get(name, start))
+    (first,) = set(firsts.values())
+    assert first.startswith(start)
+
+
+BAD_EXAMPLES = {
+    "a batch": (DATA, "the input has the shape (40, 6), the example had (6,)."),
+    "too short": (DATA[0, :4], "the input has the shape (4,), the example had (6,)."),
+    "a number": (1.5, "the input has the shape (), the example had (6,)."),
+    "a pair": (
+        (DATA[0], DATA[0]),
+        "the input is a tuple of 2, the example was an array",
+    ),
+    "a dict": ({"x": DATA[0]}, "the input is a dict of 'x', the example was an array."),
+}
+
+
+@pytest.mark.parametrize("name", BAD_EXAMPLES)
+def test_an_example_of_another_form(name, tree):
+    x, start = BAD_EXAMPLES[name]
+    firsts = {}
+    for verb, call in verbs(tree)[1].items():
+        text = message(call, x)
+        assert "\n  try: " in text
+        firsts[verb] = text.splitlines()[0]
+    assert firsts.pop("factor").startswith(
+        "the function cannot be evaluated at an exam"
+    )
+    (first,) = set(firsts.values())
+    assert first.startswith(start)
+
+
+def test_numbers_too_wide_for_an_equation_in_float32():
+    data = DATA.astype(np.float32)
+    tree = ej.grow(lambda x: jnp.sum(jnp.abs(x)) - 6, data, depth=1, budget=1)
+    many, one = verbs(tree)
+    many.pop("grow"), one.pop("factor"), one.pop("witness")
+    wanted = (
+        "the input is float64, the example was float32.\n"
+        "  try: jnp.asarray(x, jnp.float32), or factor at an example in float64"
+    )
+    assert {message(verb, DATA) for verb in many.values()} == {wanted}
+    assert {message(verb, DATA[0]) for verb in one.values()} == {wanted}
+
+
+def test_whole_numbers_to_begin_with(tree):
+    many, one = verbs(tree)
+    for verb, x in ((many["grow"], DATA), (one["factor"], DATA[0])):
+        with pytest.raises(DTypeError) as error:
+            verb(x.astype(int))
+        assert str(error.value) == (
+            "the example is int64; factoring is exact for float32 and float64 only.\n"
+            "  try: cast the input, jnp.asarray(x, jnp.float32), and keep the network "
+            "in that dtype."
+        )
+
+
+def test_arrays_of_several_lengths():
+    data = (DATA, DATA[:3])
+    f = lambda x: jnp.sum(jnp.abs(x[0])) - jnp.sum(jnp.abs(x[1]))  # noqa: E731
+    eq = ej.factor(f, (DATA[0], DATA[1]))
+    for verb in (eq.certificate, lambda data: ej.grow(f, data)):
+        assert message(verb, data) == (
+            "the data have no common first axis: shapes [(40, 6), (3, 6)].\n"
+            "  try: an array of examples, or a pytree of such, as long as each other"
+        )
+
+
+def test_lists_are_taken_where_the_example_was_one():
+    eq = ej.factor(lambda x: jnp.abs(x[0]) - x[1], [np.float64(0), np.float64(0)])
+    assert eq([-3.0, 1.0]) == 2
+    assert message(eq, [[1.0], [2.0]]).startswith("the input holds a list of numbers")
+
+
+def test_what_a_function_cannot_take_is_told_with_the_reason():
+    with pytest.raises(ExampleError) as error:
+        ej.factor(function("mlp"), DATA)
+    first, why, cure = str(error.value).split("\n")
+    assert first == "the function cannot be evaluated at an example of float64[40, 6]."
+    assert why.startswith("  why: dot_general requires contracting dimensions to have")
+    assert cure.startswith("  try: one example of the form that the function takes")
+    assert isinstance(error.value.__cause__, TypeError)
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        ej.factor(lambda x: jnp.sum(x) if x[0] > 0 else x[0], DATA[0])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, tree_util
 
-from ecg_jax.errors import DataError, ExampleError, NonFiniteError
+from ecg_jax.errors import NonFiniteError
 from ecg_jax.maxmin import MaxMin
 
 _SCALES = (-1.0, 8.0, 0.125, -64.0)
@@ -27,25 +27,17 @@ class Pool:
       rng: source of choices.
 
     Raises:
-      ExampleError: the data have another structure or shape than the example.
-      DataError: there is no example.
+      ExampleError: there are no examples, or of another form than the equation's.
+      NonFiniteError: one of them is NaN or infinite.
     """
 
     def __init__(
         self, eq: MaxMin, data: Any, num_adversarial: int, rng: np.random.Generator
     ):
+        self.num_data = eq.program.check_data(data)
         self.data, self.tree = tree_util.tree_flatten(data)
-        example, tree = tree_util.tree_flatten(eq.example)
-        rows = [np.shape(leaf)[1:] for leaf in self.data]
-        if tree != self.tree or rows != [np.shape(leaf) for leaf in example]:
-            raise ExampleError(
-                f"one row of the data is {self.tree} of shapes {rows}, the example "
-                f"was {tree} of shapes {[np.shape(leaf) for leaf in example]}.\n"
-                "  try: an array of examples, with the batch as its first axis"
-            )
-        self.num_data = len(self.data[0])
-        if self.num_data == 0:
-            raise DataError("there is no example to check the equation at.")
+        example = tree_util.tree_leaves(eq.example)
+        rows = [np.shape(leaf) for leaf in example]
         self.dtypes = [jnp.result_type(leaf) for leaf in example]
         self.names: list[str] = []
         self.extra = [np.zeros((0, *row)) for row in rows]

@@ -218,7 +218,7 @@ def certify(
       The certificate; it does not raise by itself.
 
     Raises:
-      ExampleError, DataError: the data do not fit the equation.
+      ExampleError: the data do not fit the equation.
       NonFiniteError: an example is not finite, or the function is not at an example.
       UnsupportedPrimitiveError: an operation has no rounding rule.
 

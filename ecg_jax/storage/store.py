@@ -22,7 +22,7 @@ import numpy as np
 from jax import tree_util
 
 from ecg_jax._jax import is_concrete
-from ecg_jax.errors import EcgJaxError, StoreError
+from ecg_jax.errors import EcgJaxError, ExampleError, StoreError
 from ecg_jax.kernels import METRICS
 from ecg_jax.linearity import open_gates
 from ecg_jax.maxmin import MaxMin
@@ -122,7 +122,7 @@ def load(path: Path | str, rules: Rules = RULES) -> Any:
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from error
     except _NO_EQUATION as error:
-        if isinstance(error, EcgJaxError):
+        if isinstance(error, EcgJaxError) and not isinstance(error, ExampleError):
             raise
         raise StoreError(
             f"{path} is no equation that can be read: {type(error).__name__}: {error}."
