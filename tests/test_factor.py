@@ -367,7 +367,8 @@ def test_an_input_of_another_structure():
     with pytest.raises(ExampleError) as caught:
         eq(jnp.ones(3))
     assert str(caught.value) == (
-        "the input has the structure PyTreeDef(*), the example had PyTreeDef({'a': *})."
+        "the input is an array, the example was a dict of 'a'.\n"
+        "  try: an input of the structure of the example"
     )
 
 
