@@ -45,8 +45,8 @@ def check_arrays(data: Any) -> None:
     Single numbers are leaves too, but for a list of them, which is meant as an array.
     """
     leaves = tree_util.tree_leaves(data, is_leaf=_is_list_of_numbers)
-    for leaf in leaves or [data]:
-        if found := _no_array(leaf) or ("" if leaves else told(data)):
+    for leaf in [*leaves, *([None] if data is None else [])]:
+        if found := _no_array(leaf):
             raise ExampleError(
                 f"the input holds {found}, not an array of numbers.\n"
                 "  try: np.asarray(x, np.float32), with what is missing left out"
@@ -116,8 +116,8 @@ def _is_list_of_numbers(value: Any) -> bool:
 
 def _no_array(leaf: Any) -> str:
     """What a leaf is, if it is no array of numbers; else nothing."""
-    if isinstance(leaf, list):
-        return "a list of numbers"
+    if leaf is None or isinstance(leaf, list):
+        return "None" if leaf is None else "a list of numbers"
     if isinstance(leaf, np.ma.MaskedArray):
         return "a masked array"
     if isinstance(leaf, np.ndarray | np.generic):
@@ -125,9 +125,7 @@ def _no_array(leaf: Any) -> str:
         plain = leaf.dtype.kind in "biufc" or jnp.issubdtype(leaf.dtype, jnp.floating)
         return "" if plain else f"an array of dtype {leaf.dtype}"
     numbers = (jax.Array, jax.ShapeDtypeStruct, bool, int, float, complex)
-    if leaf is None or isinstance(leaf, numbers):
-        return ""
-    return f"a {type(leaf).__name__}"
+    return "" if isinstance(leaf, numbers) else f"a {type(leaf).__name__}"
 
 
 def traced_at(
