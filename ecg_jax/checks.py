@@ -45,7 +45,7 @@ def check_arrays(data: Any) -> None:
     Single numbers are leaves too, but for a list of them, which is meant as an array.
     """
     leaves = tree_util.tree_leaves(data, is_leaf=_is_list_of_numbers)
-    for leaf in [*leaves, *([None] if data is None else [])]:
+    for leaf in [None] if data is None else leaves:
         if found := _no_array(leaf):
             raise ExampleError(
                 f"the input holds {found}, not an array of numbers.\n"
@@ -204,12 +204,16 @@ def check_params(params: Any, like: Any) -> None:
             continue
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             continue
-        nan = np.isnan(np.asarray(leaf))
-        if nan.any():
-            raise NonFiniteError(
-                f"{nan.sum()} of the {nan.size} entries of {name} are NaN.\n"
-                "  try: check the training, or the file the weights came from."
-            )
+        if (nan := np.isnan(np.asarray(leaf))).any():
+            raise _nan_error(nan, name)
+
+
+def _nan_error(nan: np.ndarray, name: str) -> NonFiniteError:
+    """Of a weight, by which of its entries are NaN."""
+    return NonFiniteError(
+        f"{nan.sum()} of the {nan.size} entries of {name} are NaN.\n"
+        "  try: check the training, or the file the weights came from."
+    )
 
 
 def _leaves(params: Any) -> dict[str, Any]:
@@ -229,14 +233,9 @@ def check_weights(jaxpr: Any, consts: Sequence[Any]) -> None:
             jnp.result_type(value), jnp.floating
         ):
             continue
-        bad = int(np.isnan(np.asarray(value)).sum())
-        if bad:
+        if (nan := np.isnan(np.asarray(value))).any():
             place = _jax.source_line(_jax.first_use(jaxpr, var))
-            raise NonFiniteError(
-                f"{bad} of the {np.size(value)} entries of a weight of shape "
-                f"{np.shape(value)}, used at {place}, are NaN.\n"
-                "  try: check the training, or the file the weights came from."
-            )
+            raise _nan_error(nan, f"a weight of shape {nan.shape}, used at {place},")
     for eqn in jaxpr.eqns:
         if (body := _jax.call_body(eqn)) is not None:
             check_weights(*body)

@@ -14,7 +14,7 @@ from ecg_jax.batches import blocks
 from ecg_jax.descent import Descent
 from ecg_jax.errors import CertificateError
 from ecg_jax.kernels import decides, squared_distances
-from ecg_jax.proof.certificate import MOST_VACUOUS, check_values, vacuous
+from ecg_jax.proof.certificate import MOST_VACUOUS, check_values, parts_of, vacuous
 from ecg_jax.proof.rounding import (
     product_precision,
     rounding_bound,
@@ -271,7 +271,7 @@ def certify_tree(
         decision_agreement=float(np.mean((value >= 0) == normal)),
         max_residual=float(residual.max()),
         max_relative_residual=float(residual.max() / np.abs(decision.value).max()),
-        max_bound_ratio=_largest_ratio(residual, limit),
+        max_bound_ratio=float(parts_of(residual, limit).max()),
         wrongly_proven=decision.wrongly_proven,
         proven_normal=_share(proven[normal]),
         proven_not_normal=_share(proven[~normal]),
@@ -282,13 +282,6 @@ def certify_tree(
         precision=product_precision(),
         backend=jax.default_backend(),
     )
-
-
-def _largest_ratio(residual: np.ndarray, limit: np.ndarray) -> float:
-    """The largest part of a bound that a residual uses up; NaN counts as infinite."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(residual == 0, 0.0, residual / limit)
-    return float(np.max(np.where(np.isnan(ratio), np.inf, ratio)))
 
 
 def deepest(descent: Descent, data: Any) -> np.ndarray:

@@ -159,6 +159,17 @@ class Gate:
         p, q = entry
         return self.tangent(p, *z) + self.split.shift(p, q, *z)
 
+    def half_frozen(self, pattern: Any, weight: Any, *z: Any) -> Array:
+        """The units with only what is on the max side frozen to a pattern.
+
+        Of a difference `g - h` that is `g` where `weight > 0`, and `-h` elsewhere.
+        """
+        tangent = self.tangent(pattern, *z)
+        if self.split is None:
+            return tangent
+        gap = self.split.gap(pattern, *z)
+        return jnp.where(weight > 0, tangent - gap, self.apply(*z) + gap)
+
     def gap(self, pattern: Any, weight: Any, value: Array, *z: Any) -> Array:
         """What freezing to a pattern takes from `w phi` on the max side, over `|w|`.
 
@@ -371,10 +382,7 @@ class MaxMin(Immutable):
             gate, mask, weight = self.gates[i], masks[i], self.weights[i]
             if isinstance(mask, np.ndarray) and not mask.any():
                 return gate.apply(*z)
-            frozen = gate.tangent(pattern[i], *z)
-            if gate.split is not None:
-                gap, above = gate.split.gap(pattern[i], *z), sign * weight > 0
-                frozen = jnp.where(above, frozen - gap, gate.apply(*z) + gap)
+            frozen = gate.half_frozen(pattern[i], sign * weight, *z)
             if isinstance(mask, np.ndarray) and mask.all():
                 return frozen
             return jnp.where(mask, frozen, gate.apply(*z))

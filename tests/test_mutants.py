@@ -329,18 +329,22 @@ LOW = tangent(lambda gate: lambda p, z: gate.tangent(p, z) - 1e-6)
 WINNER = pattern(lambda p: (p + 1) % 3)
 NO = times(0)
 
+SPLIT = {
+    "no split": (field(split=None), "certificate"),
+    "split gap halved": (part(gap=times(0.5)), "certificate"),
+    "split gap nothing": (part(gap=NO), "certificate"),
+    "split gap doubled": (part(gap=times(2)), "split"),
+    "split shift nothing": (part(shift=NO), "claims"),
+    "split shift turned": (part(shift=times(-1)), "claims"),
+    "split value nothing": (part(value=NO), "split"),
+    "split size": (part(size=NO), "padding"),
+}
+
 CAUGHT = {
     "tanh": {
         "bounds": (field(bounds=(0.0, 1.0)), "reliant"),
-        "no split": (field(split=None), "certificate"),
-        "split gap halved": (part(gap=times(0.5)), "certificate"),
-        "split gap nothing": (part(gap=NO), "certificate"),
-        "split gap doubled": (part(gap=times(2)), "split"),
-        "split shift nothing": (part(shift=NO), "claims"),
-        "split shift turned": (part(shift=times(-1)), "claims"),
-        "split value nothing": (part(value=NO), "split"),
+        **SPLIT,
         "split value doubled": (part(value=times(2)), "split"),
-        "split size": (part(size=NO), "padding"),
         "tangent flat": (tangent(flat), "certificate"),
         "tangent low": (LOW, "certificate"),
         "pattern moved": (pattern(lambda p: p + 0.125), "certificate"),
@@ -366,14 +370,7 @@ CAUGHT = {
     },
     "sort": {
         "bounds": (field(bounds=(0.0, np.inf)), "reliant"),
-        "no split": (field(split=None), "certificate"),
-        "split gap halved": (part(gap=times(0.5)), "certificate"),
-        "split gap nothing": (part(gap=NO), "certificate"),
-        "split gap doubled": (part(gap=times(2)), "split"),
-        "split shift nothing": (part(shift=NO), "claims"),
-        "split shift turned": (part(shift=times(-1)), "claims"),
-        "split value nothing": (part(value=NO), "split"),
-        "split size": (part(size=NO), "padding"),
+        **SPLIT,
         "split moves": (part(moves=NO), "fields"),
         "lipschitz in rounding": (field(lipschitz=0.0), "rounding"),
         "lipschitz": (field(lipschitz=0.01), "fields"),

@@ -620,13 +620,16 @@ NONSENSE_IN_WORDS = {
 }
 
 
-@pytest.mark.parametrize("name", NONSENSE_IN_WORDS)
-def test_nonsense_in_a_tree_is_refused(name, mlp, tmp_path):
-    change, message = NONSENSE_IN_WORDS[name]
-    path = edited(mlp[0], tmp_path / "equation", change, "tree.json")
+def refused(path, message):
     with pytest.raises(StoreError) as error:
         load(path)
     assert str(error.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize("name", NONSENSE_IN_WORDS)
+def test_nonsense_in_a_tree_is_refused(name, mlp, tmp_path):
+    change, message = NONSENSE_IN_WORDS[name]
+    refused(edited(mlp[0], tmp_path / "equation", change, "tree.json"), message)
 
 
 def number(name, value):
@@ -670,10 +673,7 @@ NONSENSE_IN_ARRAYS = {
 @pytest.mark.parametrize("name", NONSENSE_IN_ARRAYS)
 def test_nonsense_in_arrays_is_refused(name, mlp, tmp_path):
     change, message = NONSENSE_IN_ARRAYS[name]
-    path = edited(mlp[0], tmp_path / "equation", change, ARRAYS)
-    with pytest.raises(StoreError) as error:
-        load(path)
-    assert str(error.value).startswith(f"{path}: {message}")
+    refused(edited(mlp[0], tmp_path / "equation", change, ARRAYS), message)
 
 
 def test_copies_are_the_same_and_nothing_is_pickled(mlp):

@@ -71,8 +71,7 @@ class Check:
         if excess.size == 0:
             return self
         excess = np.where(np.isnan(excess), np.inf, excess)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(excess == 0, 0.0, excess / bound)
+        ratio = parts_of(excess, bound)
         worst = int(np.argmax(ratio))
         new = replace(
             self,
@@ -281,6 +280,13 @@ def certify(
         vacuous=vacuous(np.concatenate(values), np.concatenate(limits)),
         backend=jax.default_backend(),
     )
+
+
+def parts_of(excess: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """`excess / bound`: 0 where nothing exceeds; NaN counts as infinite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(excess == 0, 0.0, excess / bound)
+    return np.where(np.isnan(ratio), np.inf, ratio)
 
 
 def vacuous(value: np.ndarray, limit: np.ndarray) -> float:

@@ -58,18 +58,15 @@ def tangent_gate(
         at = tuple(map(jnp.asarray, at))
         return jax.jvp(fn, at, steps(at))
 
-    def tangent(anchor: Any, *z: Array) -> Array:
-        def steps(at: tuple[Any, ...]) -> tuple[Any, ...]:
-            return tuple(map(lax.sub, z, at))
+    def terms(anchor: Any, *z: Array) -> Any:
+        return line(anchor, lambda at: tuple(map(lax.sub, z, at)))
 
-        value, change = line(anchor, steps)
+    def tangent(anchor: Any, *z: Array) -> Array:
+        value, change = terms(anchor, *z)
         return value + change
 
     def size(anchor: Any, *z: Array) -> Array:
-        def steps(at: tuple[Any, ...]) -> tuple[Any, ...]:
-            return tuple(map(lax.sub, z, at))
-
-        value, change = line(anchor, steps)
+        value, change = terms(anchor, *z)
         return jnp.abs(value) + jnp.abs(change)
 
     def defined(anchor: Any) -> Array:
