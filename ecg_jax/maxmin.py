@@ -187,14 +187,24 @@ class Gate:
         gap = (value - tangent) * jnp.asarray(self.curvature, value.dtype)
         if self.straight:  # the difference of two operands, no term is rounded
             return jnp.where(gap < 0, 0, gap)  # `f - gap` has the tangent's slope
-        size = jnp.abs(tangent) if self.size is None else self.size(pattern, *z)
-        size = size + jnp.abs(value)
         if self.split is not None:
             other = self.split.gap(pattern, *z)
             gap = jnp.where(weight > 0, gap + other, other)
+        return jnp.maximum(gap, 0) + self.padding(pattern, value, *z)
+
+    def padding(self, pattern: Any, value: Array, *z: Any) -> Array:
+        """What rounding may have hidden of a gap: some ulps of each term it adds up."""
+        if self.straight:
+            return jnp.zeros_like(value)
+        size = jnp.abs(value)
+        if self.size is None:
+            size = size + jnp.abs(self.tangent(pattern, *z))
+        else:
+            size = size + self.size(pattern, *z)
+        if self.split is not None:
             size = size + self.split.size(pattern, *z)
         unit = float(jnp.finfo(value.dtype).eps) / 2
-        return jnp.maximum(gap, 0) + jnp.asarray(ULPS * unit, value.dtype) * size
+        return jnp.asarray(ULPS * unit, value.dtype) * size
 
     def live(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """The operands that it is a function of, out of all of the equation."""

@@ -12,6 +12,13 @@ the same numbers at the opened gates, where only the rounding of the tail counts
 little can hide. Half of the pairs are close together, where a wrong slope
 shows and curvature does not yet hide it. That the program in float64 equals `fn` is a
 claim of its own.
+
+What `decide` calls proven is told by gaps, so pairs claim of these too that
+
+    N[a, x](x) = fn(x) - gap,    N[x, a](x) = fn(x) + gap,    gap >= gap in float64
+
+where `N[a, x]` is frozen at `a` on the max side, at `x` on the min side; and that `N`
+is affine in what enters the opened gates.
 """
 
 from collections.abc import Callable

@@ -14,14 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import tree_util
+from jaxtyping import Array
 
 from ecg_jax.linearity import open_gates, outermost
-from ecg_jax.maxmin import Hook, MaxMin, on
+from ecg_jax.maxmin import Hook, MaxMin, Pattern, on
 from ecg_jax.program import Equation, Program, run
 from ecg_jax.proof.rounding import cut, lawless, rounding_bound, tail_bound
+from ecg_jax.proof.slack import TAIL
 
 EQUALITY = ("N[x](x) = ", "W[x](x) = ", "R[x](x) = ")
 SANDWICH = ("W[a](x) <= ", "R[a](x) >= ")
+GAPS = ("N[a,x](x) = f(x)-gap", "N[x,a](x) = f(x)+gap")
+PADDED = "gap >= in float64"
+AFFINE = "N[a] is affine"
 
 Rows = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 
@@ -60,6 +65,9 @@ class Bench:
                 example = tree_util.tree_map(_wide, eq.example)
                 wide_eq = open_gates(wide, wide.evaluate, example)
                 self.wide = _Tail(wide_eq, wide, precision)
+                weights = tuple(map(_wide, eq.weights))
+                same = replace(wide_eq, weights=weights, sides=eq.sides)
+                self.short = _batched(_short_of(same, dtype))
             own = _infinite if boxes else rounding_bound(wide, opened=())
             self.exact = _batched(lambda x: (wide.evaluate(x), own(x)))
 
@@ -86,6 +94,9 @@ class Bench:
         limit = (4 if own else 2) * bound
         rows = _claims(own, "fn(x)", self.dtype, values, fn, limit)
         rows |= self.own.measure(a, x, own, self.dtype)
+        if not own:
+            rows |= self.own.takes(a, x, self.dtype)
+            taken = self.own.taken(self.own.enter(a), self.own.enter(x))
         if self.boxes:
             limit = rows[
                 EQUALITY[0] + "f(x)" if own else SANDWICH[0] + "f(x)", self.dtype
@@ -94,9 +105,14 @@ class Bench:
             a, x = tree_util.tree_map(_wide, (a, x))
             if self.wide is not self.own:
                 rows |= self.wide.measure(a, x, own, "float64")
+            if not own and self.wide is not self.own:
+                rows |= self.wide.takes(a, x, "float64")
+                rows[PADDED, self.dtype] = tuple(map(_wide, self.short(*taken)))
             if own:
                 exact, rest = map(_wide, self.exact(x))
-                rows["f(x) = fn(x)", "float64"] = np.abs(exact - fn), bound + rest
+                with np.errstate(invalid="ignore"):
+                    off = np.abs(exact - fn)
+                rows["f(x) = fn(x)", "float64"] = off, bound + rest
         return rows, ok, fn, limit
 
 
@@ -135,7 +151,36 @@ class _Tail:
             values, frozen, _ = _forms(pinned, a, x)
             return values, follow(x), _largest(limit, x, frozen)
 
+        def freezing(a: Any, x: Any) -> Any:
+            """What freezing takes, by gaps and by evaluation; a component halfway."""
+            (mu, tau), (at_mu, at_tau) = pinned.pattern(a), pinned.pattern(x)
+            f, z, ways = follow(x), pinned.operands(x), ((mu, at_tau), (at_mu, tau))
+            found = []
+            for sign, own, way in zip((1, -1), (mu, tau), ways, strict=True):
+                gap, padding = (sum(map(jnp.sum, v)) for v in _gaps(eq, own, z, sign))
+                off = pinned.component(*way)(x) - (f - sign * gap)
+                bound = limit(x, pinned.frozen(*way))
+                found.append((off, (TAIL + 1) * bound + padding))
+            component, frozen = pinned.component(mu, tau), pinned.frozen(mu, tau)
+            half = [_middle(one, other) for one, other in zip(a, x, strict=True)]
+            off = component(half) - (component(a) / 2 + component(x) / 2)
+            wide = jnp.stack([limit(v, frozen) for v in (a, x, half)])
+            return *found, (off, 4 * jnp.max(wide))
+
+        def taken(a: Any, x: Any) -> tuple[Any, ...]:
+            pair, z = pinned.pattern(a), pinned.operands(x)
+            return pair, z, _both_gaps(eq, pair, z)
+
         self.enter, self.forms = _batched(enter), _batched(forms)
+        self.freezing, self.taken = _batched(freezing), _batched(taken)
+
+    def takes(self, a: Any, x: Any, dtype: str) -> Rows:
+        """What freezing takes: by gaps as by evaluation; a component is affine."""
+        found = self.freezing(self.enter(a), self.enter(x))
+        return {
+            (claim, dtype): (np.abs(_wide(off)), _wide(bound))
+            for claim, (off, bound) in zip((*GAPS, AFFINE), found, strict=True)
+        }
 
     def measure(self, a: Any, x: Any, own: bool, dtype: str) -> Rows:
         """The claims on the tail alone; two evaluations, so twice the bound."""
@@ -163,6 +208,54 @@ def _forms(eq: MaxMin, a: Any, x: Any) -> tuple[tuple[Any, ...], list[list[Any]]
     return values, frozen, defined
 
 
+def _gaps(
+    eq: MaxMin, pattern: Pattern, operands: Any, sign: int
+) -> tuple[list[Array], list[Array]]:
+    """For each gate, what freezing its units on one side takes, and its padding.
+
+    The sum of the first is `f(x) - W[mu](x)`, or `R[tau](x) - f(x)`, rounded up.
+    """
+    gaps, paddings = [], []
+    parts = (eq.gates, eq.weights, eq.sides, pattern, operands)
+    for gate, weight, side, p, z in zip(*parts, strict=True):
+        value, size = gate.apply(*z), jnp.where(on(side, sign), abs(weight), 0)
+        gaps.append(size * gate.gap(p, sign * weight, value, *z))
+        paddings.append(size * gate.padding(p, value, *z))
+    return gaps, paddings
+
+
+def _both_gaps(eq: MaxMin, pair: tuple[Pattern, Pattern], z: Any) -> list[Array]:
+    """Of the gates on the max side, then of those on the min side."""
+    return [
+        gap
+        for p, sign in zip(pair, (1, -1), strict=True)
+        for gap in _gaps(eq, p, z, sign)[0]
+    ]
+
+
+def _short_of(wide: MaxMin, dtype: Any) -> Callable[..., tuple[Array, Array]]:
+    """How far the gaps of units fall short of those of the same in float64, and may.
+
+    A gap is rounded up, but for its weight, and for a difference of two operands.
+    """
+
+    def short(pair: Any, z: Any, gaps: list[Array]) -> tuple[Array, Array]:
+        pair, z, gaps = tree_util.tree_map(_widened, (pair, z, gaps))
+        exact = _both_gaps(wide, pair, z)
+        missing = [jnp.maximum(e - g, 0) for e, g in zip(exact, gaps, strict=True)]
+        unit, tiny = (float(v) for v in (jnp.finfo(dtype).eps, jnp.finfo(dtype).tiny))
+        most = [unit * e + tiny for e in exact]
+        return sum(map(jnp.sum, missing)), sum(map(jnp.sum, most))
+
+    return short
+
+
+def _middle(one: Any, other: Any) -> Any:
+    """Halfway between two numbers; of what is no number, the other."""
+    real = jnp.issubdtype(one.dtype, jnp.inexact)
+    return one / 2 + other / 2 if real else other
+
+
 def _largest(limit: Callable[..., Any], x: Any, frozen: list[list[Any]]) -> Any:
     """The largest bound of some frozen forms."""
     return jnp.max(jnp.stack([limit(x, form) for form in frozen]))
@@ -177,11 +270,12 @@ def _claims(
     bound: np.ndarray,
 ) -> Rows:
     component, witness, refuter = map(_wide, values)
-    if own:
-        names = EQUALITY
-        excess = [np.abs(v - reference) for v in (component, witness, refuter)]
-    else:
-        names, excess = SANDWICH, [witness - reference, reference - refuter]
+    with np.errstate(invalid="ignore"):  # where a value overflows, nothing is claimed
+        if own:
+            names = EQUALITY
+            excess = [np.abs(v - reference) for v in (component, witness, refuter)]
+        else:
+            names, excess = SANDWICH, [witness - reference, reference - refuter]
     return {(n + of, dtype): (e, bound) for n, e in zip(names, excess, strict=True)}
 
 
@@ -197,3 +291,9 @@ def _batched(fn: Callable) -> Callable:
 
 def _wide(value: Any) -> Any:
     return np.asarray(value, np.float64)
+
+
+def _widened(value: Array) -> Array:
+    """A real number in float64; masks and winners stay."""
+    real = jnp.issubdtype(value.dtype, jnp.floating)
+    return value.astype(jnp.float64) if real else value
