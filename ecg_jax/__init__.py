@@ -1,25 +1,68 @@
 """Exact max-min factorization of neural ECG models, in JAX."""
 
-import sys
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
+    from ecg_jax.lattice.factor import factor, margin
+    from ecg_jax.lattice.family import Family
+    from ecg_jax.lattice.maxmin import MaxMin
+    from ecg_jax.networks.onnx import from_onnx
+    from ecg_jax.program.gates import Gate
+    from ecg_jax.rules import RULES
+    from ecg_jax.tree.decide import decide
+    from ecg_jax.tree.edit import merged, replace, without
+    from ecg_jax.tree.equation import certify, to_latex, to_text
+    from ecg_jax.tree.grow import grow
+    from ecg_jax.tree.store import load, save
+    from ecg_jax.tree.tree import Tree
 
 _HOMES = {
-    "factor": "factor",
-    "margin": "factor",
-    "RULES": "rules",
-    "MaxMin": "maxmin",
-    "Family": "family",
-    "Gate": "maxmin",
-    "grow": "grow",
-    "Tree": "tree",
-    "load": "storage.store",
-    "from_onnx": "onnx",
     "NoGateError": "errors",
     "UnsupportedPrimitiveError": "errors",
+    "factor": "lattice.factor",
+    "margin": "lattice.factor",
+    "Family": "lattice.family",
+    "MaxMin": "lattice.maxmin",
+    "from_onnx": "networks.onnx",
+    "Gate": "program.gates",
+    "RULES": "rules",
+    "decide": "tree.decide",
+    "merged": "tree.edit",
+    "replace": "tree.edit",
+    "without": "tree.edit",
+    "certify": "tree.equation",
+    "to_latex": "tree.equation",
+    "to_text": "tree.equation",
+    "grow": "tree.grow",
+    "load": "tree.store",
+    "save": "tree.store",
+    "Tree": "tree.tree",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [  # noqa: RUF022
+    "Family",
+    "Gate",
+    "MaxMin",
+    "NoGateError",
+    "RULES",
+    "Tree",
+    "UnsupportedPrimitiveError",
+    "certify",
+    "decide",
+    "factor",
+    "from_onnx",
+    "grow",
+    "load",
+    "margin",
+    "merged",
+    "replace",
+    "save",
+    "to_latex",
+    "to_text",
+    "without",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -33,14 +76,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return [*globals(), *_HOMES]
-
-
-class _Package(ModuleType):
-    """Some functions live in modules of their own name: the function is the name."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

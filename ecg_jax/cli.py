@@ -196,7 +196,7 @@ def fetch(args: list[str]) -> None:
 def cite(args: list[str]) -> None:
     """Print whom to cite."""
     del args
-    from ecg_jax.report.names import CITATIONS
+    from ecg_jax.pages.names import CITATIONS
 
     for words, identifier, _ in CITATIONS:
         print(f"{words} {identifier}")

@@ -30,12 +30,12 @@ from IPython.display import SVG
 
 import ecg_jax as ej
 from ecg_jax import draw
+from ecg_jax.cells.sketch import composite
 from ecg_jax.ecg.beats import BeatConfig, extract_beats
 from ecg_jax.ecg.synth import SyntheticFolder
 from ecg_jax.networks.models import NetworkConfig, margin_of
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.train import train
-from ecg_jax.sketch import composite
 
 # %% [markdown]
 # ## Recordings and beats
@@ -125,7 +125,7 @@ print(f"refuter proves {(above < 0).sum()} of {(margins < 0).sum()} 'not normal'
 # within a bound that follows from the arithmetic.
 
 # %%
-eq.certificate(jnp.asarray(inputs[:256])).raise_if_violated()
+ej.certify(eq, jnp.asarray(inputs[:256])).raise_if_violated()
 
 # %% [markdown]
 # ## The hierarchical equation
@@ -149,7 +149,7 @@ for node in tree.nodes[1:]:
 # component decides, and whether that answer is proven.
 
 # %%
-decision = tree.decide(inputs)
+decision = ej.decide(tree, inputs)
 print("largest difference:", np.abs(decision.value - margins).max())
 print(f"proven: {(decision.prover >= 0).mean():.0%} of the answers")
 print("proven wrongly:", decision.wrongly_proven)
@@ -181,6 +181,6 @@ SVG(draw.svg(draw.cell(sketch, side=node.side, title=node.name)))
 
 # %%
 with tempfile.TemporaryDirectory() as scratch:
-    tree.save(Path(scratch) / "equation")
+    ej.save(tree, Path(scratch) / "equation")
     again = ej.load(Path(scratch) / "equation")
 print(f"{tree(beat):.6f} = {again(beat):.6f}")

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ecg_jax import report
-from ecg_jax.captions import phrase
-from ecg_jax.sketch import composite
-from ecg_jax.weighs import Scale, weigh, words
+from ecg_jax import pages as report
+from ecg_jax.cells.captions import phrase
+from ecg_jax.cells.sketch import composite
+from ecg_jax.cells.weighing import Scale, weigh, words
 
 TIME = np.arange(65) / 100 - 0.25
 NASTY = "<script>alert('x')</script>\"&\x00 $\\frac$"

@@ -12,7 +12,6 @@ from pathlib import Path
 from ecg_files import write_mat
 
 from ecg_jax import cli
-from ecg_jax.cover import CoverConfig
 from ecg_jax.ecg.beats import BeatConfig, extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.ecg.synth import SyntheticFolder
@@ -21,6 +20,7 @@ from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.runs.evaluation import Evaluation, load_evaluation
 from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
 from ecg_jax.runs.saved_run import load_run
+from ecg_jax.tree.cover import CoverConfig
 
 MIXTURE = ("normal",) * 4 + ("pvc", "lbbb", "inverted_t", "af")
 

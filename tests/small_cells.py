@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ecg_jax.sketch import composite
+from ecg_jax.cells.sketch import composite
 
 RATE = 100.0
 BEFORE = 0.25

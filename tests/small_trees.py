@@ -12,9 +12,9 @@ import numpy as np
 from jax import lax
 
 import ecg_jax as ej
-from ecg_jax.decide import pattern_hashes
-from ecg_jax.program import trace
-from ecg_jax.tree import Node, Tree
+from ecg_jax.program.trace import trace
+from ecg_jax.tree.certificate import pattern_hashes
+from ecg_jax.tree.tree import Node, Tree
 
 SIZE = 6
 

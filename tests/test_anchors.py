@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from test_cover import SMALL, side_and_samples
 
-from ecg_jax.anchors import (
+from ecg_jax.errors import CoverError
+from ecg_jax.tree.anchors import (
     WAYS,
     boundary,
     covering,
@@ -13,10 +14,9 @@ from ecg_jax.anchors import (
     proofs,
     select,
 )
-from ecg_jax.cover import coefficients
-from ecg_jax.errors import CoverError
-from ecg_jax.kernels import decides, squared_distances
-from ecg_jax.setcover import pack
+from ecg_jax.tree.cover import coefficients
+from ecg_jax.tree.kernels import decides, squared_distances
+from ecg_jax.tree.setcover import pack
 
 
 def whole_patterns(samples):
@@ -70,7 +70,7 @@ def test_proofs_are_packed_block_by_block(monkeypatch):
     frozen = np.ones((7, side.num_units), bool)
     rows = coefficients(side, samples.patterns, anchors, frozen)
     table = samples.features @ rows.T < samples.room[:, None]
-    monkeypatch.setattr("ecg_jax.anchors.STREAMED", 16)
+    monkeypatch.setattr("ecg_jax.tree.anchors.STREAMED", 16)
     assert np.array_equal(proofs(side, samples, anchors), pack(table))
 
 

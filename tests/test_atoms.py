@@ -7,7 +7,8 @@ import pytest
 from small_trees import MAKERS, bare, function, grown, node, quarters, with_nodes
 
 import ecg_jax as ej
-from ecg_jax.atoms import count_different, templates
+from ecg_jax.cells.weighing import count_different
+from ecg_jax.tree.atoms import templates
 
 DATA = quarters(3, 30)
 

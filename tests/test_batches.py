@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecg_jax import _jax, batches
-from ecg_jax.batches import blocks
+from ecg_jax.program import _jax
+from ecg_jax.program import blocks as batches
+from ecg_jax.program.blocks import blocks
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 20])

@@ -3,8 +3,8 @@
 import numpy as np
 from small_cells import cell, draw
 
-from ecg_jax.captions import describe, phrase, records
-from ecg_jax.morphology import Morphology
+from ecg_jax.cells.captions import describe, phrase, records
+from ecg_jax.cells.morphology import Morphology
 
 
 def test_describe_says_what_was_measured():

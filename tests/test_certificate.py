@@ -9,15 +9,11 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ecg_jax.errors import (
-    CertificateError,
-    ExampleError,
-    NoGateError,
-    NonFiniteError,
-)
-from ecg_jax.factor import factor, margin
-from ecg_jax.maxmin import Gate
-from ecg_jax.program import Affine, Rewrite, Same
+import ecg_jax as ej
+from ecg_jax.errors import CertificateError, ExampleError, NoGateError, NonFiniteError
+from ecg_jax.lattice.factor import factor, margin
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.roles import Affine, Rewrite, Same
 from ecg_jax.proof.certificate import certify
 from ecg_jax.rules import RULES
 from ecg_jax.rules.smooth import tangent_gate
@@ -439,7 +435,7 @@ def test_what_is_not_mutated_holds(net):
 
 def test_the_certificate_tells_what_it_did():
     eq = factor(mlp(np.float32), data()[0])
-    certificate = eq.certificate(data(), num_pairs=100, batch=64, num_adversarial=30)
+    certificate = ej.certify(eq, data(), num_pairs=100, batch=64, num_adversarial=30)
     assert certificate.holds and certificate.num_pairs == 100
     assert certificate.num_inputs == 40 + 6 * 4 + 1
     assert (certificate.dtype, certificate.precision) == ("float32", "highest")

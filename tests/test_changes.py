@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ecg_jax.changes import changes
-from ecg_jax.morphology import Morphology, measure, segments
+from ecg_jax.cells.changes import changes
+from ecg_jax.cells.morphology import Morphology, measure, segments
 
 RATE, BEFORE = 100.0, 0.25
 TIME = np.arange(65) / RATE - BEFORE

@@ -7,8 +7,8 @@ import pytest
 from small_trees import function, quarters
 
 import ecg_jax as ej
-from ecg_jax.checks import check_arrays
 from ecg_jax.errors import DTypeError, EcgJaxError, ExampleError, NonFiniteError
+from ecg_jax.program.checks import check_arrays
 from ecg_jax.proof.certificate import certify
 
 DATA = quarters(1, 40)
@@ -43,8 +43,8 @@ def tree():
 def verbs(tree):
     """Everything that takes data, and everything that takes one example."""
     name = tree.nodes[1].name
-    edited = tree.without(name)
-    other = tree.replace(name, lambda x: jnp.sum(jnp.asarray(x)))
+    edited = ej.without(tree, name)
+    other = ej.replace(tree, name, lambda x: jnp.sum(jnp.asarray(x)))
     many = {
         "decide": tree.decide,
         "certificate": tree.certificate,
@@ -66,7 +66,7 @@ def verbs(tree):
         "component": tree.component(name),
         "atom": tree.descent.atom,
         "edited": edited,
-        "text": lambda x: tree.eq.to_text(2, x),
+        "text": lambda x: ej.to_text(tree.eq, depth=2, x=x),
     }
     return many, one
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ecg_jax.cluster import kmeans, means, nearest
+from ecg_jax.statistics.cluster import kmeans, means, nearest
 
 
 def blobs(seed=0, count=40):
@@ -49,5 +49,5 @@ def test_blocks_do_not_matter(monkeypatch):
     x, _ = blobs(3)
     centres = x[:5]
     whole = nearest(x, centres)
-    monkeypatch.setattr("ecg_jax.cluster._BLOCK", 7)
+    monkeypatch.setattr("ecg_jax.statistics.cluster._BLOCK", 7)
     assert np.array_equal(nearest(x, centres), whole)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from small_trees import function, quarters
 
-from ecg_jax.cover import (
+from ecg_jax.errors import CoverError
+from ecg_jax.lattice.factor import factor
+from ecg_jax.tree.cover import (
     CoverConfig,
     Samples,
     _capped,
@@ -16,9 +18,7 @@ from ecg_jax.cover import (
     choose,
     coefficients,
 )
-from ecg_jax.errors import CoverError
-from ecg_jax.factor import factor
-from ecg_jax.kernels import Side, decides, squared_distances
+from ecg_jax.tree.kernels import Side, decides, squared_distances
 
 SMALL = CoverConfig(candidates=8, members=16, rounds=2)
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from small_trees import bare, function, grown, quarters
 
-from ecg_jax.decide import TreeCertificate, deepest, pattern_hashes
+import ecg_jax as ej
 from ecg_jax.errors import CertificateError, ExampleError
-from ecg_jax.kernels import decides
+from ecg_jax.tree.certificate import TreeCertificate, deepest, pattern_hashes
+from ecg_jax.tree.kernels import decides
 
 UNSEEN = quarters(78, 700)  # more than a block
 
@@ -15,7 +16,7 @@ UNSEEN = quarters(78, 700)  # more than a block
 @pytest.mark.parametrize("name", ["mlp", "pool", "margin"])
 def test_the_decision_is_that_of_the_values(name):
     tree, f = grown(name), np.asarray(jax.vmap(function(name))(UNSEEN))
-    decision, values = tree.decide(UNSEEN), tree.values(UNSEEN)
+    decision, values = ej.decide(tree, UNSEEN), tree.values(UNSEEN)
     assert np.array_equal(decision.value, f)
     assert np.array_equal(decision.normal, f >= 0)
     gap = np.abs(values - f[:, None])
@@ -50,7 +51,7 @@ def test_the_decision_is_that_of_the_values(name):
 
 def test_who_proves():
     tree = grown("mlp")
-    decision, values = tree.decide(UNSEEN), tree.values(UNSEEN)
+    decision, values = ej.decide(tree, UNSEEN), tree.values(UNSEEN)
     signs = np.array([n.sign for n in tree.nodes])
     prover, rows = decision.prover, np.flatnonzero(decision.prover >= 0)
     by = signs[prover[rows]] * values[rows, prover[rows]]
@@ -69,7 +70,7 @@ def test_who_proves():
 
 def test_a_root_decides_alone():
     tree = bare(function("mlp"), quarters(1, 20))
-    decision = tree.decide(UNSEEN[:9])
+    decision = ej.decide(tree, UNSEEN[:9])
     assert np.all(decision.cell == 0) and np.all(decision.prover == -1)
     assert not decision.proven.any() and decision.wrongly_proven == 0
     assert np.all(decision.lower == -np.inf) and np.all(decision.upper == np.inf)
@@ -78,7 +79,7 @@ def test_a_root_decides_alone():
 def test_a_false_bound_is_counted():
     from dataclasses import replace
 
-    decision = grown("mlp").decide(UNSEEN[:9])
+    decision = ej.decide(grown("mlp"), UNSEEN[:9])
     assert replace(decision, lower=decision.value + 1).wrongly_proven == 9
     assert replace(decision, upper=decision.value - 1).wrongly_proven == 9
     assert replace(decision, lower=decision.value).wrongly_proven == 0
@@ -86,8 +87,8 @@ def test_a_false_bound_is_counted():
 
 def test_the_certificate_of_exact_numbers():
     tree = grown("mlp")
-    found = tree.certificate(UNSEEN)
-    decision = tree.decide(UNSEEN)
+    found = ej.certify(tree, UNSEEN)
+    decision = ej.decide(tree, UNSEEN)
     proven = decision.prover >= 0
     assert found == TreeCertificate(
         num_inputs=700,
@@ -108,7 +109,7 @@ def test_the_certificate_of_exact_numbers():
     assert found.atoms
     assert np.array_equal(deepest(tree.descent, UNSEEN), decision.value)
     assert 0 < found.unseen_patterns < 1
-    assert tree.certificate(quarters(1, 20)).unseen_patterns == 0
+    assert ej.certify(tree, quarters(1, 20)).unseen_patterns == 0
     found.raise_if_violated()
 
 
@@ -121,8 +122,8 @@ def test_a_violated_certificate_says_what():
         "on 5 samples the complete equation differs from the function by up to 0.5, "
         "20 times the rounding bound; 2 answers are contradicted by a bound; "
         "0.0% of the rounding bounds are vacuous.\n"
-        "  try: ecg_jax.factor(fn, x).certificate(data) finds the level; a rule of "
-        "your own may be wrong"
+        "  try: ecg_jax.certify(ecg_jax.factor(fn, x), data) finds the level; "
+        "a rule of your own may be wrong"
     )
 
 

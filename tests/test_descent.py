@@ -8,9 +8,9 @@ from jax import lax
 from small_trees import MAKERS, SIZE, bare, function, quarters
 
 import ecg_jax as ej
-from ecg_jax.descent import descend
 from ecg_jax.errors import UnsupportedPrimitiveError
-from ecg_jax.kernels import Side
+from ecg_jax.lattice.descent import descend
+from ecg_jax.tree.kernels import Side
 
 DEPTHS = {"mlp": 2, "pool": 2, "residual": 3, "margin": 3}
 

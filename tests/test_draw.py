@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ecg_jax import draw
+from ecg_jax.cells.sketch import composite
+from ecg_jax.cells.weighing import Scale, weigh
 from ecg_jax.draw.paper import squares
 from ecg_jax.draw.render import _path
-from ecg_jax.sketch import composite
-from ecg_jax.weighs import Scale, weigh
 
 RATE, BEFORE = 100.0, 0.25
 TIME = np.arange(65) / RATE - BEFORE

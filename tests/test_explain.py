@@ -12,7 +12,7 @@ from run_files import command, copy_of_run, tiny, write_recordings
 from ecg_jax.ecg.datasets import split_recordings
 from ecg_jax.ecg.records import open_folder
 from ecg_jax.errors import MissingFileError, RunError, RunExistsError
-from ecg_jax.report.explanation import SPLITS
+from ecg_jax.pages.explanation import SPLITS
 from ecg_jax.runs.explain import explain, find_recording
 from ecg_jax.shares import percent
 

@@ -1,4 +1,3 @@
-import importlib
 import itertools
 
 import jax
@@ -16,12 +15,6 @@ from ecg_jax.errors import (
 )
 
 AUTO = jax.sharding.AxisType.Auto
-
-
-def test_the_function_is_not_hidden_by_its_module():
-    importlib.import_module("ecg_jax.proof.certificate")
-    importlib.import_module("ecg_jax.factor")
-    assert callable(ej.factor) and ej.factor.__name__ == "factor"
 
 
 def network(sizes, seed=0):

@@ -6,8 +6,8 @@ from jax import lax
 
 import ecg_jax as ej
 from ecg_jax.errors import NonFiniteError, ParamsError
-from ecg_jax.maxmin import MaxMin
-from ecg_jax.program import Affine
+from ecg_jax.lattice.maxmin import MaxMin
+from ecg_jax.program.roles import Affine
 
 SEEDS = 8
 
@@ -121,8 +121,8 @@ def test_the_certificate_of_each_seed_holds(name):
     fn, seeds, data = made(name)
     eq = ej.factor(fn, data[0], params=seeds[0])
     for p in seeds[: SEEDS if name == "relu" else 2]:
-        certificate = eq.at(p).certificate(
-            np.asarray(data), num_pairs=64, num_adversarial=32, batch=64
+        certificate = ej.certify(
+            eq.at(p), np.asarray(data), num_pairs=64, num_adversarial=32, batch=64
         )
         certificate.raise_if_violated()
 
@@ -248,8 +248,8 @@ def test_operations_of_params_are_right_for_all_of_them(name):
         value = jax.vmap(lambda x, r=params: fn(r, x))(data)
         at = eq.at(params)
         assert equal(jax.vmap(at)(data), value)
-        certificate = at.certificate(
-            np.asarray(data), num_pairs=64, num_adversarial=16, batch=64
+        certificate = ej.certify(
+            at, np.asarray(data), num_pairs=64, num_adversarial=16, batch=64
         )
         certificate.raise_if_violated()
 
@@ -391,5 +391,5 @@ def test_a_component_at_some_weights_is_factored_on_and_saved(tmp_path):
     deeper = ej.factor(component, data[0])
     assert [gate.name for gate in deeper.gates] == ["max"]
     assert deeper(data[0]) == fn(p, data[0])
-    at.save(tmp_path / "equation")
+    ej.save(at, tmp_path / "equation")
     assert ej.load(tmp_path / "equation")(data[0]) == fn(p, data[0])

@@ -10,13 +10,13 @@ import pytest
 from small_trees import SIZE, function, quarters
 
 import ecg_jax as ej
-from ecg_jax.anchors import SELECT
-from ecg_jax.circuit import circuit
-from ecg_jax.cover import CoverConfig
-from ecg_jax.edit import path as own_path
 from ecg_jax.errors import CoverError, ExampleError, NonFiniteError
-from ecg_jax.grow import grow
-from ecg_jax.partition import components, proves
+from ecg_jax.runs.partition import components, proves
+from ecg_jax.tree.anchors import SELECT
+from ecg_jax.tree.circuit import circuit
+from ecg_jax.tree.cover import CoverConfig
+from ecg_jax.tree.edit import path as own_path
+from ecg_jax.tree.grow import grow
 
 COVER = CoverConfig(candidates=8, members=16, rounds=1)
 
@@ -27,7 +27,7 @@ def small(fn, data, **options):
 
 def check(tree, fn, data, *, unseen=None):
     """What holds of every tree, on dyadic numbers without any rounding."""
-    decision = tree.decide(data)
+    decision = ej.decide(tree, data)
     f = np.asarray(jax.jit(jax.vmap(fn))(data))
     assert np.array_equal(decision.value, f)
     assert decision.wrongly_proven == 0
@@ -75,7 +75,7 @@ def test_a_tree_of_two_levels():
         assert all(n.share_frozen >= COVER.least_frozen for n in first)
         assert all(n.count >= 5 for n in tree.nodes if n.depth == 2)
     assert (decision.prover >= 0).mean() > 0.5
-    found = tree.certificate(data)
+    found = ej.certify(tree, data)
     assert found.holds and found.max_residual == 0 and found.unseen_patterns == 0
     rows = {tuple(row) for row in data}
     assert all(tuple(n.anchor) in rows for n in tree.nodes[1:])
@@ -117,7 +117,7 @@ def test_all_answers_alike(shift):
     decision = check(tree, fn, data)
     assert {n.side for n in tree.nodes[1:]} == {"normal" if shift > 0 else "not normal"}
     assert decision.proven.all()
-    found = tree.certificate(data)
+    found = ej.certify(tree, data)
     assert found.holds
     assert np.isnan(found.proven_not_normal if shift > 0 else found.proven_normal)
 
@@ -160,10 +160,10 @@ def test_float32_and_the_metric_of_shapes():
     data = rng.normal(size=(80, 6)).astype(np.float32)
     tree = small(fn, data, depth=1, metric="shape")
     assert tree.metric == "shape"
-    found = tree.certificate(data)
+    found = ej.certify(tree, data)
     assert found.holds and found.dtype == "float32" and found.wrongly_proven == 0
     unseen = rng.normal(size=(300, 6)).astype(np.float32)
-    decision = tree.decide(unseen)
+    decision = ej.decide(tree, unseen)
     exact = np.asarray(two, np.float64) @ np.maximum(
         np.asarray(one, np.float64) @ unseen.T.astype(np.float64), 0
     )
@@ -180,7 +180,7 @@ def test_smooth_gates():
 
     data = np.random.default_rng(0).normal(size=(40, 6))
     tree = small(fn, data, depth=1)
-    found = tree.certificate(data)
+    found = ej.certify(tree, data)
     assert found.holds and found.wrongly_proven == 0
     assert found.proven_normal > 0.3
 
@@ -219,12 +219,12 @@ def test_a_margin_of_several_classes(classes, depth, tmp_path):
     assert {(n.side, n.depth) for n in first} == {("normal", 2), ("not normal", 1)}
     assert tree.depth == depth and tree.descent.num_levels == 3
     assert (decision.path[decision.normal, 0] == 0).all()
-    found = tree.certificate(data)
+    found = ej.certify(tree, data)
     assert found.holds and found.proven_normal > 0.3 and found.proven_not_normal > 0.3
 
     unseen = quarters(46, 300)
     f = np.asarray(jax.jit(jax.vmap(fn))(unseen))
-    again = tree.decide(unseen)
+    again = ej.decide(tree, unseen)
     proven = again.prover >= 0
     assert again.wrongly_proven == 0 and proven[again.normal].any()
     values, slack = tree.values(unseen), again.slack
@@ -241,11 +241,11 @@ def test_a_margin_of_several_classes(classes, depth, tmp_path):
     upper = np.where(none, values[:, signs < 0].min(axis=1), upper)
     assert np.array_equal(again.lower, lower) and np.array_equal(again.upper, upper)
     assert np.array_equal(circuit(tree).evaluate(unseen), f >= 0)
-    assert "of the units of level 2" in tree.to_text()
+    assert "of the units of level 2" in ej.to_text(tree)
 
-    tree.save(tmp_path / "tree")
+    ej.save(tree, tmp_path / "tree")
     loaded = ej.load(tmp_path / "tree")
-    assert np.array_equal(loaded.decide(unseen).path, again.path)
+    assert np.array_equal(ej.decide(loaded, unseen).path, again.path)
     assert np.array_equal(loaded.values(unseen), values)
 
     ids, table = proves(tree, unseen, 1)
@@ -271,7 +271,7 @@ def test_a_budget_of_levels_that_ends_above_the_first_units():
 def test_a_margin_of_several_classes_with_smooth_gates():
     fn, data = three_classes(3, jax.nn.softplus)
     tree = small(fn, data, depth=2, budget=4, min_count=5)
-    found = tree.certificate(data)
+    found = ej.certify(tree, data)
     assert found.holds and found.wrongly_proven == 0
     assert {n.depth for n in tree.nodes if n.side == "normal"} == {2}
     assert found.proven_normal > 0.2 and found.proven_not_normal > 0.2
@@ -289,14 +289,14 @@ def test_a_network_with_a_black_box_below(tmp_path):
     tree = small(fn, data, depth=9, budget=4, min_count=5)
     check(tree, fn, data, unseen=quarters(43, 200))
     assert tree.depth == tree.descent.num_levels == 2
-    found = tree.certificate(data)
+    found = ej.certify(tree, data)
     assert found.holds and found.max_residual == 0 and found.max_bound_ratio == 0
     assert found.levels == 2 and not found.atoms
     assert found.refusal.startswith("cannot factor `mul` at test_grow.py:")
     assert found.refusal == tree.descent.refusal
-    tree.save(tmp_path / "tree")
+    ej.save(tree, tmp_path / "tree")
     again = ej.load(tmp_path / "tree")
-    assert again.certificate(data).levels == 2 and again.depth == 2
+    assert ej.certify(again, data).levels == 2 and again.depth == 2
     assert np.array_equal(again.values(data), tree.values(data))
     with pytest.raises(ej.UnsupportedPrimitiveError, match="cannot factor `mul`"):
         tree.descent.atom(data[0])
@@ -361,7 +361,7 @@ def test_bad_options():
         ),
         (
             {"cover": {"wanted": 0.9}},
-            "cover is {'wanted': 0.9}.\n  try: ecg_jax.cover.CoverConfig(...)",
+            "cover is {'wanted': 0.9}.\n  try: ecg_jax.tree.cover.CoverConfig(...)",
         ),
         (
             {"metric": "dtw"},
@@ -406,10 +406,10 @@ def test_every_way_to_localize(localize, metric, tmp_path):
     decision = check(tree, fn, data, unseen=quarters(50, 100))
     path = jax.jit(jax.vmap(lambda x: own_path(tree, x)))(data)
     assert np.array_equal(path, decision.path)
-    tree.save(tmp_path / "tree")
+    ej.save(tree, tmp_path / "tree")
     again = ej.load(tmp_path / "tree")
     assert (again.localize, again.metric) == (localize, metric)
-    assert np.array_equal(again.decide(data).path, decision.path)
+    assert np.array_equal(ej.decide(again, data).path, decision.path)
 
     centres = np.stack([n.centre for n in tree.nodes[1:]])
     vectors = np.asarray(jax.vmap(tree.vector)(data))
@@ -436,7 +436,7 @@ def test_recordings_may_have_any_names():
     tree = small(fn, data, depth=2, budget=4, records=names)
     check(tree, fn, data, unseen=quarters(52, 100))
     alike = small(fn, data, depth=2, budget=4, records=[str(n) for n in names])
-    assert np.array_equal(alike.decide(data).path, tree.decide(data).path)
+    assert np.array_equal(ej.decide(alike, data).path, ej.decide(tree, data).path)
 
 
 def test_deeper_components_freeze_what_they_promise():
@@ -453,7 +453,7 @@ def test_deeper_components_freeze_what_they_promise():
     alive = []
     for cover in (few, replace(few, wanted=0.0)):
         tree = small(fn, data, depth=2, budget=3, min_count=10, cover=cover)
-        assert tree.certificate(data).holds
+        assert ej.certify(tree, data).holds
         assert tree.depth == 2
         for node in tree.nodes:
             if node.depth < 2:

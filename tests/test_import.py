@@ -62,16 +62,6 @@ def test_a_wrong_name():
     assert str(error.value) == "module 'ecg_jax' has no attribute 'factorize'"
 
 
-@pytest.mark.parametrize("name", ["factor", "grow"])
-def test_a_module_does_not_hide_the_verb_of_its_name(name):
-    """`ecg_jax.factor` is the function, whoever imported the module first."""
-    out = python(f"""
-import ecg_jax.runs.evaluation, ecg_jax
-print(callable(ecg_jax.{name}))
-""")
-    assert out == "True\n"
-
-
 def test_factor_needs_jax_and_numpy_only():
     out = python(
         REFUSE
@@ -83,7 +73,7 @@ fn = lambda x: jax.nn.relu(x[0]) - jax.nn.relu(x[1]) + jnp.max(x)
 x = jnp.array([3.0, 1.0])
 eq = ej.factor(fn, x)
 data = jax.random.normal(jax.random.key(0), (200, 2))
-eq.certificate(data).raise_if_violated()
+ej.certify(eq, data).raise_if_violated()
 tree = ej.grow(fn, data, depth=1, budget=2)
 print(eq(x) == fn(x), eq.component(*eq.pattern(x))(x) == fn(x), tree(x) == fn(x))
 """

@@ -7,8 +7,8 @@ import pytest
 from jax import lax
 from small_trees import function, quarters
 
-from ecg_jax.factor import factor
-from ecg_jax.kernels import METRICS, Side, gaps, shape_of, squared_distances
+from ecg_jax.lattice.factor import factor
+from ecg_jax.tree.kernels import METRICS, Side, gaps, shape_of, squared_distances
 
 CASES = {
     "relu": lambda w: lambda x: w @ jax.nn.relu(x),

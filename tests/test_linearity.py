@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import ecg_jax as ej
-from ecg_jax.linearity import levels, outermost, sides, tail_weights
-from ecg_jax.program import trace
+from ecg_jax.program.levels import levels, outermost, sides, tail_weights
+from ecg_jax.program.trace import trace
 
 X = jnp.asarray([1.0, -2.0, 3.0])
 W = jnp.asarray([[1.0, -1.0, 0.0], [2.0, 0.5, 0.0], [0.0, 1.0, 0.0]])

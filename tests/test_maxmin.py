@@ -5,7 +5,7 @@ import pytest
 
 import ecg_jax as ej
 from ecg_jax.errors import FreezeError, PatternError
-from ecg_jax.maxmin import MaxMin
+from ecg_jax.lattice.maxmin import MaxMin
 
 W = jnp.asarray([1.0, 2.0, -1.0, 0.0])
 RELU = ej.Gate(

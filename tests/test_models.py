@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 
 from ecg_jax.errors import ChecksumError, ModelError, RunExistsError
-from ecg_jax.networks.models import (
-    NetworkConfig,
-    build,
-    cast,
-    init_variables,
-    margins,
-)
+from ecg_jax.networks.models import NetworkConfig, build, cast, init_variables, margins
 from ecg_jax.networks.saved import ModelCard, Network, load_network, save_network
 
 SMALL = {

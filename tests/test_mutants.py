@@ -23,15 +23,15 @@ import numpy as np
 import pytest
 from jax import lax, tree_util
 
-from ecg_jax.descent import descend
 from ecg_jax.errors import FreezeError
-from ecg_jax.factor import factor
-from ecg_jax.kernels import Side, gaps
-from ecg_jax.maxmin import Gate
-from ecg_jax.program import trace
+from ecg_jax.lattice.descent import descend
+from ecg_jax.lattice.factor import factor
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.trace import trace
 from ecg_jax.proof.certificate import certify
 from ecg_jax.proof.rounding import opened_gates, rounding_bound
 from ecg_jax.rules import RULES
+from ecg_jax.tree.kernels import Side, gaps
 
 DIM = 6
 SIGNS = (1, -1)

@@ -23,11 +23,11 @@ from ecg_jax.errors import (
     RunExistsError,
     RunInUseError,
 )
-from ecg_jax.partition import write_parquet
 from ecg_jax.runs import pipeline
 from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
 from ecg_jax.runs.run_folder import begin, differences, read_json, shown_path
 from ecg_jax.storage.files import plain, write_atomic, write_json
+from ecg_jax.storage.table import write_parquet
 
 AFTER = {
     "model": ["equation", "evaluation.json", "partition.parquet"],

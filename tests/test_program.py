@@ -5,8 +5,9 @@ import pytest
 from jax import lax
 
 import ecg_jax as ej
-from ecg_jax.maxmin import Gate
-from ecg_jax.program import Affine, Refused, named_rule, trace
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.roles import Affine, Refused
+from ecg_jax.program.trace import named_rule, trace
 
 X = jnp.asarray([1.0, -2.0, 3.0])
 W3 = jnp.asarray([1.0, 0.5, 2.0])

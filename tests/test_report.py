@@ -16,10 +16,10 @@ from report_demo import (
     weighing,
 )
 
-from ecg_jax import report
-from ecg_jax.report.components import card, points_each
-from ecg_jax.report.html import esc, flatten, number, share, slug
-from ecg_jax.report.page import PROOF, RESEARCH
+from ecg_jax import pages as report
+from ecg_jax.pages.components import card, points_each
+from ecg_jax.pages.html import esc, flatten, number, share, slug
+from ecg_jax.pages.page import PROOF, RESEARCH
 from ecg_jax.statistics import quality
 
 VOID = {"meta", "br", "path", "use", "rect", "link", "mspace", "img", "input"}

@@ -9,8 +9,9 @@ from jax import lax
 
 from ecg_jax import rules
 from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
-from ecg_jax.factor import factor, margin
-from ecg_jax.program import trace
+from ecg_jax.lattice.factor import factor, margin
+from ecg_jax.program.trace import trace
+from ecg_jax.program.widen import widen
 from ecg_jax.proof.rounding import (
     cut,
     opened_gates,
@@ -70,7 +71,7 @@ def network_and_inputs(name, seed, num=64):
 def test_bound_holds_and_is_of_use(name, seed):
     fn, x = network_and_inputs(name, seed)
     program = trace(fn, x[0], rules.RULES)
-    exact = jax.vmap(program.widen().evaluate)(x.astype(jnp.float64))
+    exact = jax.vmap(widen(program).evaluate)(x.astype(jnp.float64))
     for values in (jax.vmap(fn)(x), jax.jit(jax.vmap(fn))(x)):
         error = np.abs(np.asarray(values, np.float64) - np.asarray(exact))
         bound = np.asarray(jax.jit(jax.vmap(rounding_bound(program)))(x))
@@ -82,7 +83,7 @@ def test_bound_holds_and_is_of_use(name, seed):
 def test_bound_holds_for_components_witnesses_refuters(name):
     fn, x = network_and_inputs(name, 7)
     eq = factor(fn, x[0])
-    wide = eq.program.widen()
+    wide = widen(eq.program)
     for _ in range(3):  # three levels deep
         bound = rounding_bound(eq.program)
         exact = factor(wide.evaluate, x[0].astype(jnp.float64))
@@ -101,7 +102,7 @@ def test_bound_holds_for_components_witnesses_refuters(name):
             eq = factor(component, x[0])
         except NoGateError:
             break
-        wide = eq.program.widen()
+        wide = widen(eq.program)
 
 
 def test_tail_counts_only_what_follows_the_gates():
@@ -174,7 +175,7 @@ def test_operations_below_the_gates(name):
 
     program = trace(fn, jnp.zeros(32, jnp.float32), rules.RULES)
     x = jax.random.normal(jax.random.key(3), (200, 32), jnp.float32) / 4
-    exact = jax.vmap(program.widen().evaluate)(x.astype(jnp.float64))
+    exact = jax.vmap(widen(program).evaluate)(x.astype(jnp.float64))
     error = np.abs(np.asarray(jax.jit(jax.vmap(fn))(x), np.float64) - exact)
     bound = np.asarray(jax.vmap(rounding_bound(program))(x))
     assert np.all(error <= bound)
@@ -232,7 +233,7 @@ def test_tangents_of_smooth_gates(name):
     w = jax.random.normal(jax.random.key(2), (16, 16), jnp.float32) / 4
     head = jax.random.normal(jax.random.key(4), (16,), jnp.float32)
     eq = factor(lambda x: head @ SMOOTH[name](w @ x), jnp.ones(16, jnp.float32))
-    wide = eq.program.widen()
+    wide = widen(eq.program)
     exact = factor(wide.evaluate, jnp.ones(16))
     x = jax.random.normal(jax.random.key(3), (40, 16), jnp.float32)
     bound = rounding_bound(eq.program)

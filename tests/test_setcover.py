@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecg_jax.errors import CoverError
-from ecg_jax.setcover import greedy, optimum, pack, share
+from ecg_jax.tree.setcover import greedy, optimum, pack, share
 
 
 def tables():

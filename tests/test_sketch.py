@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from small_cells import BEFORE, RATE, TIME, bump, cell, draw, shape
 
+from ecg_jax.cells.morphology import measure, shape_words
+from ecg_jax.cells.sketch import usual_rr
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
-from ecg_jax.morphology import measure, shape_words
 from ecg_jax.shares import percent
-from ecg_jax.sketch import usual_rr
 
 
 def test_median_and_bands_are_the_quantiles():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from random_programs import inputs, programs, programs_with_black_boxes
 
 import ecg_jax as ej
-from ecg_jax.descent import descend
+from ecg_jax.lattice.descent import descend
 
 NUM_INPUTS = 6
 QUIET = {

@@ -10,8 +10,9 @@ from small_trees import MAKERS, bare, function, grown, node, quarters, with_node
 
 import ecg_jax as ej
 from ecg_jax.errors import PatternError
+from ecg_jax.program.widen import widen
 from ecg_jax.proof.slack import TAIL, WHOLE
-from ecg_jax.tree import Tree
+from ecg_jax.tree.tree import Tree
 
 UNSEEN = quarters(77, 400)
 
@@ -59,7 +60,9 @@ def test_the_function_of_every_node(name):
 
 def test_whole_numbers_are_taken_as_they_are():
     tree, whole = grown("mlp"), np.arange(-9, 9).reshape(3, 6)
-    assert np.array_equal(tree.decide(whole).cell, tree.decide(whole * 1.0).cell)
+    assert np.array_equal(
+        ej.decide(tree, whole).cell, ej.decide(tree, whole * 1.0).cell
+    )
     assert np.array_equal(tree.values(whole), tree.values(whole * 1.0))
 
 
@@ -117,7 +120,7 @@ def test_the_slack_is_above_what_rounding_does():
     x = np.random.default_rng(1).normal(size=(500, 6)).astype(np.float32)
     wider = [replace(n, anchor=np.float64(n.anchor)) for n in tree.nodes[1:]]
     nodes = (tree.nodes[0], *wider)
-    wide = Tree(tree.program.widen(), nodes, tree.example, tree.seen)
+    wide = Tree(widen(tree.program), nodes, tree.example, tree.seen)
     away = np.abs(tree.values(x) - wide.values(x.astype(np.float64))).max(axis=1)
     slack = np.asarray(jax.vmap(tree.slack)(x))
     assert np.all(away < slack)
@@ -147,12 +150,12 @@ def test_smooth_gates_may_feed_one_another(act):
     wider = [replace(n, anchor=np.float64(n.anchor)) for n in tree.nodes[1:]]
     nodes = (tree.nodes[0], *wider)
     with jax.enable_x64(True):
-        wide = Tree(tree.program.widen(), nodes, np.float64(data[0]), tree.seen)
+        wide = Tree(widen(tree.program), nodes, np.float64(data[0]), tree.seen)
         exact = wide.values(data.astype(np.float64))
     away = np.abs(tree.values(data) - exact).max(axis=1)
     slack = np.asarray(jax.vmap(tree.slack)(data))
     assert np.all(away < slack) and np.median(slack) < 0.1
-    found = tree.certificate(data)
+    found = ej.certify(tree, data)
     assert found.holds and found.atoms and found.levels == deep == 2
     assert 0 < found.max_bound_ratio < 1
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from small_trees import bare, node, with_nodes
 
-from ecg_jax.atoms import templates
+from ecg_jax.cells.morphology import Morphology, measure, segments
+from ecg_jax.cells.sketch import composite
+from ecg_jax.cells.weighing import WEIGHING_RULE, Scale, weigh, words
 from ecg_jax.errors import ExampleError
-from ecg_jax.morphology import Morphology, measure, segments
-from ecg_jax.sketch import composite
-from ecg_jax.weighs import WEIGHING_RULE, Scale, weigh, words
+from ecg_jax.tree.atoms import templates
 
 RATE, BEFORE = 100.0, 0.25
 TIME = np.arange(65) / RATE - BEFORE

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from ecg_jax.captions import records
+from ecg_jax.cells.captions import records
+from ecg_jax.cells.sketch import Sketch
 from ecg_jax.draw.paper import (
     INK,
     LABEL_COLORS,
@@ -23,7 +24,6 @@ from ecg_jax.draw.paper import (
     squares,
 )
 from ecg_jax.shares import percent
-from ecg_jax.sketch import Sketch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from ecg_jax.sketch import Group, Sketch
+from ecg_jax.cells.sketch import Group, Sketch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ecg_jax.cells.sketch import Sketch
 from ecg_jax.draw.cells import draw_cell
 from ecg_jax.draw.paper import (
     MAJOR,
@@ -20,7 +21,6 @@ from ecg_jax.draw.paper import (
 )
 from ecg_jax.draw.render import CHART_INK, CHART_SIDES
 from ecg_jax.shares import percent
-from ecg_jax.sketch import Sketch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from ecg_jax.captions import records
+from ecg_jax.cells.captions import records
+from ecg_jax.cells.sketch import Sketch
+from ecg_jax.cells.weighing import Weighing
 from ecg_jax.draw.cells import DASHED, draw_cell
 from ecg_jax.draw.paper import (
     ASPECT,
@@ -22,8 +24,6 @@ from ecg_jax.draw.paper import (
     say,
 )
 from ecg_jax.shares import percent
-from ecg_jax.sketch import Sketch
-from ecg_jax.weighs import Weighing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
 
 from ecg_jax.ecg.cut import ANNOTATED, BeatConfig, cut
-from ecg_jax.ecg.records import Recording
+from ecg_jax.ecg.datasets import split_recordings
+from ecg_jax.ecg.records import Folder, Recording
 from ecg_jax.errors import DataError, RecordingError, SignalError
 
 CHUNK = 100
@@ -22,29 +22,6 @@ CHUNK = 100
 
 SMALLEST_MV = 1e-3
 """No signal is divided by a spread below this."""
-
-
-class Folder(Protocol):
-    """What `extract_beats` needs: `RecordingFolder`, `SyntheticFolder`, your own."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Recordings that can be read."""
-        ...
-
-    @property
-    def excluded(self) -> Mapping[str, str]:
-        """Recordings left out on opening, with the reason."""
-        ...
-
-    @property
-    def labels(self) -> Mapping[str, str | None]:
-        """Label of each recording, or None."""
-        ...
-
-    def read(self, name: str) -> Recording:
-        """Read one."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,8 +199,6 @@ def extract_beats(
 
     config = config or BeatConfig()
     if splits is None:
-        from ecg_jax.ecg.datasets import split_recordings
-
         splits = split_recordings(folder)
     names = folder.names
     chunks = [names[i : i + CHUNK] for i in range(0, len(names), CHUNK)]

@@ -5,15 +5,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
-from ecg_jax.ecg.records import open_folder
+from ecg_jax.ecg.records import Folder, open_folder
 from ecg_jax.errors import MissingFileError, RecordingError
-
-if TYPE_CHECKING:
-    from ecg_jax.ecg.beats import Folder
 
 SPLITS = ("train", "validation", "heldout")
 """Sides of a split: to fit, to choose, to report."""
@@ -25,7 +22,7 @@ _PATTERN = ("train", "heldout", "validation", "train", "train")
 """60/20/20; three recordings are enough to have one on each side."""
 
 
-def open_dataset(data: str | Path, data_dir: str | Path | None = None) -> "Folder":
+def open_dataset(data: str | Path, data_dir: str | Path | None = None) -> Folder:
     """Open a data set by name, or a folder of recordings.
 
     Args:
@@ -40,7 +37,7 @@ def open_dataset(data: str | Path, data_dir: str | Path | None = None) -> "Folde
     if data == "synthetic":
         from ecg_jax.ecg.synth import SyntheticFolder
 
-        return cast("Folder", SyntheticFolder())  # its names are cached properties
+        return cast(Folder, SyntheticFolder())  # its names are cached properties
     if str(data) not in NAMES:
         if not Path(data).is_dir():
             raise MissingFileError(
@@ -76,7 +73,7 @@ def default_folder(name: str) -> Path:
         return cache_home() / "data" / name
 
 
-def split_recordings(folder: "Folder") -> dict[str, str]:
+def split_recordings(folder: Folder) -> dict[str, str]:
     """Side of every recording of a folder: "train", "validation" or "heldout".
 
     A list of names in `splits/` decides where it knows at least half of the folder's
@@ -126,7 +123,7 @@ def stratified(
     return {name: sides[name] for name in names}
 
 
-def duplicates(folder: "Folder") -> dict[str, str]:
+def duplicates(folder: Folder) -> dict[str, str]:
     """Recordings whose signal repeats an earlier one's, with the earlier one's name."""
     first: dict[bytes, str] = {}
     same: dict[str, str] = {}

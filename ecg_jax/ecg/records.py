@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -96,6 +97,29 @@ class Recording:
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.signal.shape[-1] / self.sample_rate_hz
+
+
+class Folder(Protocol):
+    """What `extract_beats` needs: `RecordingFolder`, `SyntheticFolder`, your own."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Recordings that can be read."""
+        ...
+
+    @property
+    def excluded(self) -> Mapping[str, str]:
+        """Recordings left out on opening, with the reason."""
+        ...
+
+    @property
+    def labels(self) -> Mapping[str, str | None]:
+        """Label of each recording, or None."""
+        ...
+
+    def read(self, name: str) -> Recording:
+        """Read one."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,6 +379,7 @@ __all__ = [
     "AAMI_OF_SYMBOL",
     "PREFERRED_LEADS",
     "RECORDING_LABELS",
+    "Folder",
     "Recording",
     "RecordingFolder",
     "open_folder",

@@ -23,12 +23,7 @@ from ecg_jax.networks.models import (
     margins,
 )
 from ecg_jax.networks.models import cast as cast_variables
-from ecg_jax.storage.arrays import (
-    flatten,
-    read_arrays,
-    unflatten,
-    write_arrays,
-)
+from ecg_jax.storage.arrays import flatten, read_arrays, unflatten, write_arrays
 from ecg_jax.storage.files import write_atomic
 
 FORMAT = "ecg_jax.network/1"

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax, tree_util
 
 from ecg_jax.errors import NonFiniteError
-from ecg_jax.maxmin import MaxMin
+from ecg_jax.lattice.maxmin import MaxMin
 
 _SCALES = (-1.0, 8.0, 0.125, -64.0)
 

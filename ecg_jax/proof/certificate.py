@@ -29,7 +29,7 @@ import jax
 import numpy as np
 
 from ecg_jax.errors import CertificateError, NonFiniteError
-from ecg_jax.maxmin import MaxMin
+from ecg_jax.lattice.maxmin import MaxMin
 from ecg_jax.proof.adversary import Pool
 from ecg_jax.proof.claims import EQUALITY, SANDWICH, Bench
 from ecg_jax.proof.rounding import product_precision

@@ -16,9 +16,13 @@ import numpy as np
 from jax import tree_util
 from jaxtyping import Array
 
-from ecg_jax.linearity import open_gates, outermost
-from ecg_jax.maxmin import Hook, MaxMin, Pattern, on
-from ecg_jax.program import Equation, Program, run
+from ecg_jax.lattice.maxmin import Hook, MaxMin, Pattern
+from ecg_jax.lattice.opening import open_gates
+from ecg_jax.program.gates import on
+from ecg_jax.program.levels import outermost
+from ecg_jax.program.program import Program, run
+from ecg_jax.program.roles import Equation
+from ecg_jax.program.widen import widen
 from ecg_jax.proof.rounding import cut, lawless, rounding_bound, tail_bound
 from ecg_jax.proof.slack import TAIL
 
@@ -61,7 +65,7 @@ class Bench:
             wide = program
             ends = (*program.inputs, program.output)
             if any(program.avals[n].dtype != jnp.float64 for n in ends):
-                wide = program.widen()
+                wide = widen(program)
                 example = tree_util.tree_map(_wide, eq.example)
                 wide_eq = open_gates(wide, wide.evaluate, example)
                 self.wide = _Tail(wide_eq, wide, precision)
@@ -94,6 +98,7 @@ class Bench:
         limit = (4 if own else 2) * bound
         rows = _claims(own, "fn(x)", self.dtype, values, fn, limit)
         rows |= self.own.measure(a, x, own, self.dtype)
+        taken = None
         if not own:
             rows |= self.own.takes(a, x, self.dtype)
             taken = self.own.taken(self.own.enter(a), self.own.enter(x))
@@ -105,9 +110,10 @@ class Bench:
             a, x = tree_util.tree_map(_wide, (a, x))
             if self.wide is not self.own:
                 rows |= self.wide.measure(a, x, own, "float64")
-            if not own and self.wide is not self.own:
-                rows |= self.wide.takes(a, x, "float64")
-                rows[PADDED, self.dtype] = tuple(map(_wide, self.short(*taken)))
+                if taken is not None:
+                    rows |= self.wide.takes(a, x, "float64")
+                    short, most = self.short(*taken)
+                    rows[PADDED, self.dtype] = _wide(short), _wide(most)
             if own:
                 exact, rest = map(_wide, self.exact(x))
                 with np.errstate(invalid="ignore"):
@@ -242,10 +248,12 @@ def _short_of(wide: MaxMin, dtype: Any) -> Callable[..., tuple[Array, Array]]:
     def short(pair: Any, z: Any, gaps: list[Array]) -> tuple[Array, Array]:
         pair, z, gaps = tree_util.tree_map(_widened, (pair, z, gaps))
         exact = _both_gaps(wide, pair, z)
-        missing = [jnp.maximum(e - g, 0) for e, g in zip(exact, gaps, strict=True)]
         unit, tiny = (float(v) for v in (jnp.finfo(dtype).eps, jnp.finfo(dtype).tiny))
-        most = [unit * e + tiny for e in exact]
-        return sum(map(jnp.sum, missing)), sum(map(jnp.sum, most))
+        missing = most = jnp.zeros(())
+        for e, g in zip(exact, gaps, strict=True):
+            missing += jnp.sum(jnp.maximum(e - g, 0))
+            most += jnp.sum(unit * e + tiny)
+        return missing, most
 
     return short
 

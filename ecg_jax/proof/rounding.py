@@ -40,11 +40,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ecg_jax import _jax
 from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
-from ecg_jax.linearity import outermost
-from ecg_jax.maxmin import Gate
-from ecg_jax.program import Equation, Program, Refused, run
+from ecg_jax.program import _jax
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.levels import outermost
+from ecg_jax.program.program import Program, run
+from ecg_jax.program.roles import Equation, Refused
 from ecg_jax.proof.rounding_rules import (
     PIECEWISE_ROUNDING,
     Bounded,
@@ -93,7 +94,7 @@ def rounding_bound(
 
     Example:
       >>> import jax.numpy as jnp, ecg_jax as ej
-      >>> from ecg_jax.program import trace
+      >>> from ecg_jax.program.program import trace
       >>> program = trace(lambda x: x.sum(), jnp.zeros(3, jnp.float32), ej.RULES)
       >>> float(rounding_bound(program)(jnp.ones(3, jnp.float32))) < 2e-6
       True

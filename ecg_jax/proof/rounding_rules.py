@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ecg_jax import _jax
 from ecg_jax.errors import UnsupportedPrimitiveError
-from ecg_jax.program import Equation
+from ecg_jax.program import _jax
+from ecg_jax.program.roles import Equation
 
 
 @dataclass(frozen=True)

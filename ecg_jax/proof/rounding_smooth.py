@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, tree_util
 
-from ecg_jax.maxmin import ULPS, Gate
+from ecg_jax.program.gates import ULPS, Gate
 from ecg_jax.proof.rounding_rules import Bounded, Bounds, Operation, RoundingRule
 
 

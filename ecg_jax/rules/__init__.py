@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from jax import lax
 
-from ecg_jax.program import Rules
+from ecg_jax.program.roles import Rules
 from ecg_jax.rules.affine import AFFINE_RULES, sorted_by
 from ecg_jax.rules.complex import modulus, modulus_gate, of_reals, on_reals
 from ecg_jax.rules.difference import DIFFERENCE_RULES

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ecg_jax import _jax
-from ecg_jax.program import (
+from ecg_jax.program import _jax
+from ecg_jax.program.roles import (
     Affine,
     Application,
     FreeValueError,

@@ -13,8 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ecg_jax.maxmin import Gate
-from ecg_jax.program import Application, Refused, Role, Rule
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.roles import Application, Refused, Role, Rule
 
 
 @jax.jit

@@ -22,8 +22,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ecg_jax.maxmin import Gate, Split
-from ecg_jax.program import Application, Refused, Rewrite, Role, Rule, Rules
+from ecg_jax.program.gates import Gate, Split
+from ecg_jax.program.roles import Application, Refused, Rewrite, Role, Rule, Rules
 from ecg_jax.rules.affine import PRODUCT, product
 from ecg_jax.rules.forms import Form, Forms
 from ecg_jax.rules.intervals import interval

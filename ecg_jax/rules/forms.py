@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ecg_jax import _jax
-from ecg_jax.program import Affine, Application, Equation
+from ecg_jax.program import _jax
+from ecg_jax.program.roles import Affine, Application, Equation
 
 Form = Mapping[int | None, Any]
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ecg_jax import _jax
-from ecg_jax.maxmin import Gate
-from ecg_jax.program import (
+from ecg_jax.program import _jax
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.roles import (
     Application,
     Known,
     Predicate,
@@ -23,12 +23,7 @@ from ecg_jax.program import (
     Same,
 )
 from ecg_jax.rules.complex import of_complex, sees_complex
-from ecg_jax.rules.intervals import (
-    interval,
-    is_finite,
-    is_nonnegative,
-    is_nonpositive,
-)
+from ecg_jax.rules.intervals import interval, is_finite, is_nonnegative, is_nonpositive
 
 _JUMP = "is discontinuous in the input"
 

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ecg_jax import _jax
-from ecg_jax.maxmin import Gate
-from ecg_jax.program import Application, Equation
+from ecg_jax.program import _jax
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.roles import Application, Equation
 
 Interval = tuple[float, float]
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ecg_jax.maxmin import Gate, Split
-from ecg_jax.program import Application, Refused, Rewrite, Role, Rules
+from ecg_jax.program.gates import Gate, Split
+from ecg_jax.program.roles import Application, Refused, Rewrite, Role, Rules
 
 
 def sort(application: Application) -> Role:

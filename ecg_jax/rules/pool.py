@@ -12,8 +12,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ecg_jax.maxmin import Gate
-from ecg_jax.program import Application, Refused, Role, Rules, Same
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.roles import Application, Refused, Role, Rules, Same
 
 
 def reduce_max(application: Application) -> Role:

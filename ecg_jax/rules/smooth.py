@@ -15,8 +15,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ecg_jax.maxmin import Gate
-from ecg_jax.program import Affine, Application, Refused, Rewrite, Role, Rule, Rules
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.roles import (
+    Affine,
+    Application,
+    Refused,
+    Rewrite,
+    Role,
+    Rule,
+    Rules,
+)
 from ecg_jax.rules.intervals import NONNEGATIVE, interval
 
 _SIGN = (

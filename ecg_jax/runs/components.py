@@ -7,18 +7,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from ecg_jax import draw, report
-from ecg_jax.captions import describe, phrase
-from ecg_jax.decide import pattern_hashes
+from ecg_jax import draw
+from ecg_jax import pages as report
+from ecg_jax.cells.captions import describe, phrase
+from ecg_jax.cells.sketch import Sketch, composite, usual_rr
+from ecg_jax.cells.weighing import words
 from ecg_jax.ecg.beats import Beats
-from ecg_jax.partition import inputs_of, proven_by_each
 from ecg_jax.runs.evaluation import Evaluation
+from ecg_jax.runs.partition import inputs_of, proven_by_each
 from ecg_jax.runs.weighing import to_json, weigh_all
-from ecg_jax.same import same_functions
 from ecg_jax.shares import percent, share
-from ecg_jax.sketch import Sketch, composite, usual_rr
-from ecg_jax.tree import Node
-from ecg_jax.weighs import words
+from ecg_jax.tree.certificate import pattern_hashes
+from ecg_jax.tree.same import same_functions
+from ecg_jax.tree.tree import Node
 
 NUM_TRAINING = 20_000  # training beats that a component's coverage is told of
 

@@ -8,26 +8,19 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from ecg_jax.batches import blocks
-from ecg_jax.decide import TreeCertificate, certify_tree, deepest
-from ecg_jax.descent import descend
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
-from ecg_jax.kernels import shape_of
+from ecg_jax.lattice.descent import descend
 from ecg_jax.networks.saved import ModelCard
-from ecg_jax.partition import (
-    Coverage,
-    Partition,
-    coverage,
-    inputs_of,
-    partition,
-    read_parquet,
-    write_parquet,
-)
+from ecg_jax.program.blocks import blocks
+from ecg_jax.runs.partition import Coverage, Partition, coverage, inputs_of, partition
 from ecg_jax.runs.run_folder import read_json
 from ecg_jax.statistics import purity, quality
 from ecg_jax.storage.files import write_json
-from ecg_jax.tree import Tree
+from ecg_jax.storage.table import read_parquet, write_parquet
+from ecg_jax.tree.certificate import TreeCertificate, certify_tree, deepest
+from ecg_jax.tree.kernels import shape_of
+from ecg_jax.tree.tree import Tree
 
 EVALUATION, TABLE = "evaluation.json", "partition.parquet"
 

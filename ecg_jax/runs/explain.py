@@ -8,20 +8,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from ecg_jax import report
+from ecg_jax import pages as report
 from ecg_jax.ecg.beats import Beats, beats_of
 from ecg_jax.ecg.cut import without_window
 from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import EcgJaxError, MissingFileError, RunExistsError
-from ecg_jax.partition import inputs_of
-from ecg_jax.report.explanation import ANSWER_RULE
+from ecg_jax.pages.explanation import ANSWER_RULE
 from ecg_jax.runs.components import component_of
+from ecg_jax.runs.partition import inputs_of
 from ecg_jax.runs.pipeline import check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.runs.saved_run import load_run, split_of
 from ecg_jax.storage.files import write_json
-from ecg_jax.tree import Decision
+from ecg_jax.tree.decide import decide
+from ecg_jax.tree.tree import Decision
 
 
 def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     beats = beats_of(recording, config)
     check_windows(network, beats)
     with jax.enable_x64(True):
-        decision = tree.decide(inputs_of(tree, beats))
+        decision = decide(tree, inputs_of(tree, beats))
     names = [node.name for node in tree.nodes]
     split = split_of(folder, beats)
     answer = explanation(recording, beats, decision, names, parts, split)

@@ -14,7 +14,8 @@ import numpy as np
 
 from ecg_jax.ecg.beats import BeatConfig, Beats
 from ecg_jax.errors import ChecksumError, EcgJaxError, ModelError
-from ecg_jax.factor import margin
+from ecg_jax.lattice.factor import margin
+from ecg_jax.networks.onnx import from_onnx
 from ecg_jax.networks.saved import (
     MANIFEST,
     ModelCard,
@@ -23,8 +24,9 @@ from ecg_jax.networks.saved import (
     load_network,
     save_network,
 )
-from ecg_jax.onnx import from_onnx
-from ecg_jax.program import Program, trace
+from ecg_jax.program.program import Program
+from ecg_jax.program.trace import trace
+from ecg_jax.program.widen import widen
 from ecg_jax.rules import RULES
 from ecg_jax.runs.evaluation import Model
 from ecg_jax.runs.pipeline import (
@@ -101,7 +103,7 @@ class Widened:
     @cached_property
     def _program(self) -> Program:
         window = jnp.zeros(self.window, jnp.float32)
-        return trace(self.narrow, window, RULES).widen()
+        return widen(trace(self.narrow, window, RULES))
 
     @property
     def margin(self) -> Callable[[Any], Any]:

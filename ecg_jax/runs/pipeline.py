@@ -14,17 +14,9 @@ from typing import Any, Literal, Protocol, cast
 import jax
 import numpy as np
 
-from ecg_jax.cover import CoverConfig
-from ecg_jax.ecg.beats import (
-    BeatConfig,
-    Beats,
-    Folder,
-    extract_beats,
-    missed_words,
-)
+from ecg_jax.ecg.beats import BeatConfig, Beats, Folder, extract_beats, missed_words
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.errors import DataError, ModelError
-from ecg_jax.grow import check_options, grow
 from ecg_jax.networks.models import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
@@ -47,8 +39,10 @@ from ecg_jax.runs.run_folder import (
     versions,
 )
 from ecg_jax.storage.files import plain, write_json
-from ecg_jax.storage.store import load
-from ecg_jax.tree import Tree
+from ecg_jax.tree.cover import CoverConfig
+from ecg_jax.tree.grow import check_options, grow
+from ecg_jax.tree.store import load, save
+from ecg_jax.tree.tree import Tree
 
 FORMAT = "ecg_jax.run/1"
 MOST_NAMED = 10
@@ -230,7 +224,7 @@ class Run:
                     cover=self.config.cover,
                 ),
             )
-            tree.save(folder)
+            save(tree, folder)
         self.say(f"equation: {len(tree.nodes) - 1} components")
         return tree
 
@@ -245,7 +239,7 @@ class Run:
 
     def report(self, found: Evaluation) -> None:
         """Stage 5: metrics, figures, and the page."""
-        from ecg_jax.report import write_report
+        from ecg_jax.pages import write_report
         from ecg_jax.runs.components import component_json, components, write_figures
         from ecg_jax.runs.present import report_data
 

@@ -8,20 +8,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from ecg_jax import report
-from ecg_jax.circuit import to_text
+from ecg_jax import pages as report
+from ecg_jax.cells.sketch import LABEL_ORDER, UNLABELLED
 from ecg_jax.ecg.beats import Beats, missed_words
-from ecg_jax.maxmin import Gate, on
-from ecg_jax.program import Equation, Refused
+from ecg_jax.program.gates import Gate, on
+from ecg_jax.program.roles import Equation, Refused
 from ecg_jax.runs.evaluation import Evaluation
 from ecg_jax.shares import share
-from ecg_jax.sketch import (
-    LABEL_ORDER,
-    UNLABELLED,
-)
 from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.statistics.quality import disagreements
 from ecg_jax.statistics.scores import auc, record_scores
+from ecg_jax.tree.circuit import to_text
 
 NUM_DISAGREEMENTS = 6
 NUM_NULLS = 10

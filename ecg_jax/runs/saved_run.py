@@ -11,12 +11,12 @@ from ecg_jax.ecg.beats import BeatConfig, Beats, extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.errors import RunError
 from ecg_jax.networks.saved import from_json, load_network
-from ecg_jax.partition import read_parquet
 from ecg_jax.runs.evaluation import Model, evaluate
 from ecg_jax.runs.pipeline import check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json, versions
-from ecg_jax.storage.store import load
-from ecg_jax.tree import Tree
+from ecg_jax.storage.table import read_parquet
+from ecg_jax.tree.store import load
+from ecg_jax.tree.tree import Tree
 
 
 def load_run(folder: Path) -> tuple[Model, Tree, BeatConfig]:

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from ecg_jax import weighs
-from ecg_jax.atoms import templates
+from ecg_jax.cells import weighing as weighs
+from ecg_jax.cells.sketch import Sketch
 from ecg_jax.ecg.beats import Beats
-from ecg_jax.partition import inputs_of
-from ecg_jax.sketch import Sketch
-from ecg_jax.tree import Tree
+from ecg_jax.runs.partition import inputs_of
+from ecg_jax.tree.atoms import templates
+from ecg_jax.tree.tree import Tree
 
 NUM_BEATS = 255
 """With the prototype they are one block."""

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from ecg_jax.cluster import kmeans, nearest
 from ecg_jax.errors import DataError
+from ecg_jax.statistics.cluster import kmeans, nearest
 
 
 def cell_sizes(

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from ecg_jax.cluster import kmeans, nearest
+from ecg_jax.statistics.cluster import kmeans, nearest
 from ecg_jax.statistics.nulls import (
     adjusted_mutual_information,
     cell_sizes,

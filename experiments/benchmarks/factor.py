@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ecg_jax as ej
-from ecg_jax.program import trace
+from ecg_jax.program.trace import trace
 
 
 class Bottleneck(nn.Module):

@@ -20,10 +20,10 @@ import numpy as np
 
 from ecg_jax.ecg.beats import extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
-from ecg_jax.grow import grow
 from ecg_jax.networks.saved import load_network
 from ecg_jax.runs.foreign import beat_config
 from ecg_jax.runs.run_folder import versions
+from ecg_jax.tree.grow import grow
 
 
 def main():

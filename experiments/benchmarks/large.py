@@ -88,8 +88,8 @@ def main():
     middle = float(np.median(forward()))
     warm, _ = seconds(forward)
     grown, tree = seconds(lambda: ej.grow(lambda x: logit(x) - middle, data, budget=8))
-    cold, _ = seconds(lambda: tree.decide(data[:8]))
-    again, decision = seconds(lambda: tree.decide(data[:8]))
+    cold, _ = seconds(lambda: ej.decide(tree, data[:8]))
+    again, decision = seconds(lambda: ej.decide(tree, data[:8]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
         json.dumps(

@@ -68,7 +68,7 @@ def main():
             metric="shape",
             records=beats.record[known],
         )
-        cell, mine = tree.decide(train).cell, tree.decide(held).cell
+        cell, mine = ej.decide(tree, train).cell, ej.decide(tree, held).cell
         usual = noisy[known].mean()
         table, found = [], []
         for node in tree.nodes[1:]:
@@ -91,18 +91,18 @@ def main():
         record = beats.record[asked]
 
         def edited(names):
-            model = tree.replace(names, lambda x: jnp.float64(-1.0))
+            model = ej.replace(tree, names, lambda x: jnp.float64(-1.0))
             return model.changes(held, record)
 
         out = {
             "usual_noise": float(usual),
             "components": table,
-            "network": figures(tree.decide(held).value, beats, asked),
+            "network": figures(ej.decide(tree, held).value, beats, asked),
         }
         if found:
             changes = edited(found)
             out["answered_not_normal"] = figures(changes.after, beats, asked)
-            left_out = tree.without(*found).changes(held, record)
+            left_out = ej.without(tree, *found).changes(held, record)
             for name, result in (("replaced", changes), ("left_out", left_out)):
                 right = (result.after >= 0) == beats.is_normal[asked]
                 out[f"{name}_changes"] = {
@@ -122,7 +122,7 @@ def main():
             }
             rng, accuracy = np.random.default_rng(0), []
             witnesses = [n.name for n in tree.nodes if n.sign > 0]
-            value = tree.decide(held).value
+            value = ej.decide(tree, held).value
             for _ in range(CONTROLS):
                 names = rng.choice(witnesses, len(found), replace=False)
                 ids = [n.id for n in tree.nodes if n.name in set(names)]

@@ -17,24 +17,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecg_jax.anchors import WAYS
-from ecg_jax.batches import blocks
-from ecg_jax.circuit import circuit
-from ecg_jax.cluster import kmeans, means, nearest
-from ecg_jax.cover import CoverConfig, Samples, choose, coefficients
+import ecg_jax as ej
 from ecg_jax.ecg.beats import extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
-from ecg_jax.grow import grow
-from ecg_jax.kernels import METRICS, Side, decides, gaps, squared_distances
 from ecg_jax.networks.models import init_variables
 from ecg_jax.networks.saved import load_network
-from ecg_jax.program import trace
+from ecg_jax.program.blocks import blocks
+from ecg_jax.program.trace import trace
 from ecg_jax.rules import RULES
 from ecg_jax.runs.foreign import beat_config
 from ecg_jax.runs.run_folder import versions
-from ecg_jax.setcover import greedy, optimum, pack, share
+from ecg_jax.statistics.cluster import kmeans, means, nearest
 from ecg_jax.storage.files import write_json
-from ecg_jax.tree import Node, Tree
+from ecg_jax.tree.anchors import WAYS
+from ecg_jax.tree.circuit import circuit
+from ecg_jax.tree.cover import CoverConfig, Samples, choose, coefficients
+from ecg_jax.tree.grow import grow
+from ecg_jax.tree.kernels import METRICS, Side, decides, gaps, squared_distances
+from ecg_jax.tree.setcover import greedy, optimum, pack, share
+from ecg_jax.tree.tree import Node, Tree
 
 SIDES = {1: "normal", -1: "not normal"}
 LARGEST = 2**28  # bytes of the features of the samples that take part in choosing
@@ -303,14 +304,14 @@ def read_as_logic(fn, train, held, metric):
     """The AND/OR circuit of a tree against the network, and the tree merged."""
     (train, records), (held, _) = train, held
     tree = grow(fn, train, depth=2, budget=36, metric=metric, records=records)
-    logic, fewer = circuit(tree), tree.merged()
-    certificate = fewer.certificate(held)
-    decisions = {"train": tree.decide(train), "heldout": tree.decide(held)}
+    logic, fewer = circuit(tree), ej.merged(tree)
+    certificate = ej.certify(fewer, held)
+    decisions = {"train": ej.decide(tree, train), "heldout": ej.decide(tree, held)}
     proven = {
         name: float(np.mean(decision.prover >= 0))
         for name, decision in (
             ("tree", decisions["heldout"]),
-            ("merged", fewer.decide(held)),
+            ("merged", ej.decide(fewer, held)),
         )
     }
     differ = {

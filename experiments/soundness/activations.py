@@ -345,7 +345,7 @@ def attacks(values, anchors, scale, dtype, seed):
 
 def decided(tree, data):
     verb = getattr(ej, "decide", None)
-    return verb(tree, data) if callable(verb) else tree.decide(data)
+    return verb(tree, data) if callable(verb) else ej.decide(tree, data)
 
 
 def grown(network, data):
@@ -425,7 +425,7 @@ def pairs_of(network, count):
     Beyond what `rounding_bound` allows, and beyond `1e-9 (1 + max |x|)` in float64 or
     `1e-4` instead in float32: a tolerance that knows nothing of the package.
     """
-    from ecg_jax.program import trace
+    from ecg_jax.program.trace import trace
     from ecg_jax.proof.rounding import rounding_bound
 
     fn, dtype = network.fn(), network.dtype

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ecg_jax as ej
-from ecg_jax.program import trace
+from ecg_jax.program.trace import trace
 from ecg_jax.proof.rounding import rounding_bound
 
 HERE = Path(__file__).parent

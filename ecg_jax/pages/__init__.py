@@ -1,0 +1,33 @@
+"""The report: one HTML page for a run, one for a recording; both open offline."""
+
+from ecg_jax.pages.convert import network_facts
+from ecg_jax.pages.data import (
+    Component,
+    DataFacts,
+    Disagreement,
+    EquationFacts,
+    ExplainData,
+    ExplainedBeat,
+    Figure,
+    NetworkFacts,
+    ReportData,
+)
+from ecg_jax.pages.explanation import build_explanation, write_explanation
+from ecg_jax.pages.page import build, write_report
+
+__all__ = [
+    "Component",
+    "DataFacts",
+    "Disagreement",
+    "EquationFacts",
+    "ExplainData",
+    "ExplainedBeat",
+    "Figure",
+    "NetworkFacts",
+    "ReportData",
+    "build",
+    "build_explanation",
+    "network_facts",
+    "write_explanation",
+    "write_report",
+]

@@ -1,0 +1,330 @@
+"""The tree and its cards: what each component answers for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ecg_jax import draw
+from ecg_jax.cells.captions import describe
+from ecg_jax.cells.morphology import MEASUREMENT_RULE
+from ecg_jax.cells.sketch import Sketch
+from ecg_jax.cells.weighing import WEIGHING_RULE, Weighing
+from ecg_jax.draw.paper import PROTOTYPE
+from ecg_jax.pages.data import Component
+from ecg_jax.pages.html import (
+    anchor,
+    details,
+    esc,
+    label_bar,
+    number,
+    pairs,
+    picture,
+    share,
+    table,
+)
+from ecg_jax.shares import percent
+
+SIDES = ("normal", "not normal")
+HEADINGS = {
+    "normal": "Witnesses: they prove “normal”",
+    "not normal": "Refuters: they prove “not normal”",
+}
+FROZEN = (
+    "Frozen: the share of the opened units of its side that a component replaces by "
+    "straight lines. The more are frozen, the simpler the component and the more its "
+    "proof says; with none frozen it would be the network itself."
+)
+LEGEND = f"""<ul class="legend">
+<li><svg viewBox="0 0 40 14"><path d="M2 7h36" stroke="#0069a8" stroke-width="3"/></svg>
+median of all beats (blue: proves normal, orange: proves not normal)</li>
+<li><svg viewBox="0 0 40 14"><path d="M2 0h36v14H2z" fill="#0069a8" opacity=".15"/>
+<path d="M2 4h36v6H2z" fill="#0069a8" opacity=".35"/></svg>
+bands with the middle 80% and 50% of the beats</li>
+<li><svg viewBox="0 0 40 14"><path d="M2 4h36M2 7h36M2 11h36" stroke="#54616d"
+stroke-width=".7"/></svg> single beats, spread over the recordings; what is higher or
+lower than the paper is cut</li>
+<li><svg viewBox="0 0 40 14"><path d="M2 7h36" stroke="{PROTOTYPE}" stroke-width="2"
+stroke-dasharray="6 3"/></svg> the prototype: the beat the component is anchored at</li>
+<li><svg viewBox="0 0 40 14"><path d="M8 3v7h24v-7" fill="none" stroke="currentColor"
+stroke-width="1.5"/></svg> what was measured as QRS</li>
+<li><svg viewBox="0 0 40 14"><path d="M8 13h5V2h14v11h5" fill="none"
+stroke="currentColor" stroke-width="1.5"/></svg> 1 mV; a large square is 0.5 mV and
+200 ms (10 mm/mV, 25 mm/s)</li>
+<li><svg viewBox="0 0 40 14"><path d="M2 7q9 -14 18 0z" fill="#0069a8" opacity=".75"/>
+<path d="M20 7q9 14 18 0z" fill="#c8500a" opacity=".75"/></svg> what the component
+weighs: blue where a higher value raises the margin (towards normal), orange where it
+lowers it; grey: one standard deviation over the beats of the cell</li>
+<li><svg viewBox="0 0 40 14"><path d="M20 0v14" stroke="currentColor"
+stroke-dasharray="2 2"/></svg> where the named parts of the beat end, as
+measured on the median; a mark on a bar: the part's share of the time</li>
+</ul>"""
+
+
+def tree_figure(components: list[Component]) -> str:
+    """The tree as one picture; every node leads to its card."""
+    names = [c.name for c in components]
+    nodes = [
+        draw.TreeNode(
+            id=c.id,
+            parent=c.parent,
+            name=c.name,
+            side=c.side,
+            sketch=c.sketch,
+            caption="" if c.sketch is None else _short(c, names[:at]),
+            href=None if c.parent is None else f"#{anchor(c)}",
+        )
+        for at, c in enumerate(components)
+    ]
+    caption = (
+        "Beats of held-out recordings. Each node with its number of beats and, below "
+        "it, its share of the answers of its side; a click leads to its card. “= P1”: "
+        "the same function as P1, only its cell differs. Line: median; band: the "
+        "middle 50% of the beats; both are cut at the frame."
+    )
+    svg = draw.svg(draw.tree(nodes))
+    return picture(svg, caption, alt="tree of components", kind="chart wide tree")
+
+
+def cards(components: list[Component]) -> str:
+    """One card a component: sides, then depth."""
+    by_id = {c.id: c for c in components}
+    roots = [c for c in components if c.parent is None]
+    points = points_each(len(components))
+    out = [LEGEND, f'<p class="note">{FROZEN}</p>']
+    out += [f'<div class="cards one">{card(c, points)}</div>' for c in roots]
+    for side in SIDES:
+        own = [c for c in components if c.parent is not None and c.side == side]
+        if not own:
+            continue
+        first = [c for c in own if _depth(c, by_id) == 1]
+        kind = "normal" if side == "normal" else "other"
+        out.append(f'<h3 class="{kind}">{esc(HEADINGS[side])}</h3>')
+        out.append(_deck(first, points))
+        for parent in own:
+            children = [c for c in own if c.parent == parent.id]
+            if children:
+                plural = "s" if children[1:] else ""
+                title = f"Below {parent.name}: {len(children)} deeper component{plural}"
+                out.append(details(title, _deck(children, points), kind="deck"))
+    rule = esc(MEASUREMENT_RULE)
+    out.append(f'<p class="note">How shapes are measured. {rule}</p>')
+    if any(c.weighing is not None for c in components):
+        rule = esc(WEIGHING_RULE)
+        out.append(f'<p class="note">How weights are measured. {rule}</p>')
+    return "".join(out)
+
+
+def card(component: Component, max_points: int = 2000) -> str:
+    """A component: its sketch, a sentence, its numbers.
+
+    Args:
+        component: What is shown.
+        max_points: Samples of single beats to draw.
+
+    Returns:
+        HTML.
+    """
+    c = component
+    kind = {"normal": "normal", "not normal": "other"}.get(c.side or "", "root")
+    role = (
+        "the network, all beats of held-out recordings"
+        if c.parent is None
+        else f"proves “{c.side}”"
+    )
+    head = f"<h4>{esc(c.name)} <span>{esc(role)}</span></h4>"
+    head += same_words(c)
+    if c.sketch is None:
+        body = '<p class="none">No beat falls into its cell.</p>'
+        return f'<article class="card {kind}" id="{anchor(c)}">{head}{body}</article>'
+    sketch = _picture(c, max_points)
+    facts = [
+        ("beats", number(c.sketch.num_beats)),
+        ("recordings", number(c.sketch.num_records)),
+    ]
+    if c.share_answers is not None:
+        facts.append((f"of “{esc(c.side or 'all')}” answers", share(c.share_answers)))
+    if c.share_proven is not None:
+        facts.append(("of its cell proven by itself", share(c.share_proven)))
+    if c.share_frozen is not None:
+        facts.append(("of its units frozen", share(c.share_frozen)))
+    numbers = "".join(f"<div><dd>{v}</dd><dt>{k}</dt></div>" for k, v in facts)
+    shape, _, rest = sentence_of(c).partition(";")
+    who = "Who is in its cell. " if c.weighs else ""
+    words = f"{who}<b>{esc(shape)}</b>{esc(';' + rest) if rest else ''}"
+    wide = " wide" if c.weighing is not None else ""
+    return (
+        f'<article class="card {kind}" id="{anchor(c)}">{head}'
+        f'<div class="cardbody{wide}">{sketch}<div><p>{words}</p>'
+        f"{_weighs(c)}<dl>{numbers}</dl>{label_bar(c.sketch.label_share)}"
+        f"</div></div>{_more(c)}</article>"
+    )
+
+
+def same_words(component: Component) -> str:
+    """Which other components are the same function; nothing where none is."""
+    if not component.same_as:
+        return ""
+    others = esc(", ".join(component.same_as))
+    return f'<p class="same">The same function as {others}; only its cell differs.</p>'
+
+
+def num_functions(components: Sequence[Component]) -> int:
+    """How many different functions some components are."""
+    return len({frozenset((c.name, *c.same_as)) for c in components})
+
+
+def _picture(component: Component, max_points: int) -> str:
+    """The composite of the cell; below it what the component weighs, if known."""
+    c = component
+    assert c.sketch is not None
+    style = {"side": c.side, "prototype": c.prototype, "max_points": max_points}
+    if c.weighing is None:
+        figure = draw.cell(c.sketch, label_bar=False, **style)
+    else:
+        figure = draw.weights(
+            c.sketch, c.weighing, prototype_record=c.prototype_record, **style
+        )
+    what = "" if c.weighing is None else ", its prototype, and what it weighs"
+    alt = f"composite ECG of {c.name}{what}"
+    return picture(draw.svg(figure), alt=alt, kind="paper")
+
+
+def points_each(num_components: int) -> int:
+    """Samples of single beats to draw on each card, so that the page stays small."""
+    return int(np.clip(300_000 // max(1, num_components), 800, 2400))
+
+
+def sentence_of(component: Component) -> str:
+    """The sentence given, or else what is measured on the sketch."""
+    if component.sentence is not None or component.sketch is None:
+        return component.sentence or ""
+    return describe(
+        component.sketch, share=component.share_answers, answer=component.side
+    )
+
+
+def _deck(components: list[Component], points: int) -> str:
+    cards = "".join(card(c, points) for c in components)
+    return f'<div class="cards">{cards}</div>'
+
+
+def _weighs(component: Component) -> str:
+    if not component.weighs:
+        return ""
+    first, sign, rest = component.weighs.partition(";")
+    if component.weighing is None or component.weighing.is_typical:
+        first = f"<b>{esc(first)}</b>"
+    else:  # nothing to stress: it stands for few beats
+        first = esc(first)
+    return (
+        f'<p class="weighs">It weighs (apart from who is in the cell): '
+        f"{first}{esc(sign + rest)}</p>"
+    )
+
+
+def _more(component: Component) -> str:
+    sketch = component.sketch
+    if sketch is None:
+        return ""
+    out = []
+    if sketch.normal is not None and sketch.not_normal is not None:
+        svg = draw.svg(draw.sides(sketch))
+        out.append(picture(svg, alt="beats on both sides of the margin", kind="paper"))
+        for name, group in (("normal", sketch.normal), ("not", sketch.not_normal)):
+            words = "Answered normal" if name == "normal" else "Answered not normal"
+            out.append(
+                f"<p>{words}: {number(group.num_beats)} beats of "
+                f"{number(group.num_records)} recordings</p>"
+                f"{label_bar(group.label_share)}"
+            )
+    facts = _measured(sketch)
+    if component.prototype_record is not None:
+        facts["prototype from recording"] = component.prototype_record
+    facts.update(component.notes)
+    out.append(pairs(facts))
+    title = "Both sides of the margin, measurements"
+    if component.weighing is not None:
+        out.append(_parts(component.weighing))
+        title += ", weights in numbers"
+    return details(title, "".join(out))
+
+
+def _parts(weighing: Weighing) -> str:
+    """What the component weighs in each part of the beat, and for how much."""
+    rows = [
+        {
+            "part": part.name,
+            "from (ms)": round(1000 * part.segment.start_s),
+            "to (ms)": round(1000 * part.segment.stop_s),
+            "ends": "measured" if part.segment.measured else "fixed",
+            "share of weight": share(part.share),
+            "of time": share(part.share_time),
+            "contribution": round(part.contribution, 3),
+            "swing": round(part.swing, 3),
+            "a change, and what it adds to the margin": "; ".join(
+                f"{effect.change} {effect.gain:+.3f}"
+                + ("" if effect.is_clear else " (no clear direction)")
+                for effect in part.effects
+            ).replace("-", "\N{MINUS SIGN}"),
+        }
+        for part in weighing.parts
+    ]
+    facts = {
+        "value at the mean training beat (level)": weighing.level,
+        "mean value on the beats of the cell": weighing.level
+        + sum(part.contribution for part in weighing.parts),
+        "beats looked at": weighing.num_beats,
+        "different templates among them": weighing.num_templates,
+        "variance of its value that the mean template tells": weighing.told,
+        "mean template and that at the prototype, correlation": weighing.likeness,
+        f"one {weighing.unit}, median (mV)": weighing.unit_mv,
+    }
+    caption = (
+        "What it weighs. Contribution: mean over the cell of template times (beat less "
+        "mean training beat); swing: standard deviation of mean template times beat "
+        "over training beats."
+    )
+    shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items()}
+    return table(rows, caption=caption) + pairs(shown)
+
+
+def _measured(sketch: Sketch) -> dict[str, object]:
+    m = sketch.morphology
+    band = sketch.rr_band_s
+    facts: dict[str, object] = {
+        "QRS width (ms)": m.qrs_ms,
+        "R, largest deflection (mV)": m.r_mv,
+        "ST level, 60 ms after the QRS (mV)": m.st_mv,
+        "T (mV)": m.t_mv,
+        "turning point of T (s)": m.t_s,
+        "deflection before the QRS (mV)": m.p_mv,
+        "RR before, median (s)": sketch.rr_before_s,
+        "RR before, middle 80% (s)": None if band is None else list(band),
+        "RR after, median (s)": sketch.rr_after_s,
+        "bSQI of the recordings, median": sketch.quality,
+        "width of the 80% band, mean (mV)": sketch.spread_mv,
+        "turned upside down for showing": share(sketch.share_flipped),
+    }
+    facts["recordings of each label"] = ", ".join(
+        f"{k} {v:,}" for k, v in sketch.label_records.items()
+    )
+    if sketch.weighting == "recording":
+        facts["weighting"] = "every recording counts once"
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items()}
+
+
+def _short(component: Component, before: Sequence[str]) -> str:
+    """Its share, and the first component before it that is the same function."""
+    same = [f"= {name}" for name in component.same_as if name in before][:1]
+    if component.share_answers is not None and component.side is not None:
+        same = [percent(component.share_answers), *same]
+    return "  ".join(same)
+
+
+def _depth(component: Component, by_id: dict[int, Component]) -> int:
+    depth, seen = 0, set()
+    while component.parent in by_id and component.id not in seen:
+        seen.add(component.id)
+        component = by_id[component.parent]
+        depth += 1
+    return depth

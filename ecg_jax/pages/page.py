@@ -1,0 +1,163 @@
+"""The page around the sections: head, warning, contents, style."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from ecg_jax.draw.render import write_bytes
+from ecg_jax.pages import components as tree
+from ecg_jax.pages import equation, sections
+from ecg_jax.pages.data import ReportData
+from ecg_jax.pages.html import esc, share, slug, tiles
+
+PROOF = "A proof here concerns the network, not the patient."
+RESEARCH = "Research use only; not a medical device."
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def build(run: ReportData) -> str:
+    """Write the report of a run as one page that needs nothing else.
+
+    Args:
+        run: Everything that the page shows.
+
+    Returns:
+        HTML. It loads nothing, runs no script, and opens without a network.
+    """
+    components = list(run.components)
+    parts = [
+        (
+            "tree",
+            "What each component answers for",
+            sections.label_key(run.data)
+            + (tree.tree_figure(components) if components else "")
+            + tree.cards(components),
+        ),
+        (
+            "equation",
+            "The network as an equation",
+            equation.mathematics(run.equation)
+            + "<h3>In words</h3>"
+            + equation.words(components, run.equation)
+            + equation.as_text(run.equation),
+        ),
+        ("proof", "How much is proven", sections.proof_section(run)),
+        ("purity", "Are the cells pure?", sections.purity_section(run)),
+        ("data", "Recordings", sections.data_section(run.data)),
+        ("network", "The network", sections.network_section(list(run.networks))),
+        ("limits", "What cannot be claimed", sections.limits_section()),
+        ("run", "The run", sections.run_section(run)),
+        ("sources", "Sources", sections.citations_section(run.data)),
+    ]
+    return frame(run.title, _summary(run), parts)
+
+
+def write_report(run: ReportData, path: Path | str) -> Path:
+    """Write the page to a file, all of it or nothing.
+
+    Raises:
+        DiskFullError: No space is left.
+    """
+    return write_bytes(Path(path), build(run).encode("utf-8"))
+
+
+def frame(title: str, summary: str, parts: Sequence[tuple[str, str, str]]) -> str:
+    """Put sections (id, heading, HTML) into a page; `summary` is HTML."""
+    contents = "".join(
+        f'<li><a href="#{slug(name)}">{esc(heading)}</a></li>'
+        for name, heading, _ in parts
+    )
+    body = "".join(
+        f'<section id="{slug(name)}"><h2>{esc(heading)}</h2>{html}</section>'
+        for name, heading, html in parts
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{esc(title)}</title><style>{_style()}</style></head><body>"
+        f'<nav aria-label="Contents"><b>Contents</b><ol>{contents}</ol></nav>'
+        f'<main><header><p class="brand">ecg_jax</p><h1>{esc(title)}</h1>'
+        f'<div class="warning" role="note"><p>{PROOF}</p><p>{RESEARCH}</p></div>'
+        f"{summary}</header>{body}"
+        f"<footer><p>{PROOF} {RESEARCH}</p></footer></main></body></html>"
+    )
+
+
+def _summary(run: ReportData) -> str:
+    exact = _of(run, "exactness")
+    cover = _of(run, "coverage")
+    model = _of(run, "model")
+    controls = {row["side"]: row.get("one_everywhere") for row in run.coverage}
+    items = []
+    if "decision_agreement" in exact:
+        compared = exact.get("num_beats")
+        beats = f"{compared:,} beats, training too" if compared else "beats"
+        note = f"all {beats}; by construction: a check of the arithmetic"
+        value = share(exact["decision_agreement"])
+        items.append((value, "complete equation and network agree", note))
+    for key, side, count in (
+        ("proven_normal", "normal", "witnesses"),
+        ("proven_not_normal", "not normal", "refuters"),
+    ):
+        if key in cover:
+            own = [c for c in run.components if c.side == side]
+            note = "held-out recordings; by "
+            note += f"{cover[count]:,} {count}" if count in cover else count
+            if (distinct := tree.num_functions(own)) < len(own):
+                note += f", {distinct:,} different functions"
+            if (alone := controls.get(side)) is not None:
+                note += f"; by the best one alone {share(alone)}"
+            items.append((share(cover[key]), f"of “{side}” answers proven", note))
+    if "wrongly_proven" in cover:
+        note = "all beats; 0 by construction: a check of the arithmetic"
+        items.append((f"{cover['wrongly_proven']:,}", "proven wrongly", note))
+    ends = model.get("intervals") or {}
+    areas = {
+        unit: (f"{model[key]:.3f}", ends.get(key))
+        for unit, key in (("recording", "record_auc"), ("beat", "beat_auc"))
+        if model.get(key) is not None  # none where all labels are alike
+        and (unit == "beat" or run.data.labelled == "recordings")
+    }
+    if areas:
+        unit, (value, interval) = next(iter(areas.items()))
+        note = _held_out(run)
+        if interval:
+            note += "; 95% interval {:.3f} to {:.3f}".format(*interval)
+        note += f"; by beat {areas['beat'][0]}" if len(areas) > 1 else ""
+        items.append((value, f"AUC by {unit}", note))
+    count = f"{run.data.num_recordings:,}"
+    items.append((count, "recordings", f"{run.data.num_beats:,} beats"))
+    return f'<p class="lead">{_lead(run)}</p>' + tiles(items)
+
+
+def _held_out(run: ReportData) -> str:
+    """The recordings that figures are of, counted where the root's beats are known."""
+    roots = [c.sketch for c in run.components if c.parent is None and c.sketch]
+    number = f"{roots[0].num_records:,} " if roots else ""
+    return f"{number}held-out recordings"
+
+
+def _lead(run: ReportData) -> str:
+    patterns = run.equation.num_patterns
+    which = (
+        f"all patterns ({patterns:,} occur in the data)" if patterns else "all patterns"
+    )
+    return (
+        "A trained network says of each beat whether it is normal. Here it is "
+        f"rewritten, exactly, as an equation of components over {which}. A few of them "
+        "are shown, each by the ECGs that it answers for. What these prove needs no "
+        "others; what none of them proves is left to the network itself."
+    )
+
+
+def _of(run: ReportData, key: str) -> dict:
+    value = run.metrics.get(key, {})
+    return dict(value) if hasattr(value, "keys") else {}
+
+
+@cache
+def _style() -> str:
+    return resources.files("ecg_jax.pages").joinpath("style.css").read_text("utf-8")

@@ -1,0 +1,1 @@
+"""Functions as flat programs: jaxprs, roles of equations, gates, levels, storage."""

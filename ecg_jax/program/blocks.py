@@ -1,0 +1,70 @@
+"""A function over a whole data set, block by block, within the memory at hand."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax import tree_util
+
+from ecg_jax.program import _jax
+from ecg_jax.program.checks import num_examples
+
+BLOCK = 512
+"""The most examples in flight at once."""
+
+STEP = 2
+"""Blocks are a power of this smaller: few shapes to compile, few rows too many."""
+
+MEMORY = 2**30
+"""What the values that live at once in a block may take, in bytes."""
+
+
+def blocks(fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK) -> Any:
+    """`vmap(fn)` over a data set, block by block; results as NumPy arrays.
+
+    Args:
+      fn: function of one example and of `args`.
+      data: pytree of arrays with a common first axis.
+      args: further arguments, the same for every example.
+      block: the most examples in flight at once. Fewer are, where the data are fewer
+        or their values fill more than `MEMORY`. All blocks have one shape.
+
+    Returns:
+      The results with the first axis of `data`.
+
+    Raises:
+      ExampleError: there are no examples, or not as many in every array.
+    """
+    num = num_examples(data)
+    while block // STEP >= num:
+        block //= STEP
+    while block > 1 and _peak_bytes(fn, block, data, args) > MEMORY:
+        block = max(1, block // STEP)
+    out: list[Any] = []
+    for start in range(0, num, block):
+        part = tree_util.tree_map(partial(_block, start, block), data)
+        out.append(tree_util.tree_map(np.asarray, _mapped(fn, part, *args)))
+    whole = tree_util.tree_map(lambda *leaves: np.concatenate(leaves)[:num], *out)
+    return whole
+
+
+@partial(jax.jit, static_argnums=0)
+def _mapped(fn: Callable[..., Any], part: Any, *args: Any) -> Any:
+    return jax.vmap(lambda x: fn(x, *args))(part)
+
+
+def _peak_bytes(fn: Callable[..., Any], block: int, data: Any, args: Any) -> int:
+    """What a block fills at most; the call with these shapes uses the same trace."""
+    part = tree_util.tree_map(partial(_block, 0, block), data)
+    return _jax.peak_bytes(_mapped.trace(fn, part, *args).jaxpr)
+
+
+def _block(start: int, size: int, data: Any) -> Any:
+    """Rows of one block; a short last one repeats its last row: one compilation."""
+    part = data[start : start + size]
+    missing = size - len(part)
+    if not missing:
+        return part
+    return np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])

@@ -1,0 +1,162 @@
+"""A flat program: equations over numbered values, and what evaluates them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+
+from ecg_jax.errors import ExampleError
+from ecg_jax.program import _jax
+from ecg_jax.program.checks import check_arrays, check_finite, num_examples, told
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.roles import Equation, Rules
+
+GateHook = Callable[[Equation, tuple[Any, ...]], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A flat program `x -> scalar`: equations over numbered values, in order.
+
+    The numbers in `free` are constants that have no value yet, see `at`.
+    """
+
+    inputs: tuple[int, ...]
+    output: int
+    equations: tuple[Equation, ...]
+    constants: dict[int, Any]
+    avals: Sequence[jax.ShapeDtypeStruct]
+    in_tree: Any
+    rules: Rules = field(repr=False)
+    free: tuple[int, ...] = ()
+
+    def at(self, values: Sequence[Any]) -> "Program":
+        """The program with its free constants at these values."""
+        given = dict(zip(self.free, values, strict=True))
+        return replace(self, constants={**self.constants, **given}, free=())
+
+    @cached_property
+    def live(self) -> frozenset[int]:
+        """The values that see the input."""
+        seen = (n for e in self.equations if e.role is not None for n in e.outputs)
+        return frozenset((*self.inputs, *seen))
+
+    @property
+    def gates(self) -> tuple[Equation, ...]:
+        """The equations that are gates, in the order of evaluation."""
+        return tuple(eqn for eqn in self.equations if isinstance(eqn.role, Gate))
+
+    def check_input(self, x: Any) -> list[Any]:
+        """The leaves of an input; raises `ExampleError` if its form is another.
+
+        Every verb that takes one example comes through here.
+        """
+        leaves = self._leaves(x)
+        for leaf, number in zip(leaves, self.inputs, strict=True):
+            have, want = np.shape(leaf), self.avals[number].shape
+            if have == want:
+                continue
+            cure = f"an input of the shape {want}"
+            if have[1:] == want and have:
+                cure = "one example, not a batch: X[0], or jax.vmap over the batch"
+            raise ExampleError(
+                f"the input has the shape {have}, the example had {want}.\n"
+                f"  try: {cure}"
+            )
+        return [
+            _as_example(leaf, self.avals[number].dtype)
+            for leaf, number in zip(leaves, self.inputs, strict=True)
+        ]
+
+    def check_data(self, data: Any) -> int:
+        """How many examples data hold; every verb that takes data comes through here.
+
+        Raises:
+          ExampleError: there are none, or of another form than the example.
+          NonFiniteError: one of them holds NaN or infinite numbers.
+        """
+        leaves = self._leaves(data)
+        num = num_examples(data)
+        for leaf, number in zip(leaves, self.inputs, strict=True):
+            have, want = np.shape(leaf), self.avals[number].shape
+            if have[1:] != want:
+                cure = f"data of the shape {('n', *want)}".replace("'", "")
+                if have == want:
+                    cure = "a leading axis of examples: X[None] where X is one"
+                raise ExampleError(
+                    f"the data have the shape {have}, the example had {want}.\n"
+                    f"  try: {cure}"
+                )
+            _as_example(leaf[:1], self.avals[number].dtype)
+        check_finite(data)
+        return num
+
+    def _leaves(self, x: Any) -> list[Any]:
+        """The arrays of an input or of data, if their structure is the example's."""
+        leaves, tree = tree_util.tree_flatten(x)
+        check_arrays(x if tree != self.in_tree else tuple(leaves))
+        if tree != self.in_tree:
+            whole = self.in_tree.unflatten([self.avals[n] for n in self.inputs])
+            have, want = told(x), told(whole)
+            if have == want:  # they differ further in
+                have, want = str(tree), str(self.in_tree)
+            raise ExampleError(
+                f"the input is {have}, the example was {want}.\n"
+                "  try: an input of the structure of the example"
+            )
+        return leaves
+
+    def as_example(self, x: Any) -> Any:
+        """An input in the dtypes of the example, if that loses nothing."""
+        return tree_util.tree_unflatten(self.in_tree, self.check_input(x))
+
+    def evaluate(self, x: Any, gate: GateHook | None = None) -> Any:
+        """The program's value at `x`, an opened gate's output replaced by a hook's.
+
+        Args:
+          x: one example.
+          gate: called as `gate(equation, operands)` for every gate equation; returns
+            its output, or None to apply the gate itself.
+        """
+        env = dict(self.constants)
+        env.update(zip(self.inputs, self.check_input(x), strict=True))
+        run(self.equations, env, gate)
+        return env[self.output]
+
+
+def _as_example(leaf: Any, dtype: Any) -> Any:
+    """A leaf in the example's dtype, if that loses nothing."""
+    given = jnp.result_type(leaf)
+    if given == dtype:
+        return leaf
+    if dtype == np.float64 and not jax.config.read("jax_enable_x64"):
+        raise ExampleError(
+            "the equation is in float64, and JAX has 64-bit numbers switched off.\n"
+            "  try: with jax.enable_x64(True): ..., or "
+            "jax.config.update('jax_enable_x64', True)"
+        )
+    if isinstance(leaf, int) or np.can_cast(given, dtype):
+        return jnp.asarray(leaf, dtype)
+    cure = f"jnp.asarray(x, jnp.{dtype})"
+    if jnp.issubdtype(given, jnp.floating):
+        cure += f", or factor at an example in {given}"
+    raise ExampleError(f"the input is {given}, the example was {dtype}.\n  try: {cure}")
+
+
+def run(
+    equations: Sequence[Equation], env: dict[int, Any], gate: GateHook | None = None
+) -> None:
+    """Evaluates equations in order; `env` maps value numbers to values."""
+    for eqn in equations:
+        args = [env[number] for number in eqn.inputs]
+        with _jax.user_source(eqn.traceback):
+            out = None
+            if gate is not None and isinstance(eqn.role, Gate):
+                out = gate(eqn, eqn.role.live(args))
+            outs = _jax.bind(eqn.primitive, eqn.params, args) if out is None else [out]
+        env.update(zip(eqn.outputs, outs, strict=True))

@@ -1,0 +1,139 @@
+"""What an equation of a program is, as a rule says it: affine, a gate, refused."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from ecg_jax.program.gates import Gate
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Affine in the operands that see the input, taken together."""
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """A truth value that depends on the input; only a gate may read it."""
+
+
+@dataclass(frozen=True)
+class Same:
+    """The output is operand number `index`, unchanged."""
+
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The output has this value for every finite input."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """The equation equals `fn` of all its operands, written with other operations."""
+
+    fn: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """No exact rule: `why`, and what the user can `try_` instead."""
+
+    why: str
+    try_: str = "pass your own rule: factor(fn, x, rules={**RULES, primitive: rule})"
+
+
+class FreeValueError(LookupError):
+    """A rule asked for a value that is given later: its operation is refused."""
+
+
+GIVE = "give the weights as constants: factor(lambda x: fn(params, x), x)"
+
+Role = Affine | Predicate | Same | Known | Rewrite | Refused | Gate
+Rule = Callable[["Application"], Role]
+Rules = Mapping[Any, Rule]
+
+
+@dataclass(frozen=True, eq=False)
+class Equation:
+    """`outputs = primitive(inputs; params)`; role None: it does not see the input.
+
+    A call of a function that the rules know by itself, such as `jax.nn.softplus`, has
+    this `function`; its body is the function's own.
+    """
+
+    primitive: Any
+    params: dict[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    role: Affine | Predicate | Refused | Gate | None
+    source: str
+    traceback: Any
+    function: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class Application:
+    """A primitive about to be applied: what a rule sees."""
+
+    primitive: Any
+    params: dict[str, Any]
+    inputs: tuple[int, ...]
+    builder: Any = field(repr=False)
+    guarded: Callable[[], bool] = field(default=lambda: False, repr=False)
+    """Is it a guard of one of JAX's own functions, such as `jax.nn.logsumexp`?"""
+
+    @property
+    def live(self) -> tuple[bool, ...]:
+        """For each operand: does it see the input?"""
+        return tuple(self.builder.live[number] for number in self.inputs)
+
+    @property
+    def avals(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Shape and dtype of each operand."""
+        return tuple(self.builder.avals[number] for number in self.inputs)
+
+    @property
+    def known(self) -> tuple[bool, ...]:
+        """For each operand: is it a constant whose value is given already?"""
+        return tuple(map(self.builder.is_known, self.inputs))
+
+    def constant(self, index: int) -> Any:
+        """The value of an operand that does not see the input.
+
+        Raises:
+          FreeValueError: it is given later; uncaught, the operation is refused.
+        """
+        return self.builder.value(self.inputs[index])
+
+    def operands(self) -> tuple[tuple[int, ...], Callable[..., list[Any]]]:
+        """The operands that a gate is a function of, and all of them, given these.
+
+        Those left out are constants of known value.
+        """
+        numbers = tuple(i for i, known in enumerate(self.known) if not known)
+        others = {i: self.constant(i) for i, known in enumerate(self.known) if known}
+
+        def every(*z: Any) -> list[Any]:
+            values = {**others, **dict(zip(numbers, z, strict=True))}
+            return [values[i] for i in range(len(values))]
+
+        return numbers, every
+
+    def definition(self, number: int) -> Equation | None:
+        """The equation that made a value; None for an input or a given constant."""
+        return self.builder.definitions.get(number)
+
+    @property
+    def notes(self) -> dict[Any, Any]:
+        """What rules remember of the values of this program, while it grows."""
+        return self.builder.notes
+
+    def constant_of(self, number: int) -> Any:
+        """The value numbered `number`; None if it sees the input or is given later."""
+        return self.builder.value(number) if self.builder.is_known(number) else None

@@ -1,0 +1,1 @@
+"""The hierarchical equation on a data set: grown, decided, certified, edited, saved."""
