@@ -371,6 +371,13 @@ def calls_function(eqn: JaxprEqn, fn: Callable[..., Any]) -> bool:
     return first_difference((jaxpr, consts), body) == ""
 
 
+def as_call(fn: Callable[..., Any], avals: Sequence[Any]) -> Callable[..., Any]:
+    """The function, such that a trace shows it as a call of its name."""
+    eqns = trace(lambda *args: fn(*args), *avals)[0].eqns
+    calls = len(eqns) == 1 and call_body(eqns[0]) is not None
+    return fn if calls else jax.jit(fn)
+
+
 def first_difference(one: tuple[Any, Any], two: tuple[Any, Any]) -> str:
     """The first place where two jaxprs (each with its constants) differ, or ''."""
     (jaxpr, consts), (other, others) = one, two

@@ -188,11 +188,19 @@ def _function(
         )
     for fn in fns:
         if _is_function(fn, avals, row["sha256"]):
-            return lambda args: [fn(*args)]
+            call, dtype = _jax.as_call(fn, avals), row["types"][0][0]
+            if str(jax.eval_shape(call, *avals).dtype) == dtype:
+                return lambda args: [call(*args)]
+            # A number of Python's is a constant that leaves the other's dtype alone.
+            return lambda args: [call(*map(_as_number, args))]
     raise StoreError(
         f"the function `{name}` that was saved computes something else than the "
         f"`{name}` that the rules know here.\n{_TRY}"
     )
+
+
+def _as_number(value: Any) -> Any:
+    return value.item() if np.ndim(value) == 0 and _jax.is_concrete(value) else value
 
 
 def _is_function(fn: Any, avals: Sequence[Any], sha256: str) -> bool:

@@ -43,7 +43,8 @@ def widen(program: Program) -> Program:
 def _apply_wide(eqn: Equation, args: Sequence[Any]) -> list[Any]:
     """Applies an equation to float64 operands; a call of a function stays one."""
     if eqn.function is not None:
-        return [eqn.function(*args)]
+        call = _jax.as_call(eqn.function, list(map(jax.typeof, args)))
+        return [call(*args)]
     try:
         return _bind_wide(eqn, args)
     except (TypeError, ValueError) as error:

@@ -175,7 +175,8 @@ class _Tail:
 
         def taken(a: Any, x: Any) -> tuple[Any, ...]:
             pair, z = pinned.pattern(a), pinned.operands(x)
-            return pair, z, _both_gaps(eq, pair, z)
+            rounded = _largest(limit, x, _forms(pinned, a, x)[1])
+            return pair, z, _both_gaps(eq, pair, z), (TAIL - 1) * rounded
 
         self.enter, self.forms = _batched(enter), _batched(forms)
         self.freezing, self.taken = _batched(freezing), _batched(taken)
@@ -242,14 +243,15 @@ def _both_gaps(eq: MaxMin, pair: tuple[Pattern, Pattern], z: Any) -> list[Array]
 def _short_of(wide: MaxMin, dtype: Any) -> Callable[..., tuple[Array, Array]]:
     """How far the gaps of units fall short of those of the same in float64, and may.
 
-    A gap is rounded up, but for its weight, and for a difference of two operands.
+    A gap is rounded up, but for its weight, and for a difference of two operands; what
+    a component may be off is part of the slack.
     """
 
-    def short(pair: Any, z: Any, gaps: list[Array]) -> tuple[Array, Array]:
+    def short(pair: Any, z: Any, gaps: Any, rounded: Any) -> tuple[Array, Array]:
         pair, z, gaps = tree_util.tree_map(_widened, (pair, z, gaps))
         exact = _both_gaps(wide, pair, z)
         unit, tiny = (float(v) for v in (jnp.finfo(dtype).eps, jnp.finfo(dtype).tiny))
-        missing = most = jnp.zeros(())
+        missing, most = jnp.zeros(()), _widened(rounded)
         for e, g in zip(exact, gaps, strict=True):
             missing += jnp.sum(jnp.maximum(e - g, 0))
             most += jnp.sum(unit * e + tiny)

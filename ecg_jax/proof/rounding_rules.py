@@ -128,13 +128,17 @@ def linear(terms: Terms) -> RoundingRule:
     def rule(op: Operation) -> Bounds:
         k = terms(op)
         primitive = _POSITIVE.get(op.equation.primitive)
-        sizes = op.of_sizes(*(a.size for a in op.args), primitive=primitive)
+        fill = op.equation.params.get("fill_value")  # of `gather`: exact
+        large = {} if fill is None else {"fill_value": abs(fill)}
+        exact = dict.fromkeys(large, 0)
+        sizes = op.of_sizes(*(a.size for a in op.args), primitive=primitive, **large)
         if k == 0 and all(a.error is None for a in op.args):
             return sizes, [None] * len(sizes)
         gamma = op.gamma(k)
         errors = op.of_sizes(
             *(a.slack + gamma * a.size if a.floating else a.size for a in op.args),
             primitive=primitive,
+            **exact,
         )
         return sizes, [e + k * op.tiny if k else e for e in errors]
 

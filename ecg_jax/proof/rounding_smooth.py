@@ -101,6 +101,8 @@ def tangent(op: Operation, entry: Any) -> Bounds:
     value, back = jax.vjp(lambda *z: gate.frozen(entry, *z), *anchors)
     slopes = [jnp.abs(slope) for slope in back(jnp.ones_like(value))]
     error, length = jnp.zeros_like(value), jnp.abs(gate.apply(*anchors))
+    if gate.size is not None and gate.elementwise:
+        length = length + gate.size(pattern, *anchors)
     for other in others:
         own, back = jax.vjp(lambda *z: gate.tangent(pattern, *z), *anchors)
         more = [jnp.abs(slope) for slope in back(jnp.ones_like(own))]

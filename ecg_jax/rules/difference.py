@@ -27,7 +27,7 @@ from ecg_jax.program.roles import Application, Refused, Rewrite, Role, Rule, Rul
 from ecg_jax.rules.affine import PRODUCT, product
 from ecg_jax.rules.forms import Form, Forms
 from ecg_jax.rules.intervals import interval
-from ecg_jax.rules.smooth import tangent_gate
+from ecg_jax.rules.smooth import tangent_gate, with_slope
 
 Interval = tuple[float, float]
 
@@ -97,15 +97,6 @@ A tangent multiplies them by a distance: there it needs them all.
 """
 
 
-def with_slope(
-    fn: Callable[[Array], Array], slope: Callable[[Array], Array]
-) -> Callable[[Array], Array]:
-    """The same function with another derivative."""
-    own = jax.custom_jvp(fn)
-    own.defjvps(lambda step, _, z: slope(z) * step)
-    return own
-
-
 def quadratic(c: float) -> Split:
     """`h(z) = c z^2 / 2`, whose gap is `c (z - a)^2 / 2`: nothing cancels."""
     return Split(
@@ -168,13 +159,14 @@ def bend(phi: Callable[[Array], Array], slope: float, above: int) -> Split:
 def curved(name: str, lipschitz: float, bounds: Interval = (-np.inf, np.inf)) -> Rule:
     """The rule of a function whose curvature is bounded."""
     fn, split = FUNCTIONS[name], quadratic(CURVATURES[name])
+    hidden = 0.5 if name in ("gelu", "gelu_tanh") else 0.0  # z / 2 + z tanh(t) / 2
     if name in SLOPES:
         fn = with_slope(fn, SLOPES[name])
 
     def rule(application: Application) -> Role:
         if len(application.inputs) != 1:
             return Refused(f"{name} with parameters of its own")
-        return _difference(name, fn, split, lipschitz, bounds)
+        return _difference(name, fn, split, lipschitz, bounds, hidden)
 
     return rule
 
@@ -212,8 +204,10 @@ def _difference(
     split: Split,
     lipschitz: float,
     bounds: Interval,
+    hidden: float = 0.0,
 ) -> Gate:
-    return tangent_gate(name, fn, 1, bounds=bounds, split=split, lipschitz=lipschitz)
+    fields = {"bounds": bounds, "split": split, "lipschitz": lipschitz}
+    return tangent_gate(name, fn, 1, hidden=hidden, **fields)
 
 
 def gated_product(application: Application) -> Role:
@@ -348,7 +342,8 @@ def hard_silu(application: Application) -> Role:
         return (jnp.maximum(-z - 3, 0) + jnp.maximum(z - 3, 0)) / 2
 
     def line(a: Array, z: Array) -> Array:
-        return (jnp.where(a < -3, -z - 3, 0) + jnp.where(a > 3, z - 3, 0)) / 2
+        # At a kink the derivative is that of the constant, or of z: so is this one's.
+        return (jnp.where(a <= -3, -z - 3, 0) + jnp.where(a >= 3, z - 3, 0)) / 2
 
     kinks = Split(
         gap=lambda a, z: value(z) - line(a, z),
@@ -358,7 +353,7 @@ def hard_silu(application: Application) -> Role:
     )
     if len(application.inputs) != 1:
         return Refused("hard_silu with parameters of its own")
-    return _difference("hard_silu", jax.nn.hard_silu, kinks, 1.5, (-0.5, np.inf))
+    return _difference("hard_silu", jax.nn.hard_silu, kinks, 1.5, (-0.5, np.inf), 0.5)
 
 
 _FACTORS: Mapping[Any, str] = MappingProxyType(

@@ -41,6 +41,7 @@ def tangent_gate(
     curvature: Any,
     operands: tuple[int, ...] = (0,),
     fill: float = 0.0,
+    hidden: float = 0.0,
     **fields: Any,
 ) -> Gate:
     """A convex (`curvature` +1) or concave (-1) function as a gate.
@@ -52,6 +53,7 @@ def tangent_gate(
       curvature: +1 or -1; a number, or an array over the units.
       operands: which operands of the equation see the input.
       fill: a safe anchor for units that are not frozen.
+      hidden: `fn` adds up terms as large as `hidden |z|`, which may leave less.
       **fields: further fields of the gate.
 
     Returns:
@@ -75,7 +77,8 @@ def tangent_gate(
 
     def size(anchor: Any, *z: Array) -> Array:
         value, change = terms(anchor, *z)
-        return jnp.abs(value) + jnp.abs(change)
+        size = jnp.abs(value) + jnp.abs(change)
+        return size + hidden * (jnp.abs(z[0]) + jnp.abs(anchor)) if hidden else size
 
     def defined(anchor: Any) -> Array:
         value, slope = line(anchor, lambda at: tuple(map(jnp.ones_like, at)))
@@ -95,11 +98,29 @@ def tangent_gate(
     )
 
 
-def smooth(curvature: int, fill: float = 0.0, **fields: Any) -> Rule:
-    """The rule of a primitive that is convex (+1) or concave (-1) everywhere."""
+def with_slope(
+    fn: Callable[[Array], Array], slope: Callable[[Array], Array]
+) -> Callable[[Array], Array]:
+    """The same function with another derivative."""
+    own = jax.custom_jvp(fn)
+    own.defjvps(lambda step, _, z: slope(z) * step)
+    return own
+
+
+def smooth(
+    curvature: int,
+    fill: float = 0.0,
+    slope: Callable[[Array], Array] | None = None,
+    **fields: Any,
+) -> Rule:
+    """The rule of a primitive that is convex (+1) or concave (-1) everywhere.
+
+    `slope` is its derivative, where JAX's own has lost digits.
+    """
 
     def rule(application: Application) -> Role:
         fn = _bound(application)
+        fn = fn if slope is None else with_slope(fn, slope)
         return tangent_gate(
             str(application.primitive), fn, curvature, fill=fill, **fields
         )
@@ -237,7 +258,7 @@ def log_add_exp(application: Application) -> Role:
             errors="largest",
         )
     live = application.live.index(True)
-    other = application.constant(1 - live)
+    other = np.asarray(application.constant(1 - live), application.avals[live].dtype)
     if np.shape(other) not in ((), application.avals[live].shape):
         return Refused("operands of several shapes")
     return tangent_gate("logaddexp", lambda z: jnp.logaddexp(z, other), 1, (live,))
@@ -275,19 +296,26 @@ def _of_all(
     return tangent_gate(name, fn, 1, fill=fill, elementwise=False, **fields)
 
 
+def _elu(fn: Callable[[Array], Array], alpha: Any) -> Gate:
+    def slope(z: Array) -> Array:
+        return jnp.where(z > 0, 1, alpha * jnp.exp(_negative(z)))
+
+    return tangent_gate("elu", with_slope(fn, slope), 1)
+
+
 def elu(application: Application) -> Role:
     """`z` for `z > 0`, else `alpha (e^z - 1)`: convex for `0 <= alpha <= 1`.
 
     For a larger alpha, `max(z, 0) + alpha (e^min(z, 0) - 1)`: three gates.
     """
     if len(application.inputs) == 1:
-        return tangent_gate("elu", jax.nn.elu, 1)
+        return _elu(lambda z: jax.nn.elu(z), 1.0)
     if application.live != (True, False):
         return Refused("an elu whose alpha depends on the input")
     low, high = interval(application, application.inputs[1])
     if 0 <= low and high <= 1 and application.known[1]:
-        alpha = application.constant(1)
-        return tangent_gate("elu", lambda z: jax.nn.elu(z, alpha), 1)
+        alpha = np.asarray(application.constant(1), application.avals[0].dtype)
+        return _elu(lambda z: jax.nn.elu(z, alpha), alpha)
 
     def split(z: Array, alpha: Array) -> Array:
         alpha = lax.convert_element_type(alpha, z.dtype)
@@ -302,11 +330,11 @@ SMOOTH_RULES: Rules = MappingProxyType(
     {
         lax.exp_p: smooth(+1),
         lax.exp2_p: smooth(+1),
-        lax.expm1_p: smooth(+1),
+        lax.expm1_p: smooth(+1, slope=lax.exp),
         lax.square_p: smooth(+1),
         lax.cosh_p: smooth(+1),
         jax.nn.softplus: named(jax.nn.softplus, +1, bounds=NONNEGATIVE),
-        jax.nn.squareplus: named(jax.nn.squareplus, +1, bounds=NONNEGATIVE),
+        jax.nn.squareplus: named(jax.nn.squareplus, +1, hidden=1.0, bounds=NONNEGATIVE),
         jax.nn.sparse_plus: named(jax.nn.sparse_plus, +1, bounds=NONNEGATIVE),
         lax.log_p: on_positive(-1),
         lax.log1p_p: logarithm1p,
