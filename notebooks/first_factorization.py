@@ -146,7 +146,8 @@ for node in tree.nodes[1:]:
 
 # %% [markdown]
 # On beats that it has never seen, the tree gives the network's own value, says which
-# component decides, and whether that answer is proven.
+# component decides, and whether that answer is proven: its *prover* is the component
+# whose bound proves it, -1 where none does.
 
 # %%
 decision = ej.decide(tree, inputs)

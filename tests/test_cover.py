@@ -1,4 +1,4 @@
-"""Choosing components: localization, thawing, and what a cover promises."""
+"""Choosing components: localization, unfreezing, and what a cover promises."""
 
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ from ecg_jax.tree.cover import (
     CoverConfig,
     Samples,
     _capped,
+    _fewer_frozen,
     _proven,
-    _thawed,
     choose,
     coefficients,
 )
@@ -108,7 +108,7 @@ def test_units_stay_alive_only_where_a_proof_is_wanted():
     assert counts[0] < counts[-1]
 
 
-def test_thawing_is_greedy():
+def test_unfreezing_is_greedy():
     """One unit at a time, each the one that gains most proofs that count."""
     rng = np.random.default_rng(0)
     gap, room = rng.random((6, 40, 7)) ** 4, np.full(40, 0.6)
@@ -119,7 +119,8 @@ def test_thawing_is_greedy():
         return np.sum(weights[c] * (gap[c][:, mask].sum(1) < room))
 
     for _ in range(3):
-        before, frozen = frozen, np.asarray(_thawed(gap, room, weights, frozen, 1))
+        before = frozen
+        frozen = np.asarray(_fewer_frozen(gap, room, weights, before, 1))
         shares = np.asarray(_proven(gap, room, weights, frozen))
         for c in range(6):
             expected = proofs(c, frozen[c]) / weights[c].sum()

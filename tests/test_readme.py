@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -40,15 +39,6 @@ def outputs(blocks: list[str], folder: Path) -> list[str]:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split(f"{MARK}\n")[:-1]
-
-
-def libraries() -> dict[str, tuple[str, str]]:
-    """Code and output of the blocks that need a library of their own."""
-    return {
-        need: (code, shown)
-        for need, code, _, shown in EXAMPLE.findall(text())
-        if need and "." not in need
-    }
 
 
 def make_onnx(path: Path) -> None:
@@ -87,20 +77,10 @@ def test_every_python_block_shows_its_output():
 
 
 def test_python_blocks_print_what_they_show(tmp_path):
-    examples = [e for e in EXAMPLE.findall(text()) if e[0] not in libraries()]
+    examples = EXAMPLE.findall(text())
     make_onnx(tmp_path / "network.onnx")
     got = outputs([code for _, code, _, _ in examples], tmp_path)
     assert got == [shown for *_, shown in examples], "python tests/test_readme.py"
-
-
-@pytest.mark.parametrize("library", libraries())
-def test_blocks_of_other_libraries(library, tmp_path):
-    """Each after the first block, which defines what it factors."""
-    if find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
-    code, shown = libraries()[library]
-    first = EXAMPLE.search(text())
-    assert first and outputs([first[2], code], tmp_path)[1] == shown
 
 
 def test_commands_exist():
@@ -137,15 +117,14 @@ def test_the_two_sentences():
 if __name__ == "__main__":
     import tempfile
 
-    blocks = EXAMPLE.findall(text())
-    installed = [b for b in blocks if b[0] not in libraries() or find_spec(b[0])]
+    codes = [code for _, code, _, _ in EXAMPLE.findall(text())]
     with tempfile.TemporaryDirectory() as scratch:
         make_onnx(Path(scratch) / "network.onnx")
-        got = outputs([code for _, code, _, _ in installed], Path(scratch))
-    printed = dict(zip((code for _, code, _, _ in installed), got, strict=True))
+        got = outputs(codes, Path(scratch))
+    printed = dict(zip(codes, got, strict=True))
     README.write_text(
         EXAMPLE.sub(
-            lambda m: m[0][: m.start(4) - m.start()] + printed.get(m[2], m[4]) + "```",
+            lambda m: m[0][: m.start(4) - m.start()] + printed[m[2]] + "```",
             text(),
         ),
         "utf-8",

@@ -456,7 +456,7 @@ def test_no_folder_no_equation(tmp_path):
         ej.load(tmp_path / "nothing")
     assert str(error.value) == (
         f"{tmp_path / 'nothing'} holds no equation (manifest.json is missing).\n"
-        "  try: a folder that tree.save wrote, such as RUN/equation"
+        "  try: a folder that ecg_jax.save wrote, such as RUN/equation"
     )
     (tmp_path / "manifest.json").write_text('{"format": "ecg_jax.equation/9"}')
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""What a bound must exceed to count as proof: all that is rounded from input to claim.
+"""Slack, what a bound must exceed to count as proof: all rounding from input to claim.
 
 An answer is proven only if every evaluation of the function gives it, and the component
 too. With `b` the bound on the rounding of the whole program (see `rounding`), of the

@@ -1,1 +1,1 @@
-"""Files: atomic writes, arrays, programs and equations; no pickle."""
+"""Files: atomic writes, arrays, tables, locks and sealed folders; no pickle."""

@@ -157,7 +157,7 @@ def _read_manifest(path: Path, format: str, any_version: bool = False) -> dict:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
             f"{path} holds no equation ({MANIFEST} is missing).\n"
-            "  try: a folder that tree.save wrote, such as RUN/equation"
+            "  try: a folder that ecg_jax.save wrote, such as RUN/equation"
         ) from error
     except (ValueError, OSError) as error:
         raise StoreError(f"{path / MANIFEST} cannot be read: {error}.") from error

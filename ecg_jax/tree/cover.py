@@ -35,9 +35,9 @@ from ecg_jax.statistics.cluster import kmeans, means, nearest
 from ecg_jax.tree.kernels import Side, decides, squared_distances
 
 JUDGED = 2**22  # entries of the table of gaps that judges the candidates of one cell
-FEWEST = 8  # candidates that this leaves of a wide gate, and those that are thawed
-STEPS = 8  # in how many steps units are thawed, at most
-AT_ONCE = 64  # units whose thawing is weighed together
+FEWEST = 8  # candidates that this leaves of a wide gate, and whose units are unfrozen
+STEPS = 8  # in how many steps units are unfrozen, at most
+AT_ONCE = 64  # units whose unfreezing is weighed together
 SAME = 1e-5  # shares of answers are equal up to this part: rounding
 
 
@@ -217,7 +217,7 @@ class _Cell:
       candidates: rows, the nearest to the centre first.
       members: rows of the samples that judge them.
       weights: 1 for the members that count for a candidate, 0 for the others.
-      frozen: for each step of thawing, what each candidate freezes.
+      frozen: for each step of unfreezing, what each candidate freezes.
       proven: and which share of the members it proves.
     """
 
@@ -248,7 +248,7 @@ class _Judge:
 
     @cached_property
     def counts(self) -> list[int]:
-        """How many units each step thaws."""
+        """How many units each step unfreezes."""
         units = (1 - self.config.least_frozen) * self.side.num_units
         whole = int(np.floor(units + 1e-9))
         at_once = max(1, -(-whole // STEPS))
@@ -273,7 +273,7 @@ class _Judge:
             if proven >= wanted or not missing:
                 break
             for cell in missing:
-                self._thaw(cell, count)
+                self._unfreeze(cell, count)
             anchors, frozen, gap = self._gaps(cells)
         own = np.asarray(decides(gap, samples.room, away, self.localize))
         spread = float(np.mean(np.take_along_axis(away, own[:, None], 1)))
@@ -342,10 +342,10 @@ class _Judge:
         )
         return gap, self.samples.room[members]
 
-    def _thaw(self, cell: _Cell, count: int) -> None:
+    def _unfreeze(self, cell: _Cell, count: int) -> None:
         """Leaves more units of a cell's candidates alive."""
         gap, room = self._judged(cell.candidates, cell.members)
-        frozen = _thawed(gap, room, cell.weights, cell.frozen[-1], count)
+        frozen = _fewer_frozen(gap, room, cell.weights, cell.frozen[-1], count)
         cell.frozen.append(np.asarray(frozen))
         cell.proven.append(np.asarray(_proven(gap, room, cell.weights, frozen)))
 
@@ -390,7 +390,7 @@ def _proven(
 
 
 @jax.jit
-def _thawed(
+def _fewer_frozen(
     gap: Float[Array, "c m u"],
     room: Float[Array, " m"],
     weights: Float[Array, "c m"],

@@ -196,7 +196,7 @@ def descendants(tree: Tree, node: int) -> list[int]:
 def path(tree: Tree, x: Any) -> Int[Array, " depth"]:
     """Ids of the components that decide at one example, by depth.
 
-    Traceable; `tree.decide` gives the same for a data set, faster.
+    Traceable; `decide` gives the same for a data set, faster.
     """
     value, gap = tree.gaps(x)
     nodes = tree.nodes[1:]

@@ -76,7 +76,7 @@ def grow(
       rules: table from primitives to rules.
 
     Returns:
-      The tree; `tree(x) == fn(x)`, `tree.decide`, `tree.bounds`, `tree.certificate`.
+      The tree: `tree(x) == fn(x)`, `tree.bounds(x)`; `decide` and `certify` take it.
       Components that decide no sample are left out.
 
     Raises:

@@ -20,7 +20,7 @@ from ecg_jax.tree.cover import CoverConfig, Samples
 from ecg_jax.tree.tree import Tree
 
 CANDIDATES, MEMBERS = 8, 256
-STEPS = 4  # in how many steps units are thawed
+STEPS = 4  # in how many steps units are unfrozen
 
 Masks = tuple[np.ndarray, ...]
 
@@ -86,7 +86,7 @@ class Prototypes:
         members = np.resize(self.rng.permutation(rows), MEMBERS)
         weights = self.samples.others(candidates, members).T
         weights = weights.astype(self.samples.room.dtype)
-        judge, thaw = self._judge(depth)
+        judge, unfreeze = self._judge(depth)
         given = self.at(candidates), self.at(members), self.samples.room[members]
         most = 1 - self.config.least_frozen_deeper
         shapes = self.tree.descent.unit_shapes(depth)
@@ -96,7 +96,7 @@ class Prototypes:
         for step in range(1, STEPS + 1):
             if shares[-1].max() >= self.config.wanted or most <= 0:
                 break
-            masks = thaw(given[0], lost, frozen[-1], most * step / STEPS)
+            masks = unfreeze(given[0], lost, frozen[-1], most * step / STEPS)
             proven, lost = judge(*given, weights, masks)
             frozen.append([np.asarray(mask) for mask in masks])
             shares.append(np.asarray(proven))
@@ -108,7 +108,7 @@ class Prototypes:
         """Jitted, for one depth.
 
         The share that candidates prove, with what each unit takes from the members that
-        they do not; and what they freeze when more units are thawed.
+        they do not; and what they freeze when more units are unfrozen.
         """
         if depth in self._judges:
             return self._judges[depth]
@@ -137,19 +137,19 @@ class Prototypes:
 
             return jax.lax.map(one, (candidates, weights, frozen))
 
-        def thaw(candidates: Any, lost: Any, frozen: Any, share: Any) -> Any:
+        def unfreeze(candidates: Any, lost: Any, frozen: Any, share: Any) -> Any:
             def one(anchor: Any, lost: Any, frozen: Any) -> Any:
                 sides = descent.sides(anchor, sign, depth)
-                thawed = []
+                fewer = []
                 for v, mask, side in zip(lost, frozen, sides, strict=True):
                     most = share * jnp.sum(side, dtype=v.dtype)
                     alive = jnp.sum(side & ~mask, dtype=v.dtype)
-                    thawed.append(mask & ~_largest(v, most - alive))
-                return thawed
+                    fewer.append(mask & ~_largest(v, most - alive))
+                return fewer
 
             return jax.vmap(one)(candidates, lost, frozen)
 
-        self._judges[depth] = jax.jit(judge), jax.jit(thaw)
+        self._judges[depth] = jax.jit(judge), jax.jit(unfreeze)
         return self._judges[depth]
 
 

@@ -1,4 +1,4 @@
-"""What a bound must exceed to count as proof, for every component of a tree."""
+"""Slack, what a bound must exceed to count as proof, for every component of a tree."""
 
 from collections.abc import Callable
 from typing import Any

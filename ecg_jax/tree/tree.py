@@ -82,11 +82,12 @@ class Decision:
       cell: the leaf whose component decides.
       proven: whether the leaf's own component proves the answer.
       prover: the first component (leaf, its ancestors, any other of the first level,
-        any other at all) that proves the answer; -1 where none does.
+        any other at all) that proves the answer, as a node; -1 where none does.
       lower: the largest of the witnesses below the root and those on the path; where
         none of these nor of the refuters proves the answer, of all.
       upper: the smallest of the refuters, likewise.
-      slack: what a bound must exceed to count, from the arithmetic.
+      slack: what a bound must exceed to count as proof: how far rounding may carry
+        the function and its bound apart.
     """
 
     value: Float[np.ndarray, " n"]
@@ -162,7 +163,7 @@ class Tree(Immutable):
 
     @cached_property
     def slack(self) -> Callable[[Any], Array]:
-        """What a bound must exceed at a sample to count as proof; see `slack`."""
+        """What a bound must exceed at a sample to count as proof; see `tree.slack`."""
         return slack_of(self)
 
     def vector(self, x: Any) -> Float[Array, " t"]:
