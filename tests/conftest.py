@@ -12,6 +12,15 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file runs in one process, and so do all files that share the finished run."""
+    for item in items:
+        module = getattr(item, "module", None)
+        shared = any(hasattr(module, name) for name in ("tiny", "evaluated"))
+        group = "run" if shared else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """Tests read and write no cache of the user's."""

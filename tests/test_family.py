@@ -131,8 +131,12 @@ def test_in_float32_the_certificate_compares_with_float64():
     narrow = lambda tree: jax.tree.map(lambda v: v.astype(jnp.float32), tree)  # noqa: E731
     fn, seeds, data = made("relu")
     eq = ej.factor(fn, narrow(data[0]), params=narrow(seeds[0]))
-    certificate = eq.at(narrow(seeds[1])).certificate(
-        np.asarray(data, np.float32), num_pairs=64, num_adversarial=32, batch=64
+    certificate = ej.certify(
+        eq.at(narrow(seeds[1])),
+        np.asarray(data, np.float32),
+        num_pairs=64,
+        num_adversarial=32,
+        batch=64,
     )
     assert certificate.holds
     assert {check.dtype for check in certificate.checks} == {"float32", "float64"}

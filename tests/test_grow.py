@@ -324,7 +324,7 @@ def test_bad_data():
     spoiled[3, 2] = np.nan
     for ask in (
         partial(grow, function("mlp")),
-        small(function("mlp"), quarters(1, 40)).decide,
+        partial(ej.decide, small(function("mlp"), quarters(1, 40))),
     ):
         with pytest.raises(NonFiniteError) as error:
             ask(spoiled)

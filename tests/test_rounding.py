@@ -12,6 +12,7 @@ from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
 from ecg_jax.lattice.factor import factor, margin
 from ecg_jax.program.trace import trace
 from ecg_jax.program.widen import widen
+from ecg_jax.proof.certificate import certify
 from ecg_jax.proof.rounding import (
     cut,
     opened_gates,
@@ -192,7 +193,7 @@ def test_jumps_below_the_gates_have_no_bound_and_are_not_guessed():
     program = trace(fn, jnp.asarray(data[0]), rules.RULES)
     with pytest.raises(UnsupportedPrimitiveError, match="cannot bound the rounding"):
         rounding_bound(program)(data[0])
-    found = factor(fn, jnp.asarray(data[0])).certificate(data, num_pairs=64)
+    found = certify(factor(fn, jnp.asarray(data[0])), data, num_pairs=64)
     assert found.holds
     assert all(claim.endswith("fn(x)") for claim in found.unchecked)
     assert len(found.unchecked) == 6
