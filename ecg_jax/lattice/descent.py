@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.program import _jax
 from ecg_jax.program.gates import Gate, on
+from ecg_jax.program.kept import Immutable
 from ecg_jax.program.levels import levels, refusal
 from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Equation, Refused, Rules
@@ -35,7 +36,7 @@ from ecg_jax.rules import RULES
 
 
 @dataclass(frozen=True, eq=False)
-class Descent:
+class Descent(Immutable):
     """All gates of a program, each with its level, outermost first.
 
     Attributes:

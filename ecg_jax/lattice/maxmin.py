@@ -11,7 +11,7 @@ Models, 2020 (arXiv:2006.15189).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,29 +19,13 @@ import numpy as np
 from jax import core, tree_util
 from jaxtyping import Array, Float
 
-from ecg_jax.errors import ExampleError, FreezeError, PatternError, PickleError
+from ecg_jax.errors import ExampleError, FreezeError, PatternError
 from ecg_jax.program.gates import Gate, on
+from ecg_jax.program.kept import Immutable
 
 Pattern = list[Any]
 
 Hook = Callable[[int, tuple[Any, ...]], Array]
-
-
-class Immutable:
-    """What never changes is its own copy; it is saved as a folder, never pickled."""
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        return self
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise PickleError(
-            f"a {type(self).__name__} cannot be pickled.\n"
-            "  why: reading a pickle runs whatever code is in it\n"
-            "  try: ecg_jax.save(it, path), and ecg_jax.load(path)"
-        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,13 @@ the gradient of `W` only.)
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
 
 from ecg_jax.program.blocks import blocks
+from ecg_jax.program.kept import once
 from ecg_jax.tree.tree import Tree
 
 BLOCK = 256
@@ -54,7 +54,7 @@ def templates(
     return out
 
 
-@lru_cache(maxsize=32)
+@once
 def _piece(tree: Tree, depth: int, sign: int) -> Any:
     """Value and template of a component at an input; compiled once for its family."""
 

@@ -1,7 +1,6 @@
 """The check that every tree carries: the complete equation, and what is proven."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ from jaxtyping import Array
 from ecg_jax.errors import CertificateError
 from ecg_jax.lattice.descent import Descent
 from ecg_jax.program.blocks import blocks
+from ecg_jax.program.kept import once
 from ecg_jax.proof.certificate import MOST_VACUOUS, parts_of, vacuous
 from ecg_jax.proof.rounding import (
     product_precision,
@@ -139,7 +139,7 @@ def deepest(descent: Descent, data: Any) -> np.ndarray:
     return blocks(_deepest(descent), data)
 
 
-@lru_cache(maxsize=16)
+@once
 def _deepest(descent: Descent) -> Any:
     """`deepest` of one example."""
 
@@ -159,7 +159,7 @@ def _deepest(descent: Descent) -> Any:
     return atom if descent.end is None else component
 
 
-@lru_cache(maxsize=16)
+@once
 def _bound(descent: Descent) -> Any:
     """The rounding of all levels, twice: that of `f` and that of what they leave.
 
@@ -184,7 +184,7 @@ def _bound(descent: Descent) -> Any:
     return bound
 
 
-@lru_cache(maxsize=16)
+@once
 def _pattern_leaves(eq: Any) -> Any:
     return lambda x: tree_util.tree_leaves(eq.pattern(x))
 

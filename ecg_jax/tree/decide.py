@@ -1,6 +1,6 @@
 """Deciding: the leaf that answers for each sample, and whether it proves the answer."""
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ from jax import tree_util
 from jaxtyping import Array
 
 from ecg_jax.program.blocks import blocks
+from ecg_jax.program.kept import once
 from ecg_jax.proof.certificate import check_values
 from ecg_jax.tree.kernels import decides, squared_distances
 from ecg_jax.tree.tree import Decision, Tree, first_level
@@ -86,7 +87,7 @@ def decide(tree: Tree, data: Any) -> Decision:
     )
 
 
-@lru_cache(maxsize=16)
+@once
 def _first_level(tree: Tree) -> Any:
     sides = {"max": first_level(tree, 1), "min": first_level(tree, -1)}
     slack = tree.slack
@@ -142,7 +143,7 @@ def _children(tree: Tree, depth: int) -> list[int]:
     return [node.id for node in tree.nodes if node.depth == depth and node.parent > 0]
 
 
-@lru_cache(maxsize=64)
+@once
 def _child(tree: Tree, depth: int) -> Any:
     """The child that decides, by number among the nodes of a depth, and its gap."""
     ids = _children(tree, depth)

@@ -22,10 +22,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.errors import PatternError
 from ecg_jax.lattice.descent import Descent, descent_of
-from ecg_jax.lattice.maxmin import Immutable, MaxMin
+from ecg_jax.lattice.maxmin import MaxMin
 from ecg_jax.lattice.opening import open_gates
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.gates import on
+from ecg_jax.program.kept import Immutable
 from ecg_jax.program.program import Program
 from ecg_jax.tree.kernels import METRICS, Side, gaps
 from ecg_jax.tree.slack import slack_of
