@@ -87,22 +87,20 @@ def network_facts(
     return replace(facts, **more)
 
 
-def wilson(hits: int, misses: int, z: float = 1.959964) -> Figure:
-    """Share of hits with the score interval of Wilson (1927).
+def wilson(hits: int, misses: int) -> Figure:
+    """Share of hits with the score interval of Wilson (1927), 95%.
 
     Example:
         >>> share = wilson(8, 2)
         >>> share.value, round(share.low, 3), round(share.high, 3)
         (0.8, 0.49, 0.943)
     """
-    total = hits + misses
-    if total == 0:
+    from scipy.stats import binomtest
+
+    if not (total := hits + misses):
         return Figure(math.nan)
-    p = hits / total
-    middle = (p + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total)
-    half *= math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
-    return Figure(p, middle - half, middle + half)
+    interval = binomtest(hits, total).proportion_ci(method="wilson")
+    return Figure(hits / total, float(interval.low), float(interval.high))
 
 
 def _finite(figure: Figure | float) -> bool:
