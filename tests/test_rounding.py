@@ -258,3 +258,47 @@ def test_tangents_of_smooth_gates(name):
     off, limit = jax.vmap(jax.vmap(errors, (None, 0)), (0, None))(x, x)
     assert np.all(np.asarray(off).max(-1) <= np.asarray(limit))
     assert np.median(limit) <= 1e4 * np.median(off)
+
+
+CANCEL = {
+    "gelu": lambda z: jax.nn.gelu(z, approximate=False),
+    "gelu by tanh": jax.nn.gelu,
+    "squareplus": jax.nn.squareplus,
+    "expm1": jnp.expm1,
+    "elu": jax.nn.elu,
+    "hard_silu": jax.nn.hard_silu,
+}
+
+
+@pytest.mark.parametrize("name", CANCEL)
+def test_bound_of_a_tangent_counts_terms_that_cancel_at_its_anchor(name):
+    """Far below 0 these leave a millionth of the terms that they add up."""
+    fn = CANCEL[name]
+    a = np.concatenate([-np.geomspace(1, 200, 60), [-3.0, 3.0]]).astype("f")
+    x = np.concatenate([a * np.float32(0.99), -a, np.float32([0.0])])
+    eq, wide = factor(fn, a[0]), factor(fn, np.float64(a[0]))
+    bound = rounding_bound(eq.program)
+
+    def one(anchor, v):
+        (p,), _ = eq.pattern(anchor)
+        entry = eq.gates[0].own(p)
+        own = eq.run(v, lambda i, z: eq.gates[0].frozen(entry, *z))
+        twin = wide.gates[0].own(p.astype(float))
+        exact = wide.run(v.astype(float), lambda i, z: wide.gates[0].frozen(twin, *z))
+        return own.astype(float) - exact, bound(v, [entry])
+
+    table = jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))
+    off, limit = map(np.asarray, table(a, x))
+    assert np.all(np.abs(off) <= limit)
+
+
+def test_tangents_at_kinks_are_tangents():
+    """At -3 and 3, what `hard_silu` takes the derivative of there counts."""
+    eq = factor(jax.nn.hard_silu, 0.0)
+    z = jnp.linspace(-6, 6, 1201)
+    for a in (-3.0, 3.0):
+        for bound, sign in ((eq.witness(jnp.float64(a)), 1), (eq.refuter(a), -1)):
+            lost = sign * (jax.nn.hard_silu(z) - jax.vmap(bound)(z))
+            assert lost.min() >= -1e-12 and lost.max() > 1
+        component = jax.vmap(eq.component(a, a))(z)
+        assert jnp.allclose(jnp.diff(component, 2), 0, atol=1e-12)
