@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import tree_util
+from jax import lax, tree_util
+from jaxtyping import Array
 
 from ecg_jax.errors import ExampleError
 from ecg_jax.program import _jax
@@ -127,6 +129,40 @@ class Program:
         env.update(zip(self.inputs, self.check_input(x), strict=True))
         run(self.equations, env, gate)
         return env[self.output]
+
+    def is_nan(self, x: Any) -> Array:
+        """Whether the function is NaN at `x`, whatever a compiler makes of its maxima.
+
+        A compiled maximum of NaN and a number may be the number (XLA on CPUs, where it
+        fuses). Here NaN is told apart at every maximum and minimum.
+        """
+        env = dict(self.constants)
+        env.update(zip(self.inputs, self.check_input(x), strict=True))
+        for eqn in self.equations:
+            run([eqn], env)
+            if (sign := _EXTREMA.get(eqn.primitive)) and eqn.role is not None:
+                (number,) = eqn.outputs
+                out = env[number]
+                marks = [sign * jnp.isnan(env[n]).astype(out.dtype) for n in eqn.inputs]
+                (met,) = _jax.bind(eqn.primitive, eqn.params, marks)
+                nan = jnp.asarray(jnp.nan, out.dtype)
+                env[number] = jnp.where(sign * met > 0, nan, out)
+        return jnp.isnan(env[self.output])
+
+
+_EXTREMA = MappingProxyType(
+    {
+        lax.max_p: 1,
+        lax.min_p: -1,
+        lax.reduce_max_p: 1,
+        lax.reduce_min_p: -1,
+        lax.reduce_window_max_p: 1,
+        lax.reduce_window_min_p: -1,
+        lax.cummax_p: 1,
+        lax.cummin_p: -1,
+    }
+)
+"""Operations that choose: +1 the largest, -1 the smallest."""
 
 
 def _as_example(leaf: Any, dtype: Any) -> Any:

@@ -48,7 +48,7 @@ class Bench:
         assert isinstance(program, Program), "an equation carries its traced program"
         dtype = program.avals[program.output].dtype
         self.dtype = str(dtype)
-        self.fn = _batched(eq.fn)
+        self.fn, self.is_nan = _batched(eq.fn), _batched(program.is_nan)
         self.boxes = boxes = any(map(lawless, program.equations))
         limit, opened = _infinite, outermost(program)
         if not boxes:
@@ -90,7 +90,7 @@ class Bench:
           finite and its gates have tangents; the function's values; and the bound that
           these are checked within, that of the tail where there is no other.
         """
-        fn = _wide(self.fn(x))
+        fn = np.where(self.is_nan(x), np.nan, _wide(self.fn(x)))
         values, bound, defined = self.full(a, x)
         bound = _wide(bound)
         ok = np.isfinite(fn) & np.isfinite(_wide(self.fn(a))) & np.asarray(defined)
@@ -161,12 +161,14 @@ class _Tail:
             """What freezing takes, by gaps and by evaluation; a component halfway."""
             (mu, tau), (at_mu, at_tau) = pinned.pattern(a), pinned.pattern(x)
             f, z, ways = follow(x), pinned.operands(x), ((mu, at_tau), (at_mu, tau))
-            found = []
+            found, alone = [], limit(x, pinned.frozen(at_mu, at_tau))
             for sign, own, way in zip((1, -1), (mu, tau), ways, strict=True):
                 gap, padding = (sum(map(jnp.sum, v)) for v in _gaps(eq, own, z, sign))
                 off = pinned.component(*way)(x) - (f - sign * gap)
-                bound = limit(x, pinned.frozen(*way))
-                found.append((off, (TAIL + 1) * bound + padding))
+                bound = alone + limit(x, pinned.frozen(*way))
+                # The difference of two operands, and of the gap and `f`, are rounded.
+                last = 2 * jnp.finfo(f.dtype).eps * (jnp.abs(f) + gap)
+                found.append((off, (TAIL + 1) * bound + padding + last))
             component, frozen = pinned.component(mu, tau), pinned.frozen(mu, tau)
             half = [_middle(one, other) for one, other in zip(a, x, strict=True)]
             off = component(half) - (component(a) / 2 + component(x) / 2)

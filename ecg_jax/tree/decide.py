@@ -36,7 +36,7 @@ def decide(tree: Tree, data: Any) -> Decision:
     """
     tree.program.check_data(data)
     value = blocks(tree.alone, data)
-    check_values(value)
+    check_values(np.where(blocks(tree.program.is_nan, data), np.nan, value))
     first = blocks(_first_level(tree), (data, value))
     slack = first["slack"]
     sign = np.where(value >= 0, 1, -1)

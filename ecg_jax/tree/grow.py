@@ -104,7 +104,7 @@ def grow(
     program = trace(fn, example, rules)
     tree = Tree(program, (root,), example, None, metric, localize, fn)
     values = blocks(tree.alone, data)
-    check_values(values)
+    check_values(np.where(blocks(program.is_nan, data), np.nan, values))
     grower = _Grower(
         tree=tree,
         data=data,
