@@ -11,7 +11,7 @@ Models, 2020 (arXiv:2006.15189).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +26,16 @@ Pattern = list[Any]
 
 Hook = Callable[[int, tuple[Any, ...]], Array]
 
+Same = TypeVar("Same")
+
 
 class Immutable:
     """What never changes is its own copy; it is saved as a folder, never pickled."""
 
-    def __copy__(self) -> Self:
+    def __copy__(self: Same) -> Same:
         return self
 
-    def __deepcopy__(self, memo: Any) -> Self:
+    def __deepcopy__(self: Same, memo: Any) -> Same:
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
