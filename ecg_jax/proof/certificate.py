@@ -230,7 +230,7 @@ def certify(
 
     Example:
       >>> import jax, jax.numpy as jnp, numpy as np
-      >>> from ecg_jax.factor import factor
+      >>> from ecg_jax.lattice.factor import factor
       >>> eq = factor(lambda x: jax.nn.relu(x).sum(), jnp.zeros(3))
       >>> certify(eq, np.eye(3), num_pairs=64).holds
       True

@@ -94,7 +94,7 @@ def rounding_bound(
 
     Example:
       >>> import jax.numpy as jnp, ecg_jax as ej
-      >>> from ecg_jax.program.program import trace
+      >>> from ecg_jax.program.trace import trace
       >>> program = trace(lambda x: x.sum(), jnp.zeros(3, jnp.float32), ej.RULES)
       >>> float(rounding_bound(program)(jnp.ones(3, jnp.float32))) < 2e-6
       True
