@@ -23,7 +23,7 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture
 def unchecked():
-    """Annotations go unchecked, as they do for a user, who sees the package's own words.
+    """Annotations go unchecked, as for a user, who sees the package's own words.
 
     For what the package refuses itself though its annotation says so already.
     """
