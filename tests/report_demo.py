@@ -136,7 +136,11 @@ def demo_run(components=None, name="Recordings of a demonstration"):
         },
         roc={"beats": (rate, rate**0.35), "recordings": (rate, rate**0.22)},
         operating={"beats": (0.27, 0.27**0.35)},
-        calibration=(rate[20::40], rate[20::40] ** 1.1, list(range(10, 110, 10))),
+        calibration=(
+            rate[20::40].tolist(),
+            (rate[20::40] ** 1.1).tolist(),
+            list(range(10, 110, 10)),
+        ),
         baselines=[
             {"network": "logistic regression", "AUC by beat": 0.71},
             {"network": "majority", "AUC by beat": 0.5},

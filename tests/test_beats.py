@@ -392,6 +392,7 @@ def test_leads_must_agree(tmp_path):
         ),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_configuration_is_checked(more, text):
     with pytest.raises(DataError) as error:
         BeatConfig(**more)

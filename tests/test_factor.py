@@ -187,6 +187,7 @@ def test_margin_of_two_classes_has_no_gate_of_its_own():
         ej.factor(ej.margin(lambda x: x, 1), jnp.ones(2))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_margin_takes_a_whole_number():
     logits = lambda x: x  # noqa: E731
     assert ej.margin(logits, True)(jnp.array([1.0, 3.0])) == 2  # pyright: ignore

@@ -130,6 +130,7 @@ def test_margin_refuses_another_window():
     )
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_impossible_shapes_are_all_listed():
     with pytest.raises(ModelError) as caught:
         NetworkConfig(kind="lstm", widths=(8, 0), dropout=1.5)  # pyright: ignore

@@ -163,6 +163,7 @@ def test_percent():
     assert [percent(share) for share in shares] == expected
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input():
     beats, record = cell(num=4, records=2)
     with pytest.raises(DataError, match="the cell is empty"):

@@ -310,6 +310,7 @@ def test_augmentation_does_what_it_says():
         ("monitor", "loss", "none of beat, record, both"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_options_that_no_training_has(name, value, wrong):
     with pytest.raises(TrainingError) as error:
         TrainingConfig(**{name: value})

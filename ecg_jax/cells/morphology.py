@@ -185,8 +185,8 @@ def measure(
     run = round(QUIET_S / step)
     for share in SLOPE_SHARES:
         quiet = slope < share * steepest
-        first = _edge(quiet, steep[0], -1, run)
-        last = _edge(quiet, steep[-1], +1, run)
+        first = _edge(quiet, int(steep[0]), -1, run)
+        last = _edge(quiet, int(steep[-1]), +1, run)
         if first is None or last is None or time[last] - time[first] > LONGEST_S:
             continue
         longest = first + round(LONGEST_S / step)
@@ -228,7 +228,7 @@ def _amplitudes(
         zero_mv=zero,
         t_s=t_s,
         clear=width_class(qrs_ms) != "narrow"
-        or abs(value[last] - zero) <= LEVEL_SHARE * float(np.ptp(inside)),
+        or bool(abs(value[last] - zero) <= LEVEL_SHARE * np.ptp(inside)),
     )
 
 
@@ -321,7 +321,7 @@ def _edge(
 ) -> int | None:
     """First sample, from `start` outwards, of `run` quiet samples in a row."""
     length = 0
-    at = int(start)
+    at = start
     while 0 <= at < len(quiet):
         length = length + 1 if quiet[at] else 0
         if length == run:
@@ -340,7 +340,7 @@ def _after_plateaus(
     while True:
         more = np.flatnonzero(steep[last : last + round(AGAIN_S * 1000)])
         later = (
-            _edge(quiet, last + more[0], +1, round(QUIET_S * 1000))
+            _edge(quiet, last + int(more[0]), +1, round(QUIET_S * 1000))
             if len(more)
             else None
         )

@@ -313,7 +313,8 @@ def _effects(
     for (change, short), millivolts in made.items():
         gains = template[:, sketch.lead] @ (millivolts / unit_mv)
         gain = float(gains.mean())
-        gross = np.abs(template[:, sketch.lead].mean(axis=0) * millivolts).sum()
+        taken = template[:, sketch.lead].mean(axis=0) * millivolts
+        gross = float(np.abs(taken).sum())
         out.append(
             Effect(
                 change,

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from ecg_jax.draw.paper import new_figure
 from ecg_jax.draw.render import CHART_INK, CHART_SIDES
@@ -50,7 +50,7 @@ def roc(
 def calibration(
     predicted: Float[np.ndarray, " bin"],
     observed: Float[np.ndarray, " bin"],
-    count: Float[np.ndarray, " bin"],
+    count: Real[np.ndarray, " bin"],
 ) -> "Figure":
     """Draw observed against predicted share of normals; an area is a count."""
     figure, axes = _chart(3.5, 3.3)

@@ -138,7 +138,7 @@ class Beats:
 
     def inputs(
         self,
-        index: slice | Int[np.ndarray, " n"] | Bool[np.ndarray, " n"] = slice(None),
+        index: slice | Int[np.ndarray, " n"] | Bool[np.ndarray, " beat"] = slice(None),
     ) -> Float32[np.ndarray, "n lead time"]:
         """What the network sees: polarity and normalisation applied.
 

@@ -229,7 +229,7 @@ def snap(
 
 def drop_close(
     peaks: Int[np.ndarray, " beat"], sharp: Float[np.ndarray, " time"], closest: float
-) -> Int[np.ndarray, " beat"]:
+) -> Int[np.ndarray, " kept"]:
     """Of two peaks nearer than `closest` samples keep the higher."""
     kept: list[int] = []
     for peak in np.unique(peaks).tolist():

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -99,6 +99,7 @@ class Recording:
         return self.signal.shape[-1] / self.sample_rate_hz
 
 
+@runtime_checkable
 class Folder(Protocol):
     """What `extract_beats` needs: `RecordingFolder`, `SyntheticFolder`, your own."""
 

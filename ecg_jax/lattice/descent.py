@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import tree_util
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.program import _jax
@@ -33,6 +33,8 @@ from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Equation, Refused, Rules
 from ecg_jax.program.trace import trace
 from ecg_jax.rules import RULES
+
+Sign = int | Int[Array, ""]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,7 @@ class Descent(Immutable):
         self,
         anchor: Sequence[Any],
         x: Any,
-        sign: int,
+        sign: Sign,
         frozen: Sequence[Any] | None = None,
         depth: int | None = None,
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -152,7 +154,7 @@ class Descent(Immutable):
         self,
         anchor: Sequence[Any],
         x: Any,
-        sign: int,
+        sign: Sign,
         frozen: Sequence[Any],
         depth: int,
     ) -> list[Array]:
@@ -170,7 +172,7 @@ class Descent(Immutable):
         self,
         anchor: Sequence[Any],
         x: Any,
-        sign: int,
+        sign: Sign,
         frozen: Sequence[Any] | None = None,
         depth: int | None = None,
     ) -> Float[Array, ""]:
@@ -185,7 +187,7 @@ class Descent(Immutable):
             [steps[i].frozen if i in steps else entry for i, entry in enumerate(own)]
         )(x)
 
-    def sides(self, x: Any, sign: int, depth: int) -> list[Array]:
+    def sides(self, x: Any, sign: Sign, depth: int) -> list[Array]:
         """For each gate above a depth, the units that are on one side at `x`.
 
         Args:
@@ -251,7 +253,7 @@ def _freeze(
     descent: Descent,
     anchor: Sequence[Any],
     x: Any,
-    sign: int,
+    sign: Sign,
     frozen: Sequence[Any] | None,
     depth: int | None,
 ) -> tuple[Array, dict[int, _Frozen]]:

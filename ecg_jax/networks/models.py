@@ -20,6 +20,8 @@ from ecg_jax.errors import ModelError
 
 Kind = Literal["mlp", "authors", "resnet"]
 Variables = Mapping[str, Any]
+Windows = Float[Array | np.ndarray, "*batch lead time"]
+
 Margin = Callable[[Float[Array, "lead time"]], Float[Array, ""]]
 
 
@@ -85,11 +87,15 @@ class NetworkConfig:
             raise ModelError("this network cannot be built:\n" + "\n".join(wrong))
 
 
-def _flatten(x: Array) -> Array:
+def _flatten(
+    x: Float[Array, "*batch row column"],
+) -> Float[Array, "*batch feature"]:
     return x.reshape(*x.shape[:-2], -1)
 
 
-def _max_pool(x: Array, stride: int, training: bool) -> Array:
+def _max_pool(
+    x: Float[Array, "*batch time channel"], stride: int, training: bool
+) -> Float[Array, "*batch _ channel"]:
     """Max over pairs of samples of `[..., time, channel]`, the end padded by -inf.
 
     In training the same maximum is taken of two slices: on a CPU its gradient takes
@@ -112,9 +118,9 @@ class Mlp(nn.Module):
     config: NetworkConfig
 
     @nn.compact
-    def __call__(self, x: Array, training: bool = False) -> Array:
+    def __call__(self, x: Windows, training: bool = False) -> Float[Array, "*batch"]:
         """Logits `[...]` of windows `[..., lead, time]`."""
-        x = _flatten(x)
+        x = _flatten(jnp.asarray(x))
         for i, width in enumerate(self.config.widths):
             x = nn.relu(nn.Dense(width, name=f"hidden_{i}")(x))
             if i < len(self.config.widths) - 1:
@@ -133,7 +139,7 @@ class Authors(nn.Module):
     config: NetworkConfig
 
     @nn.compact
-    def __call__(self, x: Array, training: bool = False) -> Array:
+    def __call__(self, x: Windows, training: bool = False) -> Float[Array, "*batch"]:
         """Logits `[...]` of windows `[..., lead, time]`."""
         x = jnp.swapaxes(x, -1, -2)
         for i, (features, kernel) in enumerate(((64, 6), (64, 6), (32, 4), (16, 4))):
@@ -160,7 +166,7 @@ class ResNet(nn.Module):
     config: NetworkConfig
 
     @nn.compact
-    def __call__(self, x: Array, training: bool = False) -> Array:
+    def __call__(self, x: Windows, training: bool = False) -> Float[Array, "*batch"]:
         """Logits `[...]` of windows `[..., lead, time]`."""
         config = self.config
         conv = partial(nn.Conv, kernel_size=(config.kernel,), use_bias=False)
@@ -249,7 +255,7 @@ def margin_of(config: NetworkConfig, variables: Variables) -> Margin:
     module = build(config)
     shape = (config.num_leads, config.num_samples)
 
-    def margin(x: Float[Array, "lead time"]) -> Float[Array, ""]:
+    def margin(x: Float[Array | np.ndarray, "..."]) -> Float[Array, ""]:
         if jnp.shape(x) != shape:
             raise ModelError(
                 f"the network takes one window [lead, time] of shape {shape}, "

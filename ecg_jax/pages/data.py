@@ -41,8 +41,9 @@ class DataFacts:
             "beats".
         beats: Split to number of beats.
         duration_s: Length of each recording, in seconds.
-        bsqi: Agreement of two R peak detectors on each recording, in [0, 1].
-        rate_bpm: Beats a minute of each recording.
+        bsqi: Agreement of two R peak detectors, in [0, 1], on each recording where it
+            is known.
+        rate_bpm: Beats a minute of each recording where they are known.
         polarity: Words such as "upright", "inverted" to number of recordings.
         excluded: Name and reason of each recording that was left out.
         missed: The annotated beats that were not cut out, in words; "": none.
@@ -57,8 +58,8 @@ class DataFacts:
     labelled: str = "recordings"
     beats: Mapping[str, int] = field(default_factory=dict)
     duration_s: Float[np.ndarray, " record"] | None = None
-    bsqi: Float[np.ndarray, " record"] | None = None
-    rate_bpm: Float[np.ndarray, " record"] | None = None
+    bsqi: Float[np.ndarray, " judged"] | None = None
+    rate_bpm: Float[np.ndarray, " counted"] | None = None
     polarity: Mapping[str, int] = field(default_factory=dict)
     excluded: Sequence[tuple[str, str]] = ()
     missed: str = ""

@@ -27,6 +27,7 @@ _FRAME = re.compile(r"^(.*?):(\d+)(?::\d+)? \(", re.MULTILINE)
 _MACHINERY = re.compile(
     re.escape(str(Path(__file__).parents[1]))
     + r".(program|rules|lattice|proof|tree)\b.*\.py$"
+    + r"|site-packages.jaxtyping\b"  # which checks annotations from frames of its own
 )
 UNKNOWN = "an unknown line"
 GUARDED = frozenset(

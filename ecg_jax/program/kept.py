@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import cached_property, wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ecg_jax.errors import PickleError
 
 Settings = ParamSpec("Settings")
 Made = TypeVar("Made")
+Same = TypeVar("Same")
 
 
 class Immutable:
@@ -18,10 +19,10 @@ class Immutable:
         """What functions have made of it: see `once`."""
         return {}
 
-    def __copy__(self) -> Self:
+    def __copy__(self: Same) -> Same:
         return self
 
-    def __deepcopy__(self, memo: Any) -> Self:
+    def __deepcopy__(self: Same, memo: Any) -> Same:
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:

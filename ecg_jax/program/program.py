@@ -71,7 +71,7 @@ class Program:
                 f"  try: {cure}"
             )
         return [
-            _as_example(leaf, self.avals[number].dtype)
+            jnp.asarray(_as_example(leaf, self.avals[number].dtype))
             for leaf, number in zip(leaves, self.inputs, strict=True)
         ]
 

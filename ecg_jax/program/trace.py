@@ -6,8 +6,9 @@ equation that sees the input is asked of the rule table what it is. The result i
 evaluated with the very primitives it was traced from, so a program *is* the function.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -173,16 +174,16 @@ class _Builder:
         """
         env = dict(zip(jaxpr.invars, inputs, strict=True))
         env.update(zip(jaxpr.constvars, map(self.given, consts), strict=True))
-
-        def read(atom: Any) -> int:
-            if isinstance(atom, _jax.Literal):
-                return self.given(np.asarray(atom.val, _jax.dtype_of(atom)))
-            return env[atom]
-
         for eqn in jaxpr.eqns:
-            outs = self.apply(eqn, tuple(read(v) for v in eqn.invars), caller, guarded)
+            given = tuple(self._read(v, env) for v in eqn.invars)
+            outs = self.apply(eqn, given, caller, guarded)
             env.update(zip(eqn.outvars, outs, strict=True))
-        return [read(v) for v in jaxpr.outvars]
+        return [self._read(v, env) for v in jaxpr.outvars]
+
+    def _read(self, atom: Any, env: Mapping[Any, int]) -> int:
+        if isinstance(atom, _jax.Literal):
+            return self.given(np.asarray(atom.val, _jax.dtype_of(atom)))
+        return env[atom]
 
     def apply(
         self,
@@ -192,28 +193,14 @@ class _Builder:
         guarded: bool | None = None,
     ) -> Sequence[int]:
         own, caller = eqn.source_info.traceback, caller or eqn.source_info.traceback
-
-        def is_guarded() -> bool:
-            return _jax.is_guarded(own) if guarded is None else guarded
-
         body, function = _jax.call_body(eqn), None
-
-        def inlined() -> Sequence[int]:
-            # JAX caches the bodies of its functions: their lines are others' calls.
-            inner = guarded
-            if guarded is None and _jax.is_jax_function(eqn):
-                named = _jax.call_name(eqn).lstrip("_") in _jax.GUARDED
-                inner = named or _jax.is_guarded(own)
-            line = _jax.caller_of(eqn, caller)
-            assert body is not None
-            return self.inline(*body, inputs, line, inner)
-
+        is_guarded = partial(_is_guarded, own, guarded)
         application = Application(eqn.primitive, eqn.params, inputs, self, is_guarded)
         live = any(application.live)
         if body is not None:
             known = self.named(eqn) if live else None
             if known is None:
-                return inlined()
+                return self.inline(*body, inputs, *_inside(eqn, caller, guarded))
             function, rule = known
         else:
             rule = self.rules.get(eqn.primitive, _no_rule)
@@ -222,7 +209,7 @@ class _Builder:
             return self._numbers[key]
         role = self.ask(rule, application) if live and rule is not None else None
         if body is not None and isinstance(role, Refused):
-            return inlined()
+            return self.inline(*body, inputs, *_inside(eqn, caller, guarded))
         outs = self.place(eqn, inputs, role, caller, function)
         if not isinstance(role, Known):  # a guard is known in some places only
             self._numbers[key] = tuple(outs)
@@ -317,6 +304,21 @@ def named_rule(rules: Rules, eqn: Any) -> tuple[Callable[..., Any], Rule] | None
             if _jax.calls_function(eqn, key):
                 return key, rule
     return None
+
+
+def _is_guarded(traceback: Any, guarded: bool | None) -> bool:
+    return _jax.is_guarded(traceback) if guarded is None else guarded
+
+
+def _inside(eqn: Any, caller: Any, guarded: bool | None) -> tuple[Any, bool | None]:
+    """For the equations of a call: the line they count as made at, and `guarded`.
+
+    JAX caches the bodies of its functions: their lines are others' calls.
+    """
+    if guarded is None and _jax.is_jax_function(eqn):
+        named = _jax.call_name(eqn).lstrip("_") in _jax.GUARDED
+        guarded = named or _jax.is_guarded(eqn.source_info.traceback)
+    return _jax.caller_of(eqn, caller), guarded
 
 
 def _no_rule(application: Application) -> Role:

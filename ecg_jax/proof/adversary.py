@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax, tree_util
+from jaxtyping import Array, Int
 
 from ecg_jax.errors import NonFiniteError
 from ecg_jax.lattice.maxmin import MaxMin
@@ -112,7 +113,7 @@ def _boundary(eq: MaxMin, a: Any, b: Any) -> Any:
     def at(t: Any) -> Any:
         return tree_util.tree_map(lambda u, v: u + t.astype(u.dtype) * (v - u), a, b)
 
-    def step(_: int, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+    def step(_: Int[Array, ""], ends: tuple[Any, Any]) -> tuple[Any, Any]:
         low, high = ends
         middle = (low + high) / 2
         equal = tree_util.tree_map(

@@ -149,7 +149,7 @@ class _Tail:
             return env[program.output]
 
         avals = [program.avals[number] for number in numbers]
-        example = [np.zeros(aval.shape, aval.dtype) for aval in avals]
+        example = [jnp.zeros(aval.shape, aval.dtype) for aval in avals]
         pinned = replace(eq, fn=follow, run=follow, example=example)
         limit = tail_bound(program, opened, precision=precision)
 

@@ -103,7 +103,7 @@ def rounding_bound(
     walk = _Walk(program, gates, precision, rules)
 
     def bound(x: Any, frozen: Sequence[Any] | None = None) -> Array:
-        leaves = map(jnp.asarray, program.check_input(x))
+        leaves = program.check_input(x)
         bounded = [Bounded(leaf, jnp.abs(leaf)) for leaf in leaves]
         env = dict(zip(program.inputs, bounded, strict=True))
         return walk.bound(program.equations, env, frozen)

@@ -300,7 +300,9 @@ class _Gated:
         return half is not None and z in half.inputs
 
     def _close(self, value: float | None, wanted: float) -> bool:
-        return value is not None and abs(value - wanted) <= self.tolerance * abs(wanted)
+        if value is None:
+            return False
+        return bool(abs(value - wanted) <= self.tolerance * abs(wanted))
 
     def _snapped(self, rate: float) -> float:
         return 1.0 if self._close(rate, 1.0) else rate

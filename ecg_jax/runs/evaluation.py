@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from ecg_jax.tree.tree import Tree
 EVALUATION, TABLE = "evaluation.json", "partition.parquet"
 
 
+@runtime_checkable
 class Model(Protocol):
     """What is measured: a `Network`, or a function from elsewhere."""
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import jax
 import numpy as np
@@ -123,6 +123,7 @@ class RunConfig:
         return f"--data {shlex.quote(self.data)}{placed}"
 
 
+@runtime_checkable
 class Source(Folder, Protocol):
     """A data set: recordings, what they are called, and what to cite."""
 

@@ -107,7 +107,8 @@ def _baselines(beats: Beats, rows: np.ndarray) -> list[dict[str, Any]]:
     if not len(train) or normal[train].all() or not normal[train].any():
         return []
     some = train[:: max(1, len(train) // 50_000)]
-    weights, offset = fit_logistic(beats.inputs(some), normal[some], num_steps=10)
+    seen = beats.inputs(some).reshape(len(some), -1)
+    weights, offset = fit_logistic(seen, normal[some], num_steps=10)
     inputs = beats.inputs(rows).reshape(len(rows), -1)
     scores = {
         "majority": majority(normal[train], len(rows)),

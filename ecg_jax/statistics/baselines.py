@@ -1,7 +1,7 @@
 """Trivial answers that a network has to beat. NumPy only."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
 from ecg_jax.errors import DataError
 
@@ -26,7 +26,7 @@ def majority(is_normal: Bool[np.ndarray, " beat"], num: int) -> Float[np.ndarray
 
 def fit_logistic(
     features: Float[np.ndarray, "beat feature"],
-    is_normal: Float[np.ndarray, " beat"],
+    is_normal: Bool[np.ndarray, " beat"] | Real[np.ndarray, " beat"],
     weight: Float[np.ndarray, " beat"] | None = None,
     *,
     ridge: float = 1.0,
@@ -50,7 +50,7 @@ def fit_logistic(
     Raises:
         DataError: a feature is not finite, or all labels are equal.
     """
-    x = np.asarray(features, np.float64).reshape(len(features), -1)
+    x = np.asarray(features, np.float64)
     y = np.asarray(is_normal, np.float64)
     if not np.isfinite(x).all():
         raise DataError(

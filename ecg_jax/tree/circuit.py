@@ -231,10 +231,10 @@ def _share(tree: Tree, node: Node, decision: Decision | None) -> str:
         return f"answers for {_of(node.count, total)} {node.side} samples"
     side = decision.normal if node.sign > 0 else ~decision.normal
     inside = np.any(decision.path == node.id, axis=1)
-    proven = inside & (decision.prover >= 0)
+    proven, decided = int(np.sum(inside & (decision.prover >= 0))), int(inside.sum())
     return (
-        f"answers for {_of(inside.sum(), side.sum())} {node.side} samples, "
-        f"{share(proven.sum() / max(inside.sum(), 1))} of them proven"
+        f"answers for {_of(decided, int(side.sum()))} {node.side} samples, "
+        f"{share(proven / max(decided, 1))} of them proven"
     )
 
 

@@ -395,7 +395,7 @@ def _fewer_frozen(
     room: Float[Array, " m"],
     weights: Float[Array, "c m"],
     frozen: Bool[Array, "c u"],
-    count: int,
+    count: int | Int[Array, ""],
 ) -> Bool[Array, "c u"]:
     """Leaves `count` more units alive, those whose freezing costs most proofs.
 

@@ -265,7 +265,7 @@ def _nodes(prototypes: Prototypes, first: First, first_id: int) -> list[Node]:
             count=0,
         )
         for k, (row, masks, centre) in enumerate(
-            zip(first.anchors, first.frozen, first.centres, strict=True)
+            zip(first.anchors.tolist(), first.frozen, first.centres, strict=True)
         )
     ]
 

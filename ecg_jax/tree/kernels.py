@@ -184,7 +184,7 @@ def gaps(
 
 
 def squared_distances(
-    x: Float[Array, "n t"], centres: Float[Array, "k t"]
+    x: Float[AnyArray, "n t"], centres: Float[AnyArray, "k t"]
 ) -> Float[Array, "n k"]:
     """`|x - c|^2` for every sample and centre."""
     cross = jnp.matmul(x, centres.T, precision=HIGHEST)
