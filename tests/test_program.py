@@ -242,3 +242,28 @@ def test_scan_with_constants_and_a_nested_carry():
     assert trace(f, X, ej.RULES).evaluate(X) == f(X)
     eq = ej.factor(f, X)
     assert eq.component(*eq.pattern(X))(X) == f(X)
+
+
+MAXIMA = {
+    "relu": lambda z: jnp.sum(jax.nn.relu(z)),
+    "clip": lambda z: jnp.sum(jnp.clip(z, -1, 1)),
+    "max": lambda z: jnp.max(z),
+    "min of rows": lambda z: jnp.sum(jnp.min(z.reshape(2, 4), 1)),
+    "pool": lambda z: jnp.sum(
+        jax.lax.reduce_window(z, -jnp.inf, jax.lax.max, (2,), (2,), "VALID")
+    ),
+    "cummax": lambda z: jnp.sum(jax.lax.cummax(z)),
+}
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+def test_nan_is_told_at_every_maximum(name):
+    """Whatever a compiler makes of the maximum of NaN and a number."""
+
+    def fn(x):  # NaN where the sum of squares is above 8
+        return MAXIMA[name](x / jnp.sqrt(8 - jnp.sum(x * x)))
+
+    x = np.random.default_rng(0).normal(size=(300, 8))
+    program = trace(fn, x[0], ej.RULES)
+    found = np.asarray(jax.jit(jax.vmap(program.is_nan))(x))
+    assert np.array_equal(found, np.sum(x * x, axis=1) > 8) and 0 < found.sum() < 300
