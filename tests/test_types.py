@@ -1,4 +1,7 @@
-"""Every annotation of the package is checked while the tests run."""
+"""Annotations are checked while tests run, where pytest is given
+
+--jaxtyping-packages=ecg_jax,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+"""
 
 import numpy as np
 import pytest
@@ -7,6 +10,13 @@ from jaxtyping import TypeCheckError
 from ecg_jax.cells.morphology import Morphology
 from ecg_jax.draw.charts import calibration
 from ecg_jax.statistics.baselines import fit_logistic, majority
+
+
+@pytest.fixture(autouse=True)
+def checked(request):
+    if not request.config.getoption("--jaxtyping-packages"):
+        pytest.skip("annotations are checked with --jaxtyping-packages only")
+
 
 LABELS = np.array([True, False, True])
 

@@ -101,7 +101,8 @@ class Bench:
         taken = None
         if not own:
             rows |= self.own.takes(a, x, self.dtype)
-            taken = self.own.taken(self.own.enter(a), self.own.enter(x))
+            if self.wide is not self.own:
+                taken = self.own.taken(self.own.enter(a), self.own.enter(x))
         if self.boxes:
             limit = rows[
                 EQUALITY[0] + "f(x)" if own else SANDWICH[0] + "f(x)", self.dtype
@@ -161,19 +162,24 @@ class _Tail:
             """What freezing takes, by gaps and by evaluation; a component halfway."""
             (mu, tau), (at_mu, at_tau) = pinned.pattern(a), pinned.pattern(x)
             f, z, ways = follow(x), pinned.operands(x), ((mu, at_tau), (at_mu, tau))
-            found, alone = [], limit(x, pinned.frozen(at_mu, at_tau))
-            for sign, own, way in zip((1, -1), (mu, tau), ways, strict=True):
+            forms = [pinned.frozen(*way) for way in (*ways, (at_mu, at_tau))]
+            *bounds, alone = jax.vmap(limit, (None, 0))(x, _stacked(forms))
+            found = []
+            for sign, own, way, bound in zip(
+                (1, -1), (mu, tau), ways, bounds, strict=True
+            ):
                 gap, padding = (sum(map(jnp.sum, v)) for v in _gaps(eq, own, z, sign))
                 off = pinned.component(*way)(x) - (f - sign * gap)
-                bound = alone + limit(x, pinned.frozen(*way))
                 # The difference of two operands, and of the gap and `f`, are rounded.
                 last = 2 * jnp.finfo(f.dtype).eps * (jnp.abs(f) + gap)
-                found.append((off, (TAIL + 1) * bound + padding + last))
+                bound = (TAIL + 1) * (alone + bound) + padding + last
+                found.append((off, bound))
             component, frozen = pinned.component(mu, tau), pinned.frozen(mu, tau)
             half = [_middle(one, other) for one, other in zip(a, x, strict=True)]
-            off = component(half) - (component(a) / 2 + component(x) / 2)
-            wide = jnp.stack([limit(v, frozen) for v in (a, x, half)])
-            return *found, (off, 4 * jnp.max(wide))
+            points = _stacked([a, x, half])
+            at_a, at_x, between = jax.vmap(component)(points)
+            wide = jax.vmap(limit, (0, None))(points, frozen)
+            return *found, (between - (at_a / 2 + at_x / 2), 4 * jnp.max(wide))
 
         def taken(a: Any, x: Any) -> tuple[Any, ...]:
             pair, z = pinned.pattern(a), pinned.operands(x)
@@ -270,7 +276,12 @@ def _middle(one: Any, other: Any) -> Any:
 
 def _largest(limit: Callable[..., Any], x: Any, frozen: list[list[Any]]) -> Any:
     """The largest bound of some frozen forms."""
-    return jnp.max(jnp.stack([limit(x, form) for form in frozen]))
+    return jnp.max(jax.vmap(limit, (None, 0))(x, _stacked(frozen)))
+
+
+def _stacked(trees: list[Any]) -> Any:
+    """Pytrees of one form as one, with an axis in front."""
+    return tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def _claims(
