@@ -337,6 +337,7 @@ def test_bad_data():
         grow(lambda x: jnp.round(x).sum(), quarters(1, 5))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_options():
     fn, data = function("mlp"), quarters(1, 9)
     for options, message in (

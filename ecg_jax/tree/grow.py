@@ -95,7 +95,8 @@ def grow(
     """
     check_options(depth, budget, min_count, select, localize, metric)
     if not isinstance(cover, CoverConfig | None):
-        raise CoverError(f"cover is {cover!r}.\n  try: CoverConfig(...)")
+        cure = "ecg_jax.tree.cover.CoverConfig(...)"
+        raise CoverError(f"cover is {cover!r}.\n  try: {cure}")
     num = check_examples(data)
     if records is not None:
         records = _numbered(records, num)

@@ -102,7 +102,9 @@ class Prototypes:
             shares.append(np.asarray(proven))
         reached = np.minimum(shares, self.config.wanted)
         step, winner = np.unravel_index(np.argmax(reached), reached.shape)
-        return int(candidates[winner]), tuple(mask[winner] for mask in frozen[step])
+        return int(candidates[winner]), tuple(
+            np.asarray(mask[winner]) for mask in frozen[step]
+        )
 
     def _judge(self, depth: int) -> tuple[Any, Any]:
         """Jitted, for one depth.
