@@ -685,7 +685,7 @@ def test_copies_are_the_same_and_nothing_is_pickled(mlp):
         assert copy.deepcopy([equation])[0] is equation
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
             with pytest.raises(PickleError) as error:
-                pickle.dumps(equation, protocol)
+                pickle.dumps(equation, protocol)  # refused: none is read
             assert str(error.value) == (
                 f"a {type(equation).__name__} cannot be pickled.\n"
                 "  why: reading a pickle runs whatever code is in it\n"

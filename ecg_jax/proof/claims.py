@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from ecg_jax.lattice.maxmin import Hook, MaxMin, Pattern
 from ecg_jax.lattice.opening import open_gates
+from ecg_jax.program import _jax
 from ecg_jax.program.gates import on
 from ecg_jax.program.levels import outermost
 from ecg_jax.program.program import Program, run
@@ -317,6 +318,5 @@ def _wide(value: Any) -> Any:
 
 
 def _widened(value: Array) -> Array:
-    """A real number in float64; masks and winners stay."""
-    real = jnp.issubdtype(value.dtype, jnp.floating)
-    return value.astype(jnp.float64) if real else value
+    """A number in float64; masks and winners stay."""
+    return value.astype(_jax.wide_dtype(value.dtype))

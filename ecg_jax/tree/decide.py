@@ -35,8 +35,7 @@ def decide(tree: Tree, data: Any) -> Decision:
       NonFiniteError: an example, or the function there, is NaN or infinite.
     """
     tree.program.check_data(data)
-    value = blocks(tree.alone, data)
-    check_values(np.where(blocks(tree.program.is_nan, data), np.nan, value))
+    value = finite_values(tree, data)
     first = blocks(_first_level(tree), (data, value))
     slack = first["slack"]
     sign = np.where(value >= 0, 1, -1)
@@ -85,6 +84,17 @@ def decide(tree: Tree, data: Any) -> Decision:
         upper=value + refuters["least"],
         slack=slack,
     )
+
+
+def finite_values(tree: Tree, data: Any) -> np.ndarray:
+    """The function's own value at every sample.
+
+    Raises:
+      NonFiniteError: it is NaN or infinite at one of them.
+    """
+    value = blocks(tree.alone, data)
+    check_values(np.where(blocks(tree.program.is_nan, data), np.nan, value))
+    return value
 
 
 @once

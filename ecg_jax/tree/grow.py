@@ -22,12 +22,11 @@ from ecg_jax.program.blocks import blocks
 from ecg_jax.program.checks import check_examples
 from ecg_jax.program.roles import Rules
 from ecg_jax.program.trace import trace
-from ecg_jax.proof.certificate import check_values
 from ecg_jax.rules import RULES
 from ecg_jax.tree import anchors
 from ecg_jax.tree.certificate import pattern_hashes
 from ecg_jax.tree.cover import CoverConfig, Samples
-from ecg_jax.tree.decide import decide
+from ecg_jax.tree.decide import decide, finite_values
 from ecg_jax.tree.kernels import METRICS, Side
 from ecg_jax.tree.prototypes import Prototypes
 from ecg_jax.tree.split import First, Splitter, first_below
@@ -104,8 +103,7 @@ def grow(
     root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, num)
     program = trace(fn, example, rules)
     tree = Tree(program, (root,), example, None, metric, localize, fn)
-    values = blocks(tree.alone, data)
-    check_values(np.where(blocks(program.is_nan, data), np.nan, values))
+    values = finite_values(tree, data)
     grower = _Grower(
         tree=tree,
         data=data,
