@@ -448,7 +448,7 @@ def test_the_certificate_tells_what_it_did():
     assert [line.split("  ")[0] for line in text[2:]] == [
         c.claim for c in certificate.checks
     ]
-    assert len(certificate.checks) == 16
+    assert len(certificate.checks) == 23
 
 
 def test_the_whole_message():
@@ -458,7 +458,7 @@ def test_the_whole_message():
     with pytest.raises(CertificateError) as caught:
         certificate.raise_if_violated()
     assert str(caught.value) == (
-        "the equation violates 6 of its 11 claims.\n"
+        "the equation violates 8 of its 14 claims.\n"
         "  worst: N[x](x) = fn(x) in float64 fails by 0.125, "
         "the rounding bound there is 0\n"
         "  where: x = data[0]\n"
