@@ -192,9 +192,10 @@ def test_majority_is_the_prior():
 
 
 def test_logistic_regression_finds_the_minimum():
-    x = RNG.normal(size=(3000, 4)) * [1, 10, 0.1, 1] + [0, 5, 0, 0]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 4)) * [1, 10, 0.1, 1] + [0, 5, 0, 0]
     f = x @ [1.0, -0.1, 5.0, 0.0] + 0.3
-    y = (RNG.random(3000) < probability(f)).astype(float)
+    y = (rng.random(3000) < probability(f)).astype(float)
     w, b = fit_logistic(x, y, ridge=0.0)
     residual = y - probability(x @ w + b)
     np.testing.assert_allclose(x.T @ residual, 0, atol=1e-6)

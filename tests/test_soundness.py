@@ -69,15 +69,19 @@ def next_level(component, x):
         return None
 
 
-@settings(max_examples=40, **QUIET)
+@settings(max_examples=15, **QUIET)
 @given(programs(), st.integers(0, 2**32 - 1))
 def test_random_programs_factor_exactly(fn, seed):
     check_program(fn, seed)
 
 
-@settings(max_examples=15, **QUIET)
+@settings(max_examples=8, **QUIET)
 @given(programs(max_depth=6), st.integers(0, 2**32 - 1))
 def test_components_of_random_programs_factor_exactly(fn, seed):
+    check_components(fn, seed)
+
+
+def check_components(fn, seed):
     x = inputs(seed, NUM_INPUTS)
     eq = check(fn, x)
     while eq is not None:
@@ -111,9 +115,13 @@ def check_descent(fn, seed):
     return descent
 
 
-@settings(max_examples=8, **QUIET)
+@settings(max_examples=5, **QUIET)
 @given(programs(max_depth=8), st.integers(0, 2**32 - 1))
 def test_descents_of_random_programs_are_exact(fn, seed):
+    check_whole_descent(fn, seed)
+
+
+def check_whole_descent(fn, seed):
     descent = check_descent(fn, seed)
     assert descent is not None and descent.end is None and not descent.refusal
 
@@ -135,7 +143,7 @@ def check_end(fn, seed):
         descent.atom(x[0])
 
 
-@settings(max_examples=30, **QUIET)
+@settings(max_examples=8, **QUIET)
 @given(programs_with_black_boxes(), st.integers(0, 2**32 - 1))
 def test_descents_end_above_black_boxes(fn, seed):
     check_end(fn, seed)
@@ -147,6 +155,22 @@ def test_descents_end_above_black_boxes(fn, seed):
 @given(programs_with_black_boxes(), st.integers(0, 2**32 - 1))
 def test_a_thousand_descents_end_above_black_boxes(fn, seed):
     check_end(fn, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@settings(max_examples=100, **QUIET)
+@given(programs(max_depth=6), st.integers(0, 2**32 - 1))
+def test_components_of_many_random_programs_factor_exactly(fn, seed):
+    check_components(fn, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@settings(max_examples=100, **QUIET)
+@given(programs(max_depth=8), st.integers(0, 2**32 - 1))
+def test_descents_of_many_random_programs_are_exact(fn, seed):
+    check_whole_descent(fn, seed)
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ def test_the_slack_is_above_what_rounding_does():
     nodes = (tree.nodes[0], *wider)
     wide = Tree(widen(tree.program), nodes, tree.example, tree.seen)
     away = np.abs(tree.values(x) - wide.values(x.astype(np.float64))).max(axis=1)
-    slack = np.asarray(jax.vmap(tree.slack)(x))
+    slack = np.asarray(jax.jit(jax.vmap(tree.slack))(x))
     assert np.all(away < slack)
     assert slack.max() < (TAIL + WHOLE) * 1e-4, (
         "a bound that says nothing proves nothing"
@@ -153,7 +153,7 @@ def test_smooth_gates_may_feed_one_another(act):
         wide = Tree(widen(tree.program), nodes, np.float64(data[0]), tree.seen)
         exact = wide.values(data.astype(np.float64))
     away = np.abs(tree.values(data) - exact).max(axis=1)
-    slack = np.asarray(jax.vmap(tree.slack)(data))
+    slack = np.asarray(jax.jit(jax.vmap(tree.slack))(data))
     assert np.all(away < slack) and np.median(slack) < 0.1
     found = ej.certify(tree, data)
     assert found.holds and found.atoms and found.levels == deep == 2
@@ -164,7 +164,7 @@ def test_opened_gates_may_feed_one_another():
     """Leaky ReLU on a pool, both opened: the slack is finite, and small."""
     tree = grown("pool")
     assert tree.depth == 2
-    slack = np.asarray(jax.vmap(tree.slack)(UNSEEN[:20]))
+    slack = np.asarray(jax.jit(jax.vmap(tree.slack))(UNSEEN[:20]))
     assert np.all(slack < 1e-11)
 
 
@@ -174,7 +174,7 @@ def test_the_slack_of_smooth_gates_knows_the_anchors():
 
     data = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     tree = bare(fn, data)
-    alone = np.asarray(jax.vmap(tree.slack)(data))
+    alone = np.asarray(jax.jit(jax.vmap(tree.slack))(data))
     tree = with_nodes(tree, node(tree, 1, 1, 8 * data[0], name="P1"))
-    slack = np.asarray(jax.vmap(tree.slack)(data))
+    slack = np.asarray(jax.jit(jax.vmap(tree.slack))(data))
     assert np.all(np.isfinite(slack)) and np.all(slack > alone)
