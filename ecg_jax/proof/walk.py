@@ -1,9 +1,9 @@
 """Exact walks: where a piecewise linear function first changes its answer on a path.
 
-A path `x(t)`, `x(0) = x`, is piecewise affine, so `g(t) = fn(x(t))` is piecewise linear:
-each piece is one component, read off the gates. A walk carries value and right-hand
-slope through the program, finds the nearest `t` at which any unit changes its piece,
-and goes on from there,
+A path `x(t)`, `x(0) = x`, is piecewise affine, so `g(t) = fn(x(t))` is piecewise
+linear: each piece is one component, read off the gates. A walk carries value and
+right-hand slope through the program, finds the nearest `t` at which any unit changes
+its piece, and goes on from there,
 
     g(t) = g(s) + g'(s+) (t - s)    for s <= t <= the next change of a piece after s,
 
@@ -302,14 +302,15 @@ def _gate_piece(gate: Gate, z: Any, dz: Any) -> tuple[Array, Array, Array]:
 
     Of pieces that are tied the steepest wins: it is ahead a moment later.
     """
-    assert gate.pieces is not None
+    split = gate.pieces
+    assert split is not None
     given = [i for i, slope in enumerate(dz) if slope is not None]
 
     def pieces(*values: Any) -> Array:
         args = list(z)
         for i, value in zip(given, values, strict=True):
             args[i] = value
-        return gate.pieces(*args)
+        return split(*args)
 
     p, dp = jax.jvp(pieces, tuple(z[i] for i in given), tuple(dz[i] for i in given))
     sign = np.where(np.asarray(gate.curvature) < 0, -1.0, 1.0)

@@ -51,7 +51,8 @@ class Changes:
         self.check(name)
         if reason := str(self.reasons[name][i]):
             raise DataError(
-                f"{name!r} is not offered for beat {i}: {reason}.\n  try: another change"
+                f"{name!r} is not offered for beat {i}: {reason}.\n"
+                "  try: another change"
             )
         inputs = self.beats.inputs(np.array([i]))
         path, params = self.path(name, np.array([i]), abs(t), inputs.dtype)

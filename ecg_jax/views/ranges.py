@@ -202,7 +202,7 @@ def _traced(
     fn: Callable[[Any], Any], example: np.ndarray, rules: Rules | None
 ) -> tuple[Callable[[Any], Any], Program]:
     if isinstance(fn, Tree | MaxMin):
-        assert isinstance(fn.program, Program)
+        assert isinstance(fn.program, Program) and fn.fn is not None
         return fn.fn, fn.program
     with exact(example.dtype):
         return fn, trace(fn, jnp.asarray(example), RULES if rules is None else rules)
