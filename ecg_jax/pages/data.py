@@ -48,6 +48,12 @@ class DataFacts:
         excluded: Name and reason of each recording that was left out.
         missed: The annotated beats that were not cut out, in words; "": none.
         window: What a beat is, in words.
+        is_split: Whether recordings are split into training and held-out ones; else
+            beats were given, and all of them are measured on.
+        is_given: Whether beats and labels were given as they are, not cut out of
+            recordings.
+        is_recorded: Whether it is known which beats are of one recording.
+        normal_names: The labels that count as normal.
     """
 
     title: str
@@ -64,6 +70,15 @@ class DataFacts:
     excluded: Sequence[tuple[str, str]] = ()
     missed: str = ""
     window: str = ""
+    is_split: bool = True
+    is_given: bool = False
+    is_recorded: bool = True
+    normal_names: Sequence[str] = ("N",)
+
+    @property
+    def measured(self) -> str:
+        """The beats that figures are of, in words."""
+        return "beats of held-out recordings" if self.is_split else "the beats given"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +112,7 @@ class NetworkFacts:
 
     Attributes:
         name: Of the network, such as "mlp".
-        split: Which recordings were used, such as "held-out".
+        split: Which beats were used, in words.
         description: Layers and training, in words.
         figures: "sensitivity", "specificity", "beat AUC", ... with intervals that
             resample recordings.
@@ -112,7 +127,7 @@ class NetworkFacts:
     """
 
     name: str
-    split: str = "held-out"
+    split: str = "held-out recordings"
     description: str = ""
     figures: Mapping[str, Figure | float] = field(default_factory=dict)
     confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -210,6 +225,7 @@ class ReportData:
         timing: Stage to seconds.
         versions: Package to version.
         command: What to type to get this page again.
+        subject: What is factored, in words that begin a sentence.
     """
 
     title: str
@@ -225,6 +241,7 @@ class ReportData:
     timing: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
+    subject: str = "A trained network"
 
 
 @dataclass(frozen=True, eq=False)

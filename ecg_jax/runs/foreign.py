@@ -28,7 +28,7 @@ from ecg_jax.program.program import Program
 from ecg_jax.program.trace import trace
 from ecg_jax.program.widen import widen
 from ecg_jax.rules import RULES
-from ecg_jax.runs.evaluation import Model
+from ecg_jax.runs.model import Model
 from ecg_jax.runs.pipeline import (
     Run,
     RunConfig,
@@ -39,8 +39,9 @@ from ecg_jax.runs.pipeline import (
     options,
     window_text,
 )
-from ecg_jax.runs.run_folder import read_json, versions
+from ecg_jax.runs.run_folder import read_json
 from ecg_jax.storage.files import write_atomic, write_json
+from ecg_jax.storage.versions import versions
 
 ONNX, CARD = "model.onnx", "onnx.json"
 

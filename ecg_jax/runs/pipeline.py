@@ -22,27 +22,26 @@ from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
 from ecg_jax.networks.saved import ModelCard, Network, load_network, save_network
 from ecg_jax.networks.train import train
-from ecg_jax.runs.evaluation import (
-    EVALUATION,
-    Evaluation,
-    Model,
-    evaluate,
-    load_evaluation,
-    save_evaluation,
-)
+from ecg_jax.runs.model import Model
 from ecg_jax.runs.run_folder import (
     METRICS,
     TIMING,
     begin,
     read_json,
     shown_path,
-    versions,
+)
+from ecg_jax.runs.saved_evaluation import (
+    EVALUATION,
+    load_evaluation,
+    save_evaluation,
 )
 from ecg_jax.storage.files import plain, write_json
+from ecg_jax.storage.versions import versions
 from ecg_jax.tree.cover import CoverConfig
 from ecg_jax.tree.grow import check_options, grow
 from ecg_jax.tree.store import load, save
 from ecg_jax.tree.tree import Tree
+from ecg_jax.views.evaluation import Evaluation, evaluate
 
 FORMAT = "ecg_jax.run/1"
 MOST_NAMED = 10
@@ -234,37 +233,27 @@ class Run:
         if (self.folder / EVALUATION).exists():
             self.say("evaluate: there already")
         else:
-            found = self._timed("evaluate", lambda: evaluate(network, tree, beats))
+            found = self._timed(
+                "evaluate", lambda: evaluate(network.margin, tree, beats)
+            )
             save_evaluation(found, self.folder)
-        return load_evaluation(self.folder, network, tree, beats)
+        return load_evaluation(self.folder, tree, beats)
 
-    def report(self, found: Evaluation) -> None:
+    def report(self, network: Model, found: Evaluation) -> None:
         """Stage 5: metrics, figures, and the page."""
-        from ecg_jax.pages import write_report
-        from ecg_jax.runs.components import component_json, components, write_figures
-        from ecg_jax.runs.present import report_data
+        from ecg_jax.views.present import About
+        from ecg_jax.views.report import write_all
 
         source = source_of(self.config)
-        shown = self._timed("sketches", lambda: components(found))
-        self._timed("figures", lambda: write_figures(shown, self.folder / "figures"))
-        kept = [component_json(component) for component in shown]
-        write_json(self.folder / "components.json", kept)
-        metrics = {
-            **found.metrics(),
-            "timing": self.timing(),
-            "versions": versions(),
-        }
-        page = report_data(
-            found,
-            shown,
-            plain(metrics),
-            self.config.to_json(),
-            source.title,
-            source.citation,
-            self.config.command(shown_path(self.folder)),
+        about = About(
+            title=network.card.title,
+            kind=network.kind,
+            data=source.title,
+            citation=source.citation,
+            config=self.config.to_json(),
+            command=self.config.command(shown_path(self.folder)),
         )
-        write_report(page, self.folder / "report.html")
-        write_json(self.folder / METRICS, metrics)
+        write_all(found, self.folder, about, self._timed, self.timing)
 
     def timing(self) -> dict[str, float]:
         """Seconds of every stage, those of interrupted runs included."""
@@ -325,7 +314,7 @@ def complete(job: Run, *, resume: bool) -> dict[str, Any]:
         network = job.network(beats)
         check_windows(network, beats)
         tree = job.tree(network, beats)
-        job.report(job.evaluation(network, tree, beats))
+        job.report(network, job.evaluation(network, tree, beats))
         job.say(f"report: {out / 'report.html'}")
         return read_json(out / METRICS)
 

@@ -11,12 +11,14 @@ from ecg_jax.ecg.beats import BeatConfig, Beats, extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.errors import RunError
 from ecg_jax.networks.saved import from_json, load_network
-from ecg_jax.runs.evaluation import Model, evaluate
+from ecg_jax.runs.model import Model
 from ecg_jax.runs.pipeline import check_windows
-from ecg_jax.runs.run_folder import CONFIG, read_json, versions
+from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.storage.table import read_parquet
+from ecg_jax.storage.versions import versions
 from ecg_jax.tree.store import load
 from ecg_jax.tree.tree import Tree
+from ecg_jax.views.evaluation import evaluate
 
 
 def load_run(folder: Path) -> tuple[Model, Tree, BeatConfig]:
@@ -76,7 +78,7 @@ def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, An
         source, config, cache_dir=cache_home() / "beats", splits=sides
     )
     check_windows(network, beats)
-    found = evaluate(network, tree, beats, None, with_purity=False)
+    found = evaluate(network.margin, tree, beats, None, with_purity=False)
     metrics = found.metrics()
     metrics["data"]["seen_in_training"] = seen_in_training(folder, beats)
     return {
