@@ -12,6 +12,7 @@ from jaxtyping import Float
 from ecg_jax.cells.morphology import measure
 from ecg_jax.cells.paths import SHIFT, UNITS, Waves, direction, shifted
 from ecg_jax.ecg.beats import SMALLEST_MV, Beats
+from ecg_jax.ecg.beats import UNITS as UNITS_OF_INPUT
 from ecg_jax.errors import DataError
 
 LIMITS = {"mV": 0.5, "fraction": 0.5, "s": 0.05, "": 1.0}
@@ -140,7 +141,7 @@ def changes(
     linear = [name for name in UNITS if name != SHIFT]
     directions = {n: np.zeros((len(beats), *inputs_shape), np.float32) for n in linear}
     reasons = {n: np.full(len(beats), "", object) for n in (*UNITS, *own)}
-    if beats.config.normalise == "beat":
+    if beats.unit == UNITS_OF_INPUT["beat"]:
         why = "each beat is normalised by its own mean and deviation, which it changes"
         undone = "normalising each beat by its own mean and deviation undoes it"
         for name in linear:
@@ -159,13 +160,11 @@ def changes(
 
 def _upright(beats: Beats) -> Float[np.ndarray, "beat lead time"]:
     """The beats in mV as they are shown: inverted recordings turned over."""
-    turned = beats.config.polarity == "correct"
-    polarity = beats.records.polarity[beats.record] if turned else 1
-    return np.asarray(beats.millivolts) * np.reshape(polarity, (-1, 1, 1))
+    return np.asarray(beats.millivolts) * beats.turn[beats.record, None, None]
 
 
 def _input_per_mv(beats: Beats) -> Float[np.ndarray, "beat lead"]:
     """How much of the input one mV is, for each beat and lead."""
-    if beats.config.normalise != "record":
+    if beats.unit != UNITS_OF_INPUT["record"]:
         return np.ones(beats.millivolts.shape[:2])
     return 1 / np.maximum(beats.records.scale_mv, SMALLEST_MV)[beats.record]
