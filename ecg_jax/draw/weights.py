@@ -276,4 +276,5 @@ def _shares(axes: "Axes", weighing: Weighing) -> None:
 def _round(value: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is not above a value."""
     power = 10.0 ** np.floor(np.log10(value))
-    return float(max(step for step in (1, 2, 5) if step * power <= value) * power)
+    known = [step for step in (1, 2, 5) if step * power <= value]
+    return float(max(known, default=1) * power)  # 0.1 less rounding is 0.1

@@ -155,11 +155,11 @@ def _of_folder(
             f"{path} is a folder of recordings, which say themselves what "
             f"{', '.join(given)} would.\n  try: without {given[0]}; or an array"
         )
-    rate = {} if sample_rate_hz is None else {"sample_rate_hz": _rate(sample_rate_hz)}
+    config = BeatConfig()
+    if sample_rate_hz is not None:
+        config = BeatConfig(sample_rate_hz=_rate(sample_rate_hz))
     chosen = {} if tuple(leads) == LEADS else {"leads": tuple(leads)}
-    return extract_beats(
-        open_folder(path, **chosen), BeatConfig(**rate), cache_dir=None
-    )
+    return extract_beats(open_folder(path, **chosen), config, cache_dir=None)
 
 
 def _checked(source: Any) -> Float[np.ndarray, "beat ..."]:

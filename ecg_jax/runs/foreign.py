@@ -34,9 +34,11 @@ from ecg_jax.runs.pipeline import (
     RunConfig,
     Say,
     TreeConfig,
+    beat_config,
     check_windows,
     complete,
     options,
+    seen,
     window_text,
 )
 from ecg_jax.runs.run_folder import read_json
@@ -149,6 +151,8 @@ class FactorConfig(RunConfig):
 class FactorRun(Run):
     """A run whose network is there already."""
 
+    trains = False
+
     def __init__(self, folder: Path, config: FactorConfig, say: Say, model: "Found"):
         super().__init__(folder, config, say)
         self.model = model
@@ -168,7 +172,7 @@ class FactorRun(Run):
                 window=(leads, samples),
                 card=replace(
                     self.model.what.card,
-                    input=asdict(self.config.beats),
+                    input=seen(beats, self.config.beats),
                     versions=versions(),
                 ),
             )
@@ -265,11 +269,6 @@ def find_model(path: Path, normal_class: int = 0) -> Found:
     from_onnx(path)  # refused before any recording is read
     onnx = OnnxModel(path, (0, 0), normal_class, ModelCard(title=path.name))
     return Found(onnx, path.name, _sha256(onnx.data))
-
-
-def beat_config(card: ModelCard) -> BeatConfig:
-    """How a model's beats are cut, as its card says, or as in a default run."""
-    return from_json(BeatConfig, card.input) if card.input else RunConfig().beats
 
 
 def beats_of_first(args: Sequence[str]) -> BeatConfig:

@@ -9,18 +9,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from ecg_jax.ecg.beats import BeatConfig, Beats, Folder, extract_beats, missed_words
-from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.ecg.beats import GIVEN, BeatConfig, Beats, missed_words
 from ecg_jax.errors import DataError, ModelError
 from ecg_jax.networks.models import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
-from ecg_jax.networks.saved import ModelCard, Network, load_network, save_network
+from ecg_jax.networks.saved import (
+    ModelCard,
+    Network,
+    from_json,
+    load_network,
+    save_network,
+)
 from ecg_jax.networks.train import train
 from ecg_jax.runs.model import Model
 from ecg_jax.runs.run_folder import (
@@ -35,6 +40,7 @@ from ecg_jax.runs.saved_evaluation import (
     load_evaluation,
     save_evaluation,
 )
+from ecg_jax.runs.source import is_beats_file, need_split, sha256, source_of
 from ecg_jax.storage.files import plain, write_json
 from ecg_jax.storage.versions import versions
 from ecg_jax.tree.cover import CoverConfig
@@ -87,7 +93,8 @@ class RunConfig:
     """Everything that decides the result of a run.
 
     Attributes:
-      data: "synthetic", "challenge-2017", "mitdb", or a folder in WFDB layout.
+      data: "synthetic", "challenge-2017", "mitdb", a folder in WFDB layout, or a file
+        of beats (.npz, .csv, .parquet).
       data_dir: where the recordings of a named data set are.
       beats: how beats are cut out.
       network: the network's shape; leads and samples follow from the beats.
@@ -109,6 +116,8 @@ class RunConfig:
         values = plain(asdict(self))
         del values["data_dir"]
         del values["network"]["num_leads"], values["network"]["num_samples"]
+        if is_beats_file(self.data):  # they are cut already
+            values |= {"beats": None, "data_sha256": sha256(Path(self.data))}
         return {"format": FORMAT, **values}
 
     def command(self, out: str) -> str:
@@ -122,37 +131,24 @@ class RunConfig:
         return f"--data {shlex.quote(self.data)}{placed}"
 
 
-@runtime_checkable
-class Source(Folder, Protocol):
-    """A data set: recordings, what they are called, and what to cite."""
-
-    @property
-    def title(self) -> str:
-        """What the data set is called."""
-        ...
-
-    @property
-    def citation(self) -> str:
-        """What to cite."""
-        ...
-
-
 class Run:
     """A run folder, and the stages that fill it."""
+
+    trains = True
 
     def __init__(self, folder: Path, config: RunConfig, say: Say):
         self.folder, self.config, self.say = folder, config, say
 
     def beats(self) -> Beats:
         """Stage 1: recordings cut into beats, from the cache where they are there."""
-        folder = source_of(self.config)
-        self.say(f"data: {folder.title}")
-        found = self._timed(
-            "beats",
-            lambda: extract_beats(
-                folder, self.config.beats, cache_dir=cache_home() / "beats"
-            ),
-        )
+        source = source_of(self.config.data, self.config.data_dir)
+        self.say(f"data: {source.title}")
+        found = self._timed("beats", lambda: source.beats(self.config.beats))
+        if self.trains:
+            need_split(found)
+        if found.given is not None:
+            self.say(str(found))
+            return found
         self.say(
             f"beats: {len(found):,} of {len(found.records):,} recordings, "
             f"{len(found.excluded)} left out"
@@ -193,9 +189,9 @@ class Run:
         card = ModelCard(
             title=f"{config.kind} on {Path(self.config.data).name}",
             data=Path(self.config.data).name,
-            citation=source_of(self.config).citation,
+            citation=source_of(self.config.data, self.config.data_dir).citation,
             split=", ".join(f"{int(np.sum(sides == s))} {s}" for s in np.unique(sides)),
-            input=asdict(self.config.beats),
+            input=seen(beats, self.config.beats),
             training=asdict(self.config.training),
             versions=versions(),
         )
@@ -209,7 +205,7 @@ class Run:
             self.say("factor: there already")
             with jax.enable_x64(True):
                 return load(folder)
-        rows = beats.rows("train")
+        rows = beats.reference
         inputs = beats.inputs(rows)
         options = self.config.tree
         with jax.enable_x64(True):
@@ -220,7 +216,7 @@ class Run:
                     exact,
                     inputs.astype(np.float64),
                     **asdict(options),
-                    records=beats.record[rows],
+                    records=beats.record[rows] if beats.is_recorded else None,
                     cover=self.config.cover,
                 ),
             )
@@ -244,7 +240,7 @@ class Run:
         from ecg_jax.views.present import About
         from ecg_jax.views.report import write_all
 
-        source = source_of(self.config)
+        source = source_of(self.config.data, self.config.data_dir)
         about = About(
             title=network.card.title,
             kind=network.kind,
@@ -305,7 +301,7 @@ def run(
 def complete(job: Run, *, resume: bool) -> dict[str, Any]:
     """Runs the stages of a job that are not finished; see `run`."""
     config, out = job.config, job.folder
-    source_of(config)  # a wrong name leaves no folder behind
+    source_of(config.data, config.data_dir)  # a wrong name leaves no folder behind
     with begin(config.to_json(), out, resume):
         if (out / METRICS).exists():
             job.say(f"{out} is complete")
@@ -317,11 +313,6 @@ def complete(job: Run, *, resume: bool) -> dict[str, Any]:
         job.report(network, job.evaluation(network, tree, beats))
         job.say(f"report: {out / 'report.html'}")
         return read_json(out / METRICS)
-
-
-def source_of(config: RunConfig) -> Source:
-    """The data set that a configuration names."""
-    return cast("Source", open_dataset(config.data, config.data_dir))
 
 
 def training_rows(beats: Beats) -> dict[str, np.ndarray]:
@@ -344,12 +335,31 @@ def training_rows(beats: Beats) -> dict[str, np.ndarray]:
     return rows
 
 
+def seen(beats: Beats, config: BeatConfig) -> dict[str, Any]:
+    """What a network saw of beats, for its card: how they were cut, or given."""
+    if beats.given is None:
+        return asdict(config)
+    return {"given": {**asdict(beats.config), "leads": list(beats.leads)}}
+
+
+def beat_config(card: ModelCard) -> BeatConfig:
+    """How a model's beats are cut, as its card says, or as in a default run."""
+    known = card.input and GIVEN not in card.input
+    return from_json(BeatConfig, card.input) if known else RunConfig().beats
+
+
 def check_windows(network: Model, beats: Beats) -> None:
     """Checks that a network takes the windows that were cut.
 
     Raises:
-      ModelError: it takes windows of another shape.
+      ModelError: it takes windows of another shape, or such as a file gave.
     """
+    if GIVEN in network.card.input and beats.given is None:
+        raise ModelError(
+            f"the network {network.card.title!r} takes beats as a file gave them; how "
+            "to cut such out of recordings is not known.\n  try: --data with a file of "
+            "beats"
+        )
     takes, are = tuple(network.window), beats.millivolts.shape[1:]
     if takes != are:
         raise ModelError(

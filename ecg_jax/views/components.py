@@ -118,7 +118,7 @@ def _known(
 ) -> dict[str, Any]:
     """What is known of a component, of all answers of its side."""
     inside, by_itself = proven
-    prototype, record = _prototype(beats, node, fitted)
+    prototype, record = prototype_of(beats, node, fitted)
     return {
         "parent": node.parent,
         "side": node.side,
@@ -131,12 +131,19 @@ def _known(
     }
 
 
-def _prototype(
+def prototype_of(
     beats: Beats, node: Node, fitted: np.ndarray
 ) -> tuple[np.ndarray | None, str | None]:
     """The prototype in mV, upright, and its recording, if it is a reference beat.
 
-    Of beats that were given the anchor is one in mV itself.
+    Args:
+      beats: the beats.
+      node: a component.
+      fitted: `beats.windows(beats.reference)`.
+
+    Returns:
+      The prototype, None if it is unknown in mV (of beats that were given, the anchor
+      is one in mV itself); and the name of its recording.
     """
     window = beats.millivolts.shape[1:]
     anchor = np.asarray(node.anchor, np.float32).reshape(window)

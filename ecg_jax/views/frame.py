@@ -5,20 +5,30 @@ from ecg_jax.errors import ExampleError
 from ecg_jax.tree.tree import Tree
 
 
+def check_tree(tree: Tree) -> None:
+    """Raises `ExampleError` unless this is a tree of a function of one array."""
+    if not isinstance(tree, Tree):
+        raise ExampleError(
+            f"tree is a {type(tree).__name__}, not a Tree.\n"
+            "  try: ecg_jax.grow(fn, beats)"
+        )
+    if not getattr(tree.example, "shape", ()):
+        raise ExampleError(
+            "the tree's function takes no beat, which is one array of samples.\n"
+            "  try: a function of the beat alone, the rest as constants"
+        )
+
+
 def check_beats(tree: Tree, beats: Beats) -> None:
     """Raises `ExampleError` unless the tree's function takes the beats."""
+    check_tree(tree)
     if not isinstance(beats, Beats):
         raise ExampleError(
             f"beats is a {type(beats).__name__}, not Beats.\n"
             "  try: ecg_jax.beats(x, sample_rate_hz=...)"
         )
     have = beats.inputs(slice(0, 1)).shape[1:]
-    want = getattr(tree.example, "shape", None)
-    if want is None:
-        raise ExampleError(
-            "the tree's function takes several arrays, a beat is one.\n"
-            "  try: a function of the beat alone, the rest as constants"
-        )
+    want = tree.example.shape
     if have != want:
         raise ExampleError(
             f"the tree's function takes an input of shape {list(want)}, a beat has "
