@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from ecg_jax.tree.store import load, save
     from ecg_jax.tree.tree import Tree
     from ecg_jax.views import plot
+    from ecg_jax.views.changes import Changes, changes
     from ecg_jax.views.explain import Explanation, explain
+    from ecg_jax.views.families import Proof, prove
+    from ecg_jax.views.ranges import Ranges, ranges
     from ecg_jax.views.report import report
 
 _HOMES = {
@@ -46,25 +49,35 @@ _HOMES = {
     "load": "tree.store",
     "save": "tree.store",
     "Tree": "tree.tree",
+    "Changes": "views.changes",
+    "changes": "views.changes",
     "Explanation": "views.explain",
     "explain": "views.explain",
     "plot": "views.plot",
+    "Proof": "views.families",
+    "prove": "views.families",
+    "Ranges": "views.ranges",
+    "ranges": "views.ranges",
     "report": "views.report",
 }
 _MODULES = ("plot",)
 
 __all__ = [  # noqa: RUF022
     "Beats",
+    "Changes",
     "Explanation",
     "Family",
     "Gate",
     "MaxMin",
     "NoGateError",
+    "Proof",
     "RULES",
+    "Ranges",
     "Tree",
     "UnsupportedPrimitiveError",
     "beats",
     "certify",
+    "changes",
     "decide",
     "explain",
     "factor",
@@ -74,6 +87,8 @@ __all__ = [  # noqa: RUF022
     "margin",
     "merged",
     "plot",
+    "prove",
+    "ranges",
     "replace",
     "report",
     "save",

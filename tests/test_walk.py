@@ -1,5 +1,7 @@
 """Exact walks, against dense grids of the function itself."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,6 +74,18 @@ NETS = {
 }
 
 
+QUICK = {("relu", np.float32), ("conv", np.float64), ("clip", np.float32)}
+QUICK |= {("classes", np.float64), ("running", np.float64)}
+CASES = [
+    pytest.param(
+        *case,
+        marks=() if case in QUICK else (pytest.mark.slow,),
+        id=f"{case[0]}-{np.dtype(case[1])}",
+    )
+    for case in itertools.product(NETS, (np.float32, np.float64))
+]
+
+
 def rows(num, dtype):
     rng = np.random.default_rng(0)
     x, v = rng.normal(size=(2, num, DIM)).astype(dtype)
@@ -84,8 +98,7 @@ def walk(fn, params, limits):
     return walker.flips(params, limits)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_a_walk_ends_where_a_grid_says(name, dtype):
     net, num = NETS[name], 40
     params = [np.repeat(param, 2, axis=0) for param in rows(num, dtype)]

@@ -15,8 +15,7 @@ proven so nor broken by a point of it is halved along the number that widens it 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -34,7 +33,7 @@ from ecg_jax.program.program import run
 from ecg_jax.program.roles import Equation, Predicate, Refused, Rules
 from ecg_jax.program.trace import trace
 from ecg_jax.proof.rounding import Walk
-from ecg_jax.proof.rounding_rules import Bounded, Operation
+from ecg_jax.proof.rounding_rules import Bounded
 
 Path = Callable[[Any, Array], Any]
 """`path(params, t) -> x(t)`, an input of the function; affine in the vector `t`."""
@@ -169,9 +168,7 @@ class Prover:
                 progress(num - len(np.unique(family)), num)
         return Families(status, example, boxes)
 
-    def _block(
-        self, params: Any, part: Any, at: Any, reach: Any, size: int
-    ) -> _Boxed:
+    def _block(self, params: Any, part: Any, at: Any, reach: Any, size: int) -> _Boxed:
         rows = np.minimum(np.arange(size), len(part) - 1)
         own = tree_util.tree_map(lambda leaf: leaf[part[rows]], params)
         found = self.kernel(own, at[rows], reach[rows])
@@ -201,7 +198,9 @@ class Prover:
         reach = jnp.sum(jnp.abs(form.slopes)) + error
         reach = reach + 8 * jnp.finfo(reach.dtype).eps * form.size
         first = self.fn(self.path(params, jnp.zeros_like(middle))) >= 0
-        corner = jnp.where(first, -1.0, 1.0).astype(middle.dtype) * jnp.sign(form.slopes)
+        corner = jnp.where(first, -1.0, 1.0).astype(middle.dtype) * jnp.sign(
+            form.slopes
+        )
 
         def flips(t: Array) -> Array:
             return (self.fn(self.path(params, t)) >= 0) != first

@@ -258,6 +258,7 @@ class Walk:
         env: dict[int, Bounded],
         frozen: Sequence[Any] | None,
     ) -> Array:
+        """The bound of the output, from those of what the equations read."""
         env = {**self.constants, **env}
         self.drift = 0.0
         for eqn in equations:
@@ -274,6 +275,7 @@ class Walk:
         env: dict[int, Bounded],
         frozen: Sequence[Any] | None = None,
     ) -> list[Bounded]:
+        """The bounds of an equation's outputs."""
         args = tuple(env[n] for n in eqn.inputs)
         op = self._operation(eqn, args, lambda number: self._where(number, env))
         if not op.opened or eqn.primitive in PIECEWISE_ROUNDING:

@@ -92,7 +92,7 @@ class Ranges:
         one = [param[0] for param in params]
         away = dtype.type(-np.inf if side == "low" else np.inf)
         with exact(dtype):
-            ways = (self.fn, jax.jit(self.fn))
+            ways = (self.fn, jax.jit(self.fn), lambda x: self.fn(np.asarray(x)))
             first = float(self.fn(jnp.asarray(one[0]))) >= 0
             t, step = np.nextafter(dtype.type(last), away), 1
             while True:
@@ -157,7 +157,7 @@ def ranges(
         raise DataError("the changes are of other beats.\n  try: ej.changes(beats)")
     most = _limits(changes, limits)
     inputs = beats.inputs()
-    call, program = _traced(fn, inputs[0], rules)
+    call, program = traced(fn, inputs[0], rules)
     dtype = np.dtype(program.avals[program.output].dtype)
     inputs = inputs.astype(dtype)
     num, count = len(inputs), len(changes.names)
@@ -168,7 +168,7 @@ def ranges(
     reasons = {name: changes.reasons[name].copy() for name in changes.names}
     walkers: dict[Any, Walker] = {}
     with exact(dtype):
-        known = _known(call, inputs, reasons)
+        known = known_beats(call, inputs, reasons)
         for at, name in enumerate(changes.names):
             rows = np.flatnonzero(known & (reasons[name] == ""))
             if not len(rows):
@@ -198,9 +198,10 @@ def exact(dtype: np.dtype) -> AbstractContextManager[Any]:
     return jax.enable_x64(True) if dtype == np.float64 else nullcontext()
 
 
-def _traced(
+def traced(
     fn: Callable[[Any], Any], example: np.ndarray, rules: Rules | None
 ) -> tuple[Callable[[Any], Any], Program]:
+    """What is evaluated, and its program: of a function, a tree, one level."""
     if isinstance(fn, Tree | MaxMin):
         assert isinstance(fn.program, Program) and fn.fn is not None
         return fn.fn, fn.program
@@ -230,7 +231,7 @@ def _limits(
     return out
 
 
-def _known(
+def known_beats(
     fn: Callable[[Any], Any], inputs: np.ndarray, reasons: Mapping[str, np.ndarray]
 ) -> np.ndarray:
     """Which beats can be walked; the others are told why not."""
