@@ -129,7 +129,7 @@ def test_a_flax_network_of_several_leads(tmp_path):
     normal = ej.margin(lambda v: net.apply(variables, v.reshape(-1)), 0)
     beats = ej.beats(x, sample_rate_hz=RATE, leads=("I", "V1"))
     text = text_of(ej.report(grown(normal, beats), beats, tmp_path / "page.html"))
-    assert "leads I, V1" in text
+    assert "leads I, V1" in text and "Your function says of each beat" in text
 
 
 def test_an_onnx_network(tmp_path):
@@ -142,6 +142,7 @@ def test_an_onnx_network(tmp_path):
         tree = grown(ej.margin(ej.from_onnx(tmp_path / "network.onnx"), 0), beats)
         page = ej.report(tree, beats, tmp_path / "page.html")
     assert "AUC by beat" in text_of(page)
+    assert "The function network.onnx says" in text_of(page)
 
 
 def test_a_tree_in_float64(tmp_path):

@@ -52,6 +52,8 @@ Limits = tuple[float, float]
 
 def label_color(name: str) -> str:
     """The color of a label: its own, or one by its name where it has none."""
+    if name.lower() in ("normal", "norm"):
+        return LABEL_COLORS["N"]
     if name in LABEL_COLORS:
         return LABEL_COLORS[name]
     own = OWN_LABELS[zlib.crc32(name.encode()) % len(OWN_LABELS)]

@@ -85,6 +85,9 @@ METRICS = {
     "data.excluded": "recordings left out",
 }
 
+NUM_OF_METHOD = 2
+"""So many of the citations are of the method, the first ones."""
+
 CITATIONS = (
     (
         "C. Snyder, S. Vishwanath. Interpretable Factorization for Neural Network ECG "

@@ -27,6 +27,7 @@ def build(run: ReportData) -> str:
     """
     components, measured = list(run.components), run.data.measured
     whole = "Recordings" if run.data.is_recorded else "The beats"
+    made = "The run" if run.command else "Versions and numbers"
     parts = [
         (
             "tree",
@@ -47,8 +48,8 @@ def build(run: ReportData) -> str:
         ("purity", "Are the cells pure?", sections.purity_section(run)),
         ("data", whole, sections.data_section(run.data)),
         ("network", "The network", sections.network_section(run)),
-        ("limits", "What cannot be claimed", sections.limits_section()),
-        ("run", "The run", sections.run_section(run)),
+        ("limits", "What cannot be claimed", sections.limits_section(run.data)),
+        ("run", made, sections.run_section(run)),
         ("sources", "Sources", sections.citations_section(run.data)),
     ]
     return frame(run.title, _summary(run), parts)

@@ -19,7 +19,7 @@ from ecg_jax.pages.html import (
     slug,
     table,
 )
-from ecg_jax.pages.names import CERTIFICATE, CITATIONS, COLUMNS
+from ecg_jax.pages.names import CERTIFICATE, CITATIONS, COLUMNS, NUM_OF_METHOD
 
 LABEL_NOTE = (
     "<b>Labels belong to recordings; beats inherit them.</b> A beat labelled O or A "
@@ -46,15 +46,21 @@ COMMAND_NOTES = {
     "ecg-jax factor ": "The model is named without the folder that it lies in.",
 }
 PURITY_NULLS = {"gain_hyperplanes"}
+CANNOT_OF_CUT = (
+    "Polarity has no ground truth: a negative QRS may be physiological. Beats are "
+    "turned upright for showing, and the share that was turned is given.",
+    "Band-pass filtering from 0.5 Hz shifts the ST level; it is no ST measurement in "
+    "the clinical sense.",
+)
+CANNOT_OF_GIVEN = (
+    "What was done to the beats before they were given, such as filtering, is not "
+    "known here: an ST level may be shifted by it, and R may be elsewhere.",
+)
 CANNOT = (
     "A P wave cannot be shown to be absent: delineators report one in most beats of "
     "atrial fibrillation too. The deflection before the QRS is a number, no finding.",
     "Onsets and ends of waves are uncertain by up to 60 ms; “narrow” and “wide” are "
     "said of the median beat by the stated rule only.",
-    "Polarity has no ground truth: a negative QRS may be physiological. Beats are "
-    "turned upright for showing, and the share that was turned is given.",
-    "Band-pass filtering from 0.5 Hz shifts the ST level; it is no ST measurement in "
-    "the clinical sense.",
     "What a component weighs tells how its value would move if a beat were changed at "
     "that moment and nowhere else. It is no cause of an arrhythmia, parts of the beat "
     "are placed on the median of the cell, and weight before the QRS does not show that"
@@ -243,9 +249,10 @@ def run_section(run: ReportData) -> str:
     return "".join(out)
 
 
-def limits_section() -> str:
+def limits_section(data: DataFacts) -> str:
     """What may not be read out of the page."""
-    items = "".join(f"<li>{esc(text)}</li>" for text in CANNOT)
+    own = CANNOT_OF_GIVEN if data.is_given else CANNOT_OF_CUT
+    items = "".join(f"<li>{esc(text)}</li>" for text in (*CANNOT, *own))
     return (
         f"<ul>{items}</ul><p>A proof says what the network must "
         "answer; whether the network is right is another question, and the section "
@@ -255,13 +262,14 @@ def limits_section() -> str:
 
 def citations_section(data: DataFacts) -> str:
     """Sources of the method and of the data."""
+    sources = CITATIONS[:NUM_OF_METHOD] if data.is_given else CITATIONS
     items = [
         f'<li>{esc(text)} <a href="{esc(url)}" rel="noreferrer">{esc(name)}</a></li>'
-        for text, name, url in CITATIONS
+        for text, name, url in sources
     ]
     own = ""
     if data.citation:
-        own = f"<p><b>The recordings of this run.</b> {esc(data.citation)}</p>"
+        own = f"<p><b>The recordings.</b> {esc(data.citation)}</p>"
     return f"{own}<ol>{''.join(items)}</ol>"
 
 

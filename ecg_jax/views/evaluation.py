@@ -98,7 +98,7 @@ class Evaluation:
             },
             "purity": list(self.purity),
             "data": {
-                "recordings": len(beats.records),
+                "recordings": len(beats.records) if beats.is_recorded else None,
                 "beats": len(beats),
                 "measured_on_beats": len(self.rows),
                 "excluded": len(beats.excluded),

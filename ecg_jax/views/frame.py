@@ -39,4 +39,4 @@ def check_beats(tree: Tree, beats: Beats) -> None:
 def name_of(tree: Tree) -> str:
     """What the tree's function is called; "your function" where it has no name."""
     name = getattr(tree.fn, "__name__", "")
-    return name if name.isidentifier() else "your function"
+    return "your function" if name in ("", "<lambda>") else name
