@@ -23,13 +23,14 @@ from ecg_jax.views.components import prototype_of, sketch_of
 from ecg_jax.views.explain import explain_rows
 from ecg_jax.views.frame import check_beats
 from ecg_jax.views.partition import arithmetic, inputs_of
+from ecg_jax.views.ranges import Ranges
 from ecg_jax.views.weighing import weigh_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["beat", "cell", "component", "tree"]
+__all__ = ["beat", "cell", "component", "ranges", "tree"]
 
 
 def tree(tree: Tree, beats: Beats, *, max_columns: int = 12) -> "Figure":
@@ -190,3 +191,26 @@ def _cell(
             "  try: the beats that the tree was grown on"
         )
     return at, rows, sketch
+
+
+def ranges(
+    found: Ranges,
+    rows: Int[np.ndarray, " row"] | slice = slice(None),
+    *,
+    side: str | None = None,
+    ax: "Axes | None" = None,
+) -> "Figure":
+    """Draws how far each change goes before answers change, in its own unit.
+
+    Args:
+      found: from `ecg_jax.ranges`.
+      rows: of which beats; by default all.
+      side: their answer, "normal" or "not normal", for the color.
+      ax: to draw on; by default a new figure's.
+
+    Returns:
+      The figure.
+    """
+    figure = draw.ranges(found.reaches(rows), side=side, axes=ax)
+    figure.patch.set(facecolor="white", alpha=1)
+    return figure

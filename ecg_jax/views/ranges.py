@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from ecg_jax.cells.reach import Reach, reach
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.lattice.maxmin import MaxMin
@@ -104,6 +105,23 @@ class Ranges:
                         f"beat {i} flips {name!r} at {last:g} only within rounding"
                     )
                 t, step = t + step * (np.nextafter(t, away) - t), 2 * step
+
+    def reaches(
+        self, rows: Int[np.ndarray, " row"] | slice = slice(None)
+    ) -> list[Reach]:
+        """The ranges of some beats summed up, change by change, where offered."""
+        found = [
+            reach(
+                name,
+                self.changes.units[name],
+                self.limits[name],
+                self.low[rows, at],
+                self.high[rows, at],
+                self.takes_over[rows, at],
+            )
+            for at, name in enumerate(self.names)
+        ]
+        return [one for one in found if one is not None]
 
     def __repr__(self) -> str:
         lines = [f"Ranges of {len(self.low):,} beats and {len(self.names)} changes"]
