@@ -40,7 +40,8 @@ def ranges(
         figure = new_figure(WIDTH_IN, height)
         low, high = 0.22 / height, 1 - 0.26 / height
         axes = figure.add_axes((LEFT, low, RIGHT - LEFT, high - low))
-    figure = axes.figure
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     color = CHART_SIDES.get(side or "", CHART_INK)
     axes.set(xlim=(-1, 1), ylim=(len(reaches) - 0.5, -0.5))
     axes.axvline(0, color=CHART_INK, lw=0.9)

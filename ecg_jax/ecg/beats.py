@@ -7,7 +7,7 @@ sees. The *recording* is the unit of splitting and resampling.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -233,6 +233,15 @@ class Beats:
         """One unit of `inputs`, in words."""
         config = self.config
         return UNITS[config.normalise] if isinstance(config, BeatConfig) else "mV"
+
+    def take(self, rows: Int[np.ndarray, " row"]) -> "Beats":
+        """Some of the beats, of the same recordings."""
+        per_beat = ("millivolts", "record", "r_time_s", "rr_before_s", "rr_after_s")
+        parts = {f: getattr(self, f)[rows] for f in (*per_beat, "label")}
+        for name in ("kind", "given"):
+            whole = getattr(self, name)
+            parts[name] = None if whole is None else whole[rows]
+        return replace(self, **parts)
 
     def inputs(
         self,

@@ -7,6 +7,7 @@ import numpy as np
 from ecg_jax import draw
 from ecg_jax.cells.captions import describe
 from ecg_jax.cells.morphology import MEASUREMENT_RULE
+from ecg_jax.cells.reach import reach_words
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.cells.weighing import WEIGHING_RULE, Weighing
 from ecg_jax.draw.paper import PROTOTYPE
@@ -163,8 +164,31 @@ def card(
     return (
         f'<article class="card {kind}" id="{anchor(c)}">{head}'
         f'<div class="cardbody{wide}">{sketch}<div><p>{words}</p>'
-        f"{_weighs(c)}<dl>{numbers}</dl>{label_bar(c.sketch.label_share)}"
-        f"</div></div>{_more(c)}</article>"
+        f"{_weighs(c)}{_composites(c)}<dl>{numbers}</dl>"
+        f"{label_bar(c.sketch.label_share)}</div></div>{_reach(c)}{_more(c)}</article>"
+    )
+
+
+def _composites(component: Component) -> str:
+    """What the function says of the picture itself."""
+    if not component.composites:
+        return ""
+    return f'<p class="note">{esc(component.composites)}</p>'
+
+
+def _reach(component: Component) -> str:
+    """What would change the answers of its beats."""
+    c = component
+    if not c.reach or c.side is None:
+        return ""
+    words = reach_words(c.reach, c.side)
+    alt = f"how far changes go before the answers of {c.name} change"
+    figure = picture(draw.svg(draw.ranges(c.reach, side=c.side)), alt=alt, kind="chart")
+    num = max(one.num_beats for one in c.reach)
+    note = f'<p class="note">Exact, on {number(num)} of its beats.</p>'
+    return (
+        f'<div class="reach"><p><b>What would change the answer.</b> {esc(words)}</p>'
+        f"{figure}{note}</div>"
     )
 
 

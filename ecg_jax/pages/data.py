@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ecg_jax.cells.reach import Reach
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.cells.weighing import Weighing
 
@@ -186,6 +187,10 @@ class Component:
         phrase: A few words for its cell, such as "narrow QRS, upright T, rate 60-90".
         weighs: What the component itself weighs, in words, apart from who is in it.
         weighing: The same as arrays; `None` to draw the cell alone.
+        composites: What the function says of the composites themselves, in words.
+        is_shown_proven: Whether the answer of the composite that is drawn is proven.
+        median_answer: What the function says of the median of its cell.
+        reach: How far changes of its beats go before the answer changes.
         notes: Further facts, name to value.
     """
 
@@ -204,7 +209,30 @@ class Component:
     phrase: str | None = None
     weighs: str | None = None
     weighing: Weighing | None = None
+    composites: str = ""
+    is_shown_proven: bool | None = None
+    median_answer: str | None = None
+    reach: Sequence[Reach] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ChangeFacts:
+    """What would change the answers.
+
+    Attributes:
+        num_beats: Beats that were walked along every change.
+        reach: For "normal" and "not normal", how far each change goes.
+        family: The changes that were taken together, and how far, in words.
+        shares: Of the beats whose family is "proven", "broken", "open".
+        refusal: Why nothing was walked; "": it was.
+    """
+
+    num_beats: int = 0
+    reach: Mapping[str, Sequence[Reach]] = field(default_factory=dict)
+    family: str = ""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    refusal: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +248,7 @@ class ReportData:
         metrics: The contents of metrics.json.
         config: The contents of config.json.
         coverage: One row a setting, with its controls; see `names.COLUMNS`.
+        changes: What would change the answers; `None`: not measured.
         certificate: Name to value of everything that was checked.
         purity: One row a level, with its nulls.
         timing: Stage to seconds.
@@ -236,6 +265,7 @@ class ReportData:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     coverage: Sequence[Row] = ()
+    changes: ChangeFacts | None = None
     certificate: Mapping[str, Any] = field(default_factory=dict)
     purity: Sequence[Row] = ()
     timing: Mapping[str, float] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """The components: the beats they answer for, as shown and as kept."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from ecg_jax.shares import percent, share
 from ecg_jax.tree.certificate import pattern_hashes
 from ecg_jax.tree.same import same_functions
 from ecg_jax.tree.tree import Node
+from ecg_jax.views.composites import composites
 from ecg_jax.views.evaluation import Evaluation
 from ecg_jax.views.partition import arithmetic, inputs_of, proven_by_each
 from ecg_jax.views.weighing import to_json, weigh_all
+from ecg_jax.views.what_changes import WhatChanges
 
 NUM_TRAINING = 20_000  # training beats that a component's coverage is told of
 
@@ -43,7 +46,9 @@ def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | No
     )
 
 
-def components(found: Evaluation) -> list[report.Component]:
+def components(
+    found: Evaluation, changed: WhatChanges | None = None
+) -> list[report.Component]:
     """The root and every component, with the beats they answer for and its weights."""
     part, rows = found.part, found.rows
     answers = part.decision.normal[rows]
@@ -65,6 +70,7 @@ def components(found: Evaluation) -> list[report.Component]:
     sketches = {i: sketch_of(beats, margin, own) for i, own in inside.items()}
     weighed = weigh_all(tree, beats, inside, sketches)
     fitted = beats.windows(train)
+    asked = composites(found, inside)
     out = []
     for node in tree.nodes:
         sketch, weighing = sketches[node.id], weighed.get(node.id)
@@ -94,9 +100,24 @@ def components(found: Evaluation) -> list[report.Component]:
                 known["phrase"] += f", {percent(part_of)} of {node.side} answers"
         if weighing is not None:
             known["weighs"] = words(weighing)
+        if node.id in asked:
+            known["composites"] = asked[node.id].words()
+            known["is_shown_proven"] = asked[node.id].shown_proven
+            known["median_answer"] = asked[node.id].answers["median"]
+            sketch = _shown(sketch, beats, asked[node.id].medoid)
+        if changed is not None and node.id:
+            known["reach"] = changed.of_node(node.id)
         shown = {"id": node.id, "name": node.name, "sketch": sketch}
         out.append(report.Component(**shown, weighing=weighing, **known))
     return out
+
+
+def _shown(sketch: Sketch | None, beats: Beats, row: int | None) -> Sketch | None:
+    """The sketch with its medoid in place of a median that is answered otherwise."""
+    if sketch is None or row is None:
+        return sketch
+    beat = beats.millivolts[row] * beats.turn[beats.record[row]]
+    return replace(sketch, median=np.asarray(beat, sketch.median.dtype))
 
 
 def _alike(prototype: np.ndarray, sketch: Sketch) -> str:
@@ -176,14 +197,19 @@ def component_json(component: report.Component) -> dict[str, Any]:
         "same_as": list(component.same_as),
         "prototype": None if prototype is None else [float(v) for v in prototype],
         "prototype_record": component.prototype_record,
+        "composites": component.composites,
+        "is_shown_proven": component.is_shown_proven,
+        "median_answer": component.median_answer,
         "notes": dict(component.notes),
+        "reach": [asdict(one) for one in component.reach],
         "weighing": None if weighing is None else to_json(weighing),
     }
 
 
 def component_of(values: Mapping[str, Any]) -> report.Component:
     """The inverse of `component_json`, without sketch and weights as arrays."""
-    kept = {key: value for key, value in values.items() if key != "weighing"}
+    left = ("weighing", "reach")
+    kept = {key: value for key, value in values.items() if key not in left}
     if kept["prototype"] is not None:
         kept["prototype"] = np.array(kept["prototype"])
     return report.Component(**kept, sketch=None)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from ecg_jax import pages as report
+from ecg_jax.cells.paths import UNITS
+from ecg_jax.cells.reach import amount
 from ecg_jax.cells.sketch import LABEL_ORDER, UNLABELLED
 from ecg_jax.ecg.beats import Beats, missed_words
 from ecg_jax.ecg.cut import BeatConfig
@@ -18,8 +20,10 @@ from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.statistics.quality import disagreements
 from ecg_jax.statistics.scores import auc, record_scores
 from ecg_jax.tree.circuit import to_text
+from ecg_jax.tree.tree import SIDES
 from ecg_jax.views.evaluation import Evaluation
 from ecg_jax.views.partition import arithmetic
+from ecg_jax.views.what_changes import FAMILY, WhatChanges
 
 NUM_DISAGREEMENTS = 6
 NUM_NULLS = 10
@@ -207,6 +211,7 @@ def report_data(
     shown: Sequence[report.Component],
     metrics: Mapping[str, Any],
     about: About,
+    changed: WhatChanges | None = None,
 ) -> report.ReportData:
     """Everything on the page."""
     tree = found.part.tree
@@ -257,11 +262,26 @@ def report_data(
             }
             for row in found.coverage
         ],
+        changes=None if changed is None else change_facts(changed),
         certificate={**asdict(found.certificate), "holds": found.certificate.holds},
         purity=[_purity_row(row) for row in found.purity],
         timing=metrics.get("timing", {}),
         versions=metrics.get("versions", {}),
         command=about.command,
+    )
+
+
+def change_facts(changed: WhatChanges) -> report.ChangeFacts:
+    """What would change the answers, of both sides and of families."""
+    return report.ChangeFacts(
+        num_beats=len(changed.rows),
+        reach={side: changed.of_side(sign) for sign, side in SIDES.items()},
+        family=", ".join(
+            f"{name} \N{PLUS-MINUS SIGN}{amount(most, UNITS[name])}"
+            for name, most in FAMILY.items()
+        ),
+        shares=changed.families() or {},
+        refusal=changed.refusal,
     )
 
 

@@ -5,13 +5,13 @@ A run writes its own page through the same door, `write_all`.
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import RunError, RunExistsError
-from ecg_jax.pages import write_report
+from ecg_jax.pages import Component, write_report
 from ecg_jax.storage.files import plain, write_json
 from ecg_jax.storage.table import write_parquet
 from ecg_jax.storage.versions import versions
@@ -21,6 +21,8 @@ from ecg_jax.views.evaluation import Evaluation, evaluate
 from ecg_jax.views.frame import check_beats, name_of
 from ecg_jax.views.partition import TABLE
 from ecg_jax.views.present import About, report_data
+from ecg_jax.views.what_changes import TABLE as RANGES
+from ecg_jax.views.what_changes import WhatChanges, what_changes
 
 PAGE, COMPONENTS, FIGURES = "report.html", "components.json", "figures"
 METRICS = "metrics.json"
@@ -42,8 +44,8 @@ def report(
       tree: from `ecg_jax.grow`, of any function of one beat.
       beats: from `ecg_jax.beats`; without labels, the sections that need them say so.
       out: a folder, which gets `report.html`, `components.json`, `metrics.json`,
-        `partition.parquet` and `figures/`; or a file whose name ends in `.html`, the
-        page alone.
+        `partition.parquet`, `ranges.parquet` and `figures/`; or a file whose name ends
+        in `.html`, the page alone.
       title: of the page; default: the name of the function.
       citation: how to cite the beats.
       replace: write over a report that is there already.
@@ -76,8 +78,10 @@ def report(
     )
     found = evaluate(None, tree, beats, None)
     if page == Path(out):
-        metrics = plain({**found.metrics(), "versions": versions()})
-        return write_report(report_data(found, components(found), metrics, about), page)
+        changed = what_changes(found)
+        shown = components(found, changed)
+        metrics = plain({**_metrics(found, changed, shown), "versions": versions()})
+        return write_report(report_data(found, shown, metrics, about, changed), page)
     write_parquet(found.part.columns(), page.parent / TABLE)
     return write_all(found, page.parent, about)
 
@@ -101,14 +105,39 @@ def write_all(
     Returns:
       The path of the page.
     """
-    shown = timed("sketches", lambda: components(found))
+    changed = timed("ranges", lambda: what_changes(found))
+    if columns := changed.columns():
+        write_parquet(columns, folder / RANGES)
+    shown = timed("sketches", lambda: components(found, changed))
     timed("figures", lambda: write_figures(shown, folder / FIGURES))
     write_json(folder / COMPONENTS, [component_json(component) for component in shown])
-    metrics = {**found.metrics(), "timing": timing(), "versions": versions()}
-    page = report_data(found, shown, plain(metrics), about)
+    metrics = {
+        **_metrics(found, changed, shown),
+        "timing": timing(),
+        "versions": versions(),
+    }
+    page = report_data(found, shown, plain(metrics), about, changed)
     path = write_report(page, folder / PAGE)
     write_json(folder / METRICS, metrics)
     return path
+
+
+def _metrics(
+    found: Evaluation, changed: WhatChanges, shown: Sequence[Component]
+) -> dict[str, Any]:
+    """The figures of the evaluation, of changes, and of the composites shown."""
+    drawn = [c for c in shown if c.is_shown_proven is not None]
+    return {
+        **found.metrics(),
+        "ranges": changed.metrics(),
+        "composites": {
+            "shown": len(drawn),
+            "proven": sum(bool(c.is_shown_proven) for c in drawn),
+            "median_answered_otherwise": [
+                c.name for c in drawn if c.median_answer != c.side
+            ],
+        },
+    }
 
 
 def _free(out: Path, replace: bool) -> Path:
