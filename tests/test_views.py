@@ -153,6 +153,35 @@ def test_a_tree_in_float64(tmp_path):
     assert found["max_relative_residual_f64"] < 1e-12
 
 
+@pytest.mark.parametrize(
+    ("num", "leads", "samples", "rate", "scale"),
+    [
+        (1, 1, 65, 100, 0.1),
+        (6, 1, 2, 100, 0.1),
+        (6, 12, 40, 50, 0),
+        (6, 2, 300, 360.5, 1),
+    ],
+)
+def test_any_window_has_a_page(num, leads, samples, rate, scale, tmp_path):
+    rng = np.random.default_rng(0)
+    x = scale * rng.normal(size=(num, leads, samples))
+    names = [f"L{i}" for i in range(leads)]
+    labels = rng.choice(["NORM", "<b>&", "$x$"], num)
+    beats = ej.beats(
+        x.astype(np.float32), sample_rate_hz=rate, leads=names, labels=labels
+    )
+
+    def fn(x):
+        return jax.nn.relu(x[0, ::2].sum()) - jax.nn.relu(x[-1, 1::2].sum())
+
+    tree = grown(fn, beats, min_count=1)
+    text = text_of(ej.report(tree, beats, tmp_path / "page.html"))
+    assert "Labels are the beats' own" in text and f"{num} beats" in text
+    for node in tree.nodes:
+        assert ej.plot.component(tree, node.name, beats).axes
+    assert ej.explain(tree, beats)._repr_html_().count("<svg") == num
+
+
 def test_float32_needs_no_x64(tmp_path):
     script = f"""
 import jax, sys
@@ -183,8 +212,12 @@ def test_a_report_is_not_overwritten(folder, tree, beats):
         f"{folder / 'report.html'} is there already.\n  try: replace=True, or another "
         "place"
     )
+    for name in ("P9.svg", "mine.svg"):
+        (folder / "figures" / name).write_text("")
     again = ej.report(tree, beats, folder, citation="Somebody & al.", replace=True)
     assert again.read_bytes() == before
+    assert not (folder / "figures" / "P9.svg").exists()  # of no component any more
+    (folder / "figures" / "mine.svg").unlink()
 
 
 def test_places_that_cannot_be_written(folder, tree, beats, tmp_path):

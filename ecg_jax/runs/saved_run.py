@@ -81,7 +81,7 @@ def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, An
     network, tree, config = load_run(folder)
     beats = source_of(data, data_dir).beats(config, heldout=True)
     check_windows(network, beats)
-    found = evaluate(network.margin, tree, beats, None, with_purity=False)
+    found = evaluate(network.margin, tree, beats, None)
     metrics = found.metrics()
     metrics["data"]["seen_in_training"] = seen_in_training(folder, beats)
     return {

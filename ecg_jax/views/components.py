@@ -1,5 +1,6 @@
 """The components: the beats they answer for, as shown and as kept."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from ecg_jax.views.partition import arithmetic, inputs_of, proven_by_each
 from ecg_jax.views.weighing import to_json, weigh_all
 from ecg_jax.views.what_changes import WhatChanges
 
+NAME = re.compile(r"[PQ]\d+(\.\d+)*")
 NUM_TRAINING = 20_000  # training beats that a component's coverage is told of
 
 
@@ -121,7 +123,9 @@ def _shown(sketch: Sketch | None, beats: Beats, row: int | None) -> Sketch | Non
 
 
 def _alike(prototype: np.ndarray, sketch: Sketch) -> str:
-    return f"{np.corrcoef(prototype, sketch.median[sketch.lead])[0, 1]:.2f}"
+    median = sketch.median[sketch.lead]
+    flat = not np.ptp(prototype) or not np.ptp(median)
+    return "-" if flat else f"{np.corrcoef(prototype, median)[0, 1]:.2f}"
 
 
 def _mean(values: np.ndarray, told: Callable[[float], str]) -> str:
@@ -216,8 +220,15 @@ def component_of(values: Mapping[str, Any]) -> report.Component:
 
 
 def write_figures(shown: Sequence[report.Component], folder: Path) -> None:
-    """Of every component its cell and what it weighs, as a file of its own."""
+    """Of every component its cell and what it weighs, as a file of its own.
+
+    Files of components that are no more, in a report that is replaced, go.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    names = {component.name for component in shown}
+    for path in folder.glob("*.svg"):
+        if path.stem not in names and NAME.fullmatch(path.stem):
+            path.unlink()
     for component in shown:
         if component.sketch is not None and component.weighing is not None:
             figure = draw.weights(

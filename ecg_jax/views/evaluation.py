@@ -12,7 +12,7 @@ from ecg_jax.errors import DataError
 from ecg_jax.lattice.descent import descend
 from ecg_jax.program.blocks import blocks
 from ecg_jax.statistics import purity, quality
-from ecg_jax.tree.certificate import TreeCertificate, certify_tree, deepest
+from ecg_jax.tree.certificate import TreeCertificate, certify_tree, deepest, relative
 from ecg_jax.tree.kernels import shape_of
 from ecg_jax.tree.tree import Tree
 from ecg_jax.views.partition import (
@@ -121,8 +121,6 @@ def evaluate(
     tree: Tree,
     beats: Beats,
     split: str | None = "heldout",
-    *,
-    with_purity: bool = True,
 ) -> Evaluation:
     """Measures a function and its equation.
 
@@ -134,10 +132,8 @@ def evaluate(
       tree: its equation, in float64 where rounding is to be small.
       beats: of all recordings.
       split: which recordings quality, coverage and purity are measured on; None takes
-        all of them, as for recordings that the function has never seen. Of beats that
-        nobody has split all are taken.
-      with_purity: measure the morphological purity of the cells too: templates come
-        from training recordings, so it needs both.
+        all of them, as for recordings that the function has never seen, and no purity.
+        Of beats that nobody has split all are taken.
 
     Returns:
       The evaluation.
@@ -166,7 +162,7 @@ def evaluate(
         contradictions=part.contradictions(),
         quality=quality_of(beats, part.decision.value, rows),
         coverage=covered,
-        purity=tuple(_purity(part, rows)) if with_purity and split else (),
+        purity=tuple(_purity(part, rows)) if split else (),
     )
 
 
@@ -180,7 +176,7 @@ def measured_rows(beats: Beats, split: str | None) -> Int[np.ndarray, " row"]:
 def _residual(fn: Any, data: np.ndarray, value: np.ndarray) -> float:
     """Largest difference of atoms and function, over the largest value."""
     difference = np.abs(deepest(descend(fn, data[0]), data) - value)
-    return float(difference.max() / np.abs(value).max())
+    return relative(difference, value)
 
 
 def quality_of(
