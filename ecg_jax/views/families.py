@@ -14,7 +14,8 @@ from ecg_jax.errors import DataError
 from ecg_jax.program.roles import Rules
 from ecg_jax.proof.boxes import BROKEN, MOST_BOXES, PROVEN, Prover
 from ecg_jax.views.changes import Changes
-from ecg_jax.views.ranges import exact, known_beats, traced
+from ecg_jax.views.frame import exact
+from ecg_jax.views.ranges import known_beats, traced
 
 WORDS = {PROVEN: "proven", BROKEN: "broken"}
 

@@ -1,5 +1,11 @@
 """What every view asks: are these beats of this tree, what is its function called."""
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import jax
+import numpy as np
+
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import ExampleError
 from ecg_jax.tree.tree import Tree
@@ -40,3 +46,8 @@ def name_of(tree: Tree) -> str:
     """What the tree's function is called; "your function" where it has no name."""
     name = getattr(tree.fn, "__name__", "")
     return "your function" if name in ("", "<lambda>") else name
+
+
+def exact(dtype: Any) -> AbstractContextManager[Any]:
+    """64-bit numbers, where a function is of these; else JAX stays as it is."""
+    return jax.enable_x64(True) if dtype == np.float64 else nullcontext()

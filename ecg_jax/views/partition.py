@@ -1,7 +1,7 @@
 """Which component answers for each beat: the table of a data set, as Parquet."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from ecg_jax.program.blocks import blocks
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.same import same_functions
 from ecg_jax.tree.tree import SIDES, Decision, Tree, first_level
+from ecg_jax.views.frame import exact
 
 TABLE = "partition.parquet"
 
@@ -26,8 +27,7 @@ def arithmetic(tree: Tree) -> AbstractContextManager[Any]:
     A tree in float64 needs x64, whatever the user has set; one in float32 leaves that
     alone.
     """
-    double = np.float64 in {leaf.dtype for leaf in jax.tree.leaves(tree.example)}
-    return jax.enable_x64(True) if double else nullcontext()
+    return exact(np.result_type(*jax.tree.leaves(tree.example)))
 
 
 @dataclass(frozen=True, eq=False)

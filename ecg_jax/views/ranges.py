@@ -1,7 +1,6 @@
 """Exact ranges: how far each change of a beat goes before the answer changes."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from ecg_jax.rules import RULES
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Tree
 from ecg_jax.views.changes import LIMITS, Changes, straight
+from ecg_jax.views.frame import exact
 
 SIDES = ("low", "high")
 MOST_ULPS = 2**20
@@ -211,18 +211,13 @@ def ranges(
     return Ranges(changes, call, low, high, pieces, touches, over, most, reasons, dtype)
 
 
-def exact(dtype: np.dtype) -> AbstractContextManager[Any]:
-    """64-bit numbers, where a function is of these; else JAX stays as it is."""
-    return jax.enable_x64(True) if dtype == np.float64 else nullcontext()
-
-
 def traced(
     fn: Callable[[Any], Any], example: np.ndarray, rules: Rules | None
 ) -> tuple[Callable[[Any], Any], Program]:
     """What is evaluated, and its program: of a function, a tree, one level."""
     if isinstance(fn, Tree | MaxMin):
-        assert isinstance(fn.program, Program) and fn.fn is not None
-        return fn.fn, fn.program
+        assert isinstance(fn.program, Program)
+        return fn.fn or fn.program.evaluate, fn.program
     with exact(example.dtype):
         return fn, trace(fn, jnp.asarray(example), RULES if rules is None else rules)
 
