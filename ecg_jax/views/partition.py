@@ -26,7 +26,7 @@ def arithmetic(tree: Tree) -> AbstractContextManager[Any]:
     A tree in float64 needs x64, whatever the user has set; one in float32 leaves that
     alone.
     """
-    double = np.float64 in {leaf.dtype for leaf in jax.tree.leaves(tree.example)}
+    double = any(v.dtype == np.float64 for v in jax.tree.leaves(tree.example))
     return jax.enable_x64(True) if double else nullcontext()
 
 
