@@ -182,7 +182,7 @@ def test_any_window_has_a_page(num, leads, samples, rate, scale, tmp_path):
     assert ej.explain(tree, beats)._repr_html_().count("<svg") == num
 
 
-def test_float32_needs_no_x64(tmp_path):
+def test_the_user_has_x64_as_he_likes(tmp_path):
     script = f"""
 import jax, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -193,6 +193,11 @@ beats = ej.beats(arrays()[0], sample_rate_hz=100)
 tree = ej.grow(t_up, beats, depth=1, budget=2, min_count=5)
 print(ej.report(tree, beats, "page.html"), jax.config.jax_enable_x64)
 print(len(ej.explain(tree, beats)), "pyplot" in str(sorted(sys.modules)))
+with jax.enable_x64(True):
+    tree = ej.grow(t_up, beats.inputs().astype("float64"), depth=1, budget=2)
+print(ej.report(tree, beats, "double.html"), len(ej.explain(tree, beats)))
+cell = ej.plot.cell(tree, "f", beats)
+print(len(ej.explain(tree, beats.inputs()[0])), len(cell.axes))
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -201,7 +206,9 @@ print(len(ej.explain(tree, beats)), "pyplot" in str(sorted(sys.modules)))
         text=True,
         timeout=250,
     )
-    assert done.stdout.splitlines() == ["page.html False", "80 False"], done.stderr
+    assert done.stdout.splitlines() == [
+        *("page.html False", "80 False", "double.html 80", "1 1"),
+    ], done.stderr
 
 
 def test_a_report_is_not_overwritten(folder, tree, beats):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS, MOST_PICTURES, COLUMNS = 20, 12, 3
 MOST_NAMED = 4
+SMALL, LARGE = (160, 54), (320, 120)
+"""Pixels of a beat among others, and of a single one."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,7 +109,10 @@ class Explanation:
 
     def _row(self, i: int) -> str:
         answer = self.answers[i]
-        picture = spark(self.beats[i], self.prototype(i), side=answer)
+        wide, high = LARGE if len(self) == 1 else SMALL
+        picture = spark(
+            self.beats[i], self.prototype(i), side=answer, width=wide, height=high
+        )
         color = SIDE_COLORS[answer]
         cells = (
             picture,
@@ -115,7 +120,8 @@ class Explanation:
             esc(self.bounds(i)),
             esc(self.proof(i)),
         )
-        row = "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells)
+        style = "text-align:left;white-space:nowrap"
+        row = "".join(f'<td style="{style}">{cell}</td>' for cell in cells)
         return f"<tr>{row}</tr>"
 
     def prototype(self, i: int) -> Float[np.ndarray, " time"] | None:
