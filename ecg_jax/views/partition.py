@@ -27,7 +27,7 @@ def arithmetic(tree: Tree) -> AbstractContextManager[Any]:
     A tree in float64 needs x64, whatever the user has set; one in float32 leaves that
     alone.
     """
-    return exact(np.result_type(*jax.tree.leaves(tree.example)))
+    return exact(np.result_type(*(v.dtype for v in jax.tree.leaves(tree.example))))
 
 
 @dataclass(frozen=True, eq=False)

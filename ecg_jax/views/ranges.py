@@ -185,6 +185,7 @@ def ranges(
     over = np.full((num, count, 2), "", object)
     reasons = {name: changes.reasons[name].copy() for name in changes.names}
     walkers: dict[Any, Walker] = {}
+    flipped: list[tuple[Any, np.ndarray]] = []
     with exact(dtype):
         known = known_beats(call, inputs, reasons)
         for at, name in enumerate(changes.names):
@@ -205,9 +206,16 @@ def ranges(
             pieces[rows, at] = found.pieces.reshape(-1, 2)
             touches[rows, at] = found.touches.reshape(-1, 2)
             if isinstance(fn, Tree):
-                _take_over(fn, path, both, found.beyond, over[:, at], rows)
+                flips = np.flatnonzero(np.isfinite(found.beyond))
+                beats_at = _beyond(path, both, found.beyond, flips)
+                flipped.append(((rows[flips // 2], at, flips % 2), beats_at))
             opened = np.isnan(found.time.reshape(-1, 2)).any(axis=1)
             reasons[name][rows[opened]] = f"open after {max_pieces:,} pieces"
+        if isinstance(fn, Tree) and any(len(x) for _, x in flipped):
+            cells = decide(fn, np.concatenate([x for _, x in flipped])).cell
+            names = np.array([node.name for node in fn.nodes], object)
+            for where, x in flipped:
+                over[where], cells = names[cells[: len(x)]], cells[len(x) :]
     return Ranges(changes, call, low, high, pieces, touches, over, most, reasons, dtype)
 
 
@@ -257,21 +265,11 @@ def known_beats(
     return whole & value
 
 
-def _take_over(
-    tree: Tree,
-    path: Any,
-    params: list[np.ndarray],
-    beyond: np.ndarray,
-    over: np.ndarray,
-    rows: np.ndarray,
-) -> None:
-    """The component that decides beyond each flip."""
-    at = np.flatnonzero(np.isfinite(beyond))
-    if not len(at):
-        return
-    part = [param[at] for param in params]
-    times = beyond[at].astype(part[0].dtype)
-    flipped = np.asarray(jax.jit(jax.vmap(path))(part, times))
-    names = np.array([node.name for node in tree.nodes], object)
-    cells = names[decide(tree, flipped).cell]
-    over[rows[at // 2], at % 2] = cells
+def _beyond(
+    path: Any, params: list[np.ndarray], times: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """The beats at some times on their paths."""
+    part = [param[rows] for param in params]
+    if not len(rows):
+        return part[0]
+    return np.asarray(jax.jit(jax.vmap(path))(part, times[rows].astype(part[0].dtype)))
