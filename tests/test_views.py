@@ -25,7 +25,13 @@ from ecg_jax.errors import (
 from ecg_jax.storage.table import read_parquet
 
 X, UPRIGHT = arrays()
-FILES = ["components.json", "figures", "metrics.json", "partition.parquet"]
+FILES = [
+    "components.json",
+    "figures",
+    "metrics.json",
+    "partition.parquet",
+    "ranges.parquet",
+]
 
 
 def grown(fn, beats, **options):
