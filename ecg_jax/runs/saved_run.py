@@ -18,7 +18,10 @@ from ecg_jax.storage.table import read_parquet
 from ecg_jax.storage.versions import versions
 from ecg_jax.tree.store import load
 from ecg_jax.tree.tree import Tree
+from ecg_jax.views.composites import composites
 from ecg_jax.views.evaluation import evaluate
+from ecg_jax.views.report import all_metrics
+from ecg_jax.views.what_changes import what_changes
 
 
 def load_run(folder: Path) -> tuple[Model, Tree, BeatConfig]:
@@ -82,7 +85,7 @@ def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, An
     beats = source_of(data, data_dir).beats(config, heldout=True)
     check_windows(network, beats)
     found = evaluate(network.margin, tree, beats, None)
-    metrics = found.metrics()
+    metrics = all_metrics(found, what_changes(found), composites(found))
     metrics["data"]["seen_in_training"] = seen_in_training(folder, beats)
     return {
         **metrics,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ecg_jax.shares import percent, share
 from ecg_jax.tree.certificate import pattern_hashes
 from ecg_jax.tree.same import same_functions
 from ecg_jax.tree.tree import Node
-from ecg_jax.views.composites import composites
+from ecg_jax.views.composites import Composite
 from ecg_jax.views.evaluation import Evaluation
 from ecg_jax.views.partition import arithmetic, inputs_of, proven_by_each
 from ecg_jax.views.weighing import to_json, weigh_all
@@ -49,7 +50,9 @@ def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | No
 
 
 def components(
-    found: Evaluation, changed: WhatChanges | None = None
+    found: Evaluation,
+    changed: WhatChanges | None = None,
+    asked: Mapping[int, Composite] = MappingProxyType({}),
 ) -> list[report.Component]:
     """The root and every component, with the beats they answer for and its weights."""
     part, rows = found.part, found.rows
@@ -72,7 +75,6 @@ def components(
     sketches = {i: sketch_of(beats, margin, own) for i, own in inside.items()}
     weighed = weigh_all(tree, beats, inside, sketches)
     fitted = beats.windows(train)
-    asked = composites(found, inside)
     out = []
     for node in tree.nodes:
         sketch, weighing = sketches[node.id], weighed.get(node.id)

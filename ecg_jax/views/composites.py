@@ -6,9 +6,9 @@ the picture than of every beat in it. So each is asked.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision, Tree
@@ -60,20 +60,15 @@ class Composite:
         )
 
 
-def composites(
-    found: Evaluation, inside: Mapping[int, Int[np.ndarray, " row"]]
-) -> dict[int, Composite]:
-    """What the function says of the composites of every component with beats.
-
-    Args:
-      found: the evaluation.
-      inside: the beats of each component's cell.
-    """
+def composites(found: Evaluation) -> dict[int, Composite]:
+    """What the function says of the composites of every component with beats."""
     part, tree = found.part, found.part.tree
+    path = part.decision.path[found.rows]
+    inside = {n.id: found.rows[(path == n.id).any(axis=1)] for n in tree.nodes[1:]}
     rows = {
         i: np.random.default_rng(i).permutation(own)[:NUM_BEATS]
         for i, own in inside.items()
-        if i and len(own)
+        if len(own)
     }
     if not rows:
         return {}
@@ -120,3 +115,14 @@ def _prover(tree: Tree, decision: Decision, at: int) -> str:
 
 def _by(prover: str) -> str:
     return f"proven by {prover}" if prover else "not proven"
+
+
+def composite_metrics(asked: Mapping[int, Composite], tree: Tree) -> dict[str, Any]:
+    """How many composites are drawn, proven, answered otherwise than their cell."""
+    return {
+        "shown": len(asked),
+        "proven": sum(one.shown_proven for one in asked.values()),
+        "median_answered_otherwise": [
+            tree.nodes[i].name for i, one in asked.items() if one.medoid is not None
+        ],
+    }

@@ -5,18 +5,19 @@ A run writes its own page through the same door, `write_all`.
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import RunError, RunExistsError
-from ecg_jax.pages import Component, write_report
+from ecg_jax.pages import write_report
 from ecg_jax.storage.files import plain, write_json
 from ecg_jax.storage.table import write_parquet
 from ecg_jax.storage.versions import versions
 from ecg_jax.tree.tree import Tree
 from ecg_jax.views.components import component_json, components, write_figures
+from ecg_jax.views.composites import Composite, composite_metrics, composites
 from ecg_jax.views.evaluation import Evaluation, evaluate
 from ecg_jax.views.frame import check_beats, name_of
 from ecg_jax.views.partition import TABLE
@@ -78,9 +79,10 @@ def report(
     )
     found = evaluate(None, tree, beats, None)
     if page == Path(out):
-        changed = what_changes(found)
-        shown = components(found, changed)
-        metrics = plain({**_metrics(found, changed, shown), "versions": versions()})
+        changed, asked = what_changes(found), composites(found)
+        shown = components(found, changed, asked)
+        metrics = all_metrics(found, changed, asked)
+        metrics = plain({**metrics, "versions": versions()})
         return write_report(report_data(found, shown, metrics, about, changed), page)
     write_parquet(found.part.columns(), page.parent / TABLE)
     return write_all(found, page.parent, about)
@@ -108,11 +110,12 @@ def write_all(
     changed = timed("ranges", lambda: what_changes(found))
     if columns := changed.columns():
         write_parquet(columns, folder / RANGES)
-    shown = timed("sketches", lambda: components(found, changed))
+    asked = composites(found)
+    shown = timed("sketches", lambda: components(found, changed, asked))
     timed("figures", lambda: write_figures(shown, folder / FIGURES))
     write_json(folder / COMPONENTS, [component_json(component) for component in shown])
     metrics = {
-        **_metrics(found, changed, shown),
+        **all_metrics(found, changed, asked),
         "timing": timing(),
         "versions": versions(),
     }
@@ -122,21 +125,14 @@ def write_all(
     return path
 
 
-def _metrics(
-    found: Evaluation, changed: WhatChanges, shown: Sequence[Component]
+def all_metrics(
+    found: Evaluation, changed: WhatChanges, asked: Mapping[int, Composite]
 ) -> dict[str, Any]:
-    """The figures of the evaluation, of changes, and of the composites shown."""
-    drawn = [c for c in shown if c.is_shown_proven is not None]
+    """The figures of an evaluation, of changes, and of composites."""
     return {
         **found.metrics(),
         "ranges": changed.metrics(),
-        "composites": {
-            "shown": len(drawn),
-            "proven": sum(bool(c.is_shown_proven) for c in drawn),
-            "median_answered_otherwise": [
-                c.name for c in drawn if c.median_answer != c.side
-            ],
-        },
+        "composites": composite_metrics(asked, found.part.tree),
     }
 
 
