@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ecg_jax.ecg.beats import Beats
+    from ecg_jax.ecg.given import beats
     from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
     from ecg_jax.lattice.factor import factor, margin
     from ecg_jax.lattice.family import Family
@@ -17,8 +19,16 @@ if TYPE_CHECKING:
     from ecg_jax.tree.grow import grow
     from ecg_jax.tree.store import load, save
     from ecg_jax.tree.tree import Tree
+    from ecg_jax.views import plot
+    from ecg_jax.views.changes import Changes, changes
+    from ecg_jax.views.explain import Explanation, explain
+    from ecg_jax.views.families import Proof, prove
+    from ecg_jax.views.ranges import Ranges, ranges
+    from ecg_jax.views.report import report
 
 _HOMES = {
+    "Beats": "ecg.beats",
+    "beats": "ecg.given",
     "NoGateError": "errors",
     "UnsupportedPrimitiveError": "errors",
     "factor": "lattice.factor",
@@ -39,25 +49,48 @@ _HOMES = {
     "load": "tree.store",
     "save": "tree.store",
     "Tree": "tree.tree",
+    "Changes": "views.changes",
+    "changes": "views.changes",
+    "Explanation": "views.explain",
+    "explain": "views.explain",
+    "plot": "views.plot",
+    "Proof": "views.families",
+    "prove": "views.families",
+    "Ranges": "views.ranges",
+    "ranges": "views.ranges",
+    "report": "views.report",
 }
+_MODULES = ("plot",)
 
 __all__ = [  # noqa: RUF022
+    "Beats",
+    "Changes",
+    "Explanation",
     "Family",
     "Gate",
     "MaxMin",
     "NoGateError",
+    "Proof",
     "RULES",
+    "Ranges",
     "Tree",
     "UnsupportedPrimitiveError",
+    "beats",
     "certify",
+    "changes",
     "decide",
+    "explain",
     "factor",
     "from_onnx",
     "grow",
     "load",
     "margin",
     "merged",
+    "plot",
+    "prove",
+    "ranges",
     "replace",
+    "report",
     "save",
     "to_latex",
     "to_text",
@@ -69,7 +102,8 @@ def __getattr__(name: str) -> object:
     """Public names are imported on first use, so that `ecg-jax --help` is quick."""
     if name not in _HOMES:
         raise AttributeError(f"module 'ecg_jax' has no attribute '{name}'")
-    value = getattr(import_module(f"ecg_jax.{_HOMES[name]}"), name)
+    home = import_module(f"ecg_jax.{_HOMES[name]}")
+    value = home if name in _MODULES else getattr(home, name)
     globals()[name] = value
     return value
 

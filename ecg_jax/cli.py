@@ -80,7 +80,8 @@ def factor(args: list[str]) -> None:
 
         Args:
           model: a folder with a saved network, a run folder, or a file model.onnx.
-          data: "synthetic", "challenge-2017", "mitdb" or a folder in WFDB layout.
+          data: "synthetic", "challenge-2017", "mitdb", a folder in WFDB layout, or a
+            file of beats (.npz, .csv, .parquet).
           out: where the equation and the report go.
           data_dir: where the recordings of a named data set are.
           normal_class: which logit of an ONNX model stands for "normal".
@@ -111,7 +112,8 @@ def evaluate(args: list[str]) -> None:
 
         Args:
           run: the run folder.
-          data: "synthetic", "challenge-2017", "mitdb" or a folder in WFDB layout.
+          data: "synthetic", "challenge-2017", "mitdb", a folder in WFDB layout, or a
+            file of beats (.npz, .csv, .parquet).
           data_dir: where the recordings of a named data set are.
           out: a file for the JSON object, beside printing it.
         """

@@ -17,10 +17,11 @@ from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.ecg.synth import SyntheticFolder
 from ecg_jax.networks.models import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
-from ecg_jax.runs.evaluation import Evaluation, load_evaluation
 from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
+from ecg_jax.runs.saved_evaluation import load_evaluation
 from ecg_jax.runs.saved_run import load_run
 from ecg_jax.tree.cover import CoverConfig
+from ecg_jax.views.evaluation import Evaluation
 
 MIXTURE = ("normal",) * 4 + ("pvc", "lbbb", "inverted_t", "af")
 
@@ -86,10 +87,10 @@ def tiny() -> Tiny:
 @cache
 def evaluated() -> Evaluation:
     """What the shared run found."""
-    network, tree, beats = load_run(tiny().run)
+    _, tree, beats = load_run(tiny().run)
     source = open_dataset(tiny().data)
     cut = extract_beats(source, beats, cache_dir=cache_home() / "beats")
-    return load_evaluation(tiny().run, network, tree, cut)
+    return load_evaluation(tiny().run, tree, cut)
 
 
 def copy_of_run(to: Path) -> Path:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from run_files import evaluated, tiny
 
-from ecg_jax.runs.components import component_json, component_of, components, sketch_of
-from ecg_jax.runs.partition import inputs_of
+from ecg_jax.views.components import component_json, component_of, components, sketch_of
+from ecg_jax.views.partition import inputs_of
 
 
 @pytest.fixture(scope="module")

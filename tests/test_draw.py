@@ -238,7 +238,7 @@ def test_a_prototype_is_never_clipped_and_its_recording_named():
         for axes in figure.axes[:2]:
             low, high = axes.get_ylim()
             assert low <= tall.min() and high >= tall.max()
-        assert ">training beat of 203<" in draw.svg(figure)
+        assert ">a beat of 203<" in draw.svg(figure)
     low, high = draw.cell(cell, prototype=tall).axes[0].get_ylim()
     assert low <= tall.min() and high >= tall.max()
 

@@ -8,9 +8,10 @@ import pytest
 from run_files import command, copy_of_run, tiny, write_recordings
 
 from ecg_jax.errors import DataError, ModelError
-from ecg_jax.runs.evaluation import evaluate, load_evaluation
 from ecg_jax.runs.pipeline import check_windows
+from ecg_jax.runs.saved_evaluation import load_evaluation, save_evaluation
 from ecg_jax.runs.saved_run import evaluate_run, load_run
+from ecg_jax.views.evaluation import evaluate
 
 
 def keys(value, name=""):
@@ -90,24 +91,23 @@ def test_a_folder_without_recordings(tmp_path):
 def test_a_saved_evaluation_comes_back(others):
     from ecg_jax.ecg.beats import extract_beats
     from ecg_jax.ecg.datasets import cache_home, open_dataset
-    from ecg_jax.runs.evaluation import save_evaluation
 
     del others
     network, tree, beats_config = load_run(tiny().run)
     beats = extract_beats(
         open_dataset(tiny().data), beats_config, cache_dir=cache_home() / "beats"
     )
-    found = load_evaluation(tiny().run, network, tree, beats)
+    found = load_evaluation(tiny().run, tree, beats)
     again = tiny().run.parent / "again"
     again.mkdir(exist_ok=True)
     save_evaluation(found, again)
-    same = load_evaluation(again, network, tree, beats)
+    same = load_evaluation(again, tree, beats)
     assert same.metrics() == found.metrics()
     for name in ("value", "path", "cell", "proven", "prover", "lower", "upper"):
         a, b = getattr(same.part.decision, name), getattr(found.part.decision, name)
         np.testing.assert_array_equal(a, b)
     with pytest.raises(DataError) as caught:
-        evaluate(network, tree, beats, "no such split")
+        evaluate(network.margin, tree, beats, "no such split")
     assert str(caught.value) == (
         "no beats in the split 'no such split'.\n  try: more recordings, or split=None"
     )

@@ -11,12 +11,12 @@ from small_trees import SIZE, function, quarters
 
 import ecg_jax as ej
 from ecg_jax.errors import CoverError, ExampleError, NonFiniteError
-from ecg_jax.runs.partition import components, proves
 from ecg_jax.tree.anchors import SELECT
 from ecg_jax.tree.circuit import circuit
 from ecg_jax.tree.cover import CoverConfig
 from ecg_jax.tree.edit import path as own_path
 from ecg_jax.tree.grow import grow
+from ecg_jax.views.partition import components, proves
 
 COVER = CoverConfig(candidates=8, members=16, rounds=1)
 

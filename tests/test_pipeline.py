@@ -23,7 +23,7 @@ from ecg_jax.errors import (
     RunExistsError,
     RunInUseError,
 )
-from ecg_jax.runs import pipeline
+from ecg_jax.runs import pipeline, source
 from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
 from ecg_jax.runs.run_folder import begin, differences, read_json, shown_path
 from ecg_jax.storage.files import plain, write_atomic, write_json
@@ -183,7 +183,7 @@ def test_a_wrong_data_set_leaves_no_folder(tmp_path):
 
 
 def test_a_complete_run_is_not_done_again(monkeypatch):
-    monkeypatch.setattr(pipeline, "extract_beats", None)
+    monkeypatch.setattr(source, "extract_beats", None)
     lines = []
     found = run(config(tiny().data), tiny().run, resume=True, say=lines.append)
     assert lines == [f"{tiny().run} is complete"]
@@ -281,7 +281,7 @@ def test_a_failed_run_lets_go(tmp_path, monkeypatch):
         raise DataError("no beats")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "extract_beats", fail)
+        patch.setattr(source, "extract_beats", fail)
         for resume in (False, True):
             with pytest.raises(DataError, match="no beats"):
                 run(config(tiny().data), tmp_path, resume=resume, say=silent)

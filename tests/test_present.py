@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from run_files import evaluated
 
-from ecg_jax.runs.components import components
-from ecg_jax.runs.present import data_facts, network_facts, report_data
+from ecg_jax.views.components import components
+from ecg_jax.views.present import About, data_facts, network_facts, report_data
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def found():
 
 def test_the_text_says_who_is_in_a_cell_and_what_is_weighed(found):
     shown = components(found)
-    page = report_data(found, shown, {}, {}, "recordings", "nobody", "")
+    page = report_data(found, shown, {}, About("title"))
     text = " ".join(page.equation.text.split())
     for component in shown[1:]:
         if component.sketch is None:
@@ -28,7 +28,7 @@ def test_the_text_says_who_is_in_a_cell_and_what_is_weighed(found):
 
 
 def test_gains_count_from_the_level_above(found):
-    page = report_data(found, [], {}, {}, "recordings", "nobody", "")
+    page = report_data(found, [], {}, About("title"))
     assert page.purity
     for row, raw in zip(page.purity, found.purity, strict=True):
         gains = row["gain"], row["gain_hyperplanes"], row["gain_kmeans"]
@@ -53,7 +53,7 @@ def test_facts_of_the_data(found):
 
 
 def test_facts_of_the_network(found):
-    (facts,) = network_facts(found)
+    (facts,) = network_facts(found, About("title"))
     total = sum(sum(row.values()) for row in facts.answers_by_label.values())
     assert total == len(np.unique(found.part.beats.record[found.rows]))
     (majority,) = [r for r in facts.baselines if r["baseline"] == "majority"]

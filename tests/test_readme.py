@@ -42,16 +42,19 @@ def outputs(blocks: list[str], folder: Path) -> list[str]:
 
 
 def make_onnx(path: Path) -> None:
-    """A network of two classes as PyTorch exports it: x, Gemm, Relu, Gemm, logits."""
+    """A network as PyTorch exports it, which looks at the T: is it upright or not."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     rng = np.random.default_rng(0)
     shapes = {"w0": (65, 16), "b0": (16,), "w1": (16, 2), "b1": (2,)}
+    arrays = {k: 0.02 * rng.normal(size=shape) for k, shape in shapes.items()}
+    arrays["w0"][44:55, :2] += [0.5, -0.5]
+    arrays["w1"][:2] += np.eye(2)
     weights = [
-        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
-        for name, shape in shapes.items()
+        numpy_helper.from_array(array.astype(np.float32), name)
+        for name, array in arrays.items()
     ]
     nodes = [
         helper.make_node("MatMul", ["x", "w0"], ["h0"]),
@@ -72,6 +75,16 @@ def make_onnx(path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
 
 
+def make_arrays(folder: Path) -> None:
+    """Beats that somebody might have, and their labels."""
+    import numpy as np
+    from small_beats import arrays, names
+
+    x, upright = arrays(200)
+    np.save(folder / "X.npy", x)
+    np.save(folder / "labels.npy", names(upright))
+
+
 def test_every_python_block_shows_its_output():
     assert text().count("```python\n") == len(EXAMPLE.findall(text())) > 0
 
@@ -79,6 +92,7 @@ def test_every_python_block_shows_its_output():
 def test_python_blocks_print_what_they_show(tmp_path):
     examples = EXAMPLE.findall(text())
     make_onnx(tmp_path / "network.onnx")
+    make_arrays(tmp_path)
     got = outputs([code for _, code, _, _ in examples], tmp_path)
     assert got == [shown for *_, shown in examples], "python tests/test_readme.py"
 
@@ -120,6 +134,7 @@ if __name__ == "__main__":
     codes = [code for _, code, _, _ in EXAMPLE.findall(text())]
     with tempfile.TemporaryDirectory() as scratch:
         make_onnx(Path(scratch) / "network.onnx")
+        make_arrays(Path(scratch))
         got = outputs(codes, Path(scratch))
     printed = dict(zip(codes, got, strict=True))
     README.write_text(

@@ -136,7 +136,7 @@ def test_what_a_component_weighs_stands_apart_from_who_is_in_its_cell(page):
     assert "composite ECG of P1, its prototype, and what it weighs" in page
     assert "higher here raises the margin" in text
     assert "How weights are measured." in text and "How shapes are measured." in text
-    assert "a T 0.1 mV higher +" in text and "value at the mean training beat" in text
+    assert "a T 0.1 mV higher +" in text and "value at the mean reference beat" in text
     plain = [replace(c, weighing=None, weighs=None) for c in demo_components(1, 0)]
     assert "How weights are measured." not in report.build(demo_run(plain))
 

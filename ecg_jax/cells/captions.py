@@ -1,7 +1,7 @@
 """A sketch in words: what is measured of a cell, and no more."""
 
 from ecg_jax.cells.morphology import shape_words, short_words
-from ecg_jax.cells.sketch import Sketch
+from ecg_jax.cells.sketch import UNLABELLED, Sketch
 from ecg_jax.shares import percent
 
 EARLY, LATE = 0.85, 1.15
@@ -31,11 +31,13 @@ def describe(
     parts = [", ".join(shape)]
     if share is not None and answer is not None:
         parts.append(f"{percent(share)} of {answer} answers")
-    parts.append(f"{_count(sketch.num_beats, 'beat')} of {records(sketch)}")
+    of = f" of {records(sketch)}" if sketch.num_records else ""
+    parts.append(f"{_count(sketch.num_beats, 'beat')}{of}")
     if sketch.quality is not None:
         parts.append(f"bSQI {sketch.quality:.2f}")
     shown = sorted(sketch.label_share.items(), key=lambda item: -item[1])
-    parts.append("labels " + ", ".join(f"{k} {percent(v)}" for k, v in shown))
+    if [name for name, _ in shown] != [UNLABELLED]:
+        parts.append("labels " + ", ".join(f"{k} {percent(v)}" for k, v in shown))
     sentence = "; ".join(parts) + "."
     return sentence[0].upper() + sentence[1:]
 
@@ -63,8 +65,11 @@ def records(sketch: Sketch) -> str:
     """How many recordings, and how much of the cell one of them is.
 
     Returns:
-        "412 recordings, at most 2% of one", or "3 recordings, 98% from 119".
+        "412 recordings, at most 2% of one", or "3 recordings, 98% from 119"; nothing
+        where it is not known.
     """
+    if not sketch.num_records:
+        return ""
     words = _count(sketch.num_records, "recording")
     if sketch.num_records == 1:
         return words

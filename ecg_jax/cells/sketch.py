@@ -54,7 +54,7 @@ class Sketch:
         sample_rows: Their rows in the arrays given to `composite`.
         sample_margin: Their margins.
         num_beats: Beats in the cell.
-        num_records: Recordings they come from.
+        num_records: Recordings they come from; 0 where nobody has said.
         main_record: The recording with most of the beats.
         main_share: Its share of the beats.
         label_share: Share of each label (beats inherit that of their recording).
@@ -153,7 +153,7 @@ def usual_rr(
 
 def composite(
     millivolts: Float[np.ndarray, "beat lead time"],
-    record: Shaped[np.ndarray, " beat"],
+    record: Shaped[np.ndarray, " beat"] | None,
     label: Sequence[str | None] | Shaped[np.ndarray, " beat"],
     margin: Float[np.ndarray, " beat"],
     *,
@@ -173,7 +173,8 @@ def composite(
 
     Args:
         millivolts: Beats aligned at their R peak, in mV.
-        record: What recording each beat is from (row or name).
+        record: What recording each beat is from (row or name); `None` where nobody
+            has said: then `num_records` is 0, and every beat counts by itself.
         label: Label of each beat, or of its recording.
         margin: Margin of the network on each beat; >= 0 means normal.
         sample_rate_hz: Samples a second.
@@ -216,7 +217,7 @@ def composite(
         )
     num = len(beats)
     columns: dict[str, np.ndarray] = {
-        "record": np.asarray(record),
+        "record": np.arange(num) if record is None else np.asarray(record),
         "label": _labels(label),
         "margin": np.asarray(margin),
     }
@@ -256,7 +257,12 @@ def composite(
     rows = _spread_sample(index, num_samples, seed)
     is_normal = columns["margin"] >= 0
     groups = {
-        side: _group(beats[keep], index[keep], columns["label"][keep], weight[keep])
+        side: _group(
+            beats[keep],
+            index[keep] if record is not None else None,
+            columns["label"][keep],
+            weight[keep],
+        )
         for side, keep in (("normal", is_normal), ("not normal", ~is_normal))
         if keep.any()
     }
@@ -273,6 +279,7 @@ def composite(
     some = np.random.default_rng(seed).permutation(num)[:NUM_MEASURED]
     alike = agrees(shape, beats[some, lead], sample_rate_hz, before_s)
     names, counts = np.unique(columns["record"], return_counts=True)
+    known = record is not None
     sketch = Sketch(
         time_s=time_s,
         median=median,
@@ -281,11 +288,11 @@ def composite(
         sample_rows=rows,
         sample_margin=columns["margin"][rows],
         num_beats=num,
-        num_records=len(names),
-        main_record=str(names[counts.argmax()]),
-        main_share=float(counts.max() / num),
+        num_records=len(names) if known else 0,
+        main_record=str(names[counts.argmax()]) if known else "",
+        main_share=float(counts.max() / num) if known else 0.0,
         label_share=_label_share(columns["label"], weight),
-        label_records=_label_records(columns["label"], index),
+        label_records=_label_records(columns["label"], index) if known else {},
         normal=groups.get("normal"),
         not_normal=groups.get("not normal"),
         morphology=replace(shape, clear=shape.clear and alike),
@@ -373,12 +380,12 @@ def _spread_sample(
 
 
 def _group(
-    beats: np.ndarray, index: np.ndarray, label: np.ndarray, weight: np.ndarray
+    beats: np.ndarray, index: np.ndarray | None, label: np.ndarray, weight: np.ndarray
 ) -> Group:
     levels = _quantiles(beats, weight, (*QUANTILES[:2], 0.5, *QUANTILES[2:]))
     return Group(
         num_beats=len(beats),
-        num_records=len(np.unique(index)),
+        num_records=0 if index is None else len(np.unique(index)),
         label_share=_label_share(label, weight),
         median=levels[2],
         quantiles=levels[[0, 1, 3, 4]],

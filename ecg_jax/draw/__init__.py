@@ -11,6 +11,7 @@ says, a line style, a mark or a word says too.
 from ecg_jax.draw.cells import cell, pair, sides
 from ecg_jax.draw.charts import bars, calibration, frontier, histogram, roc
 from ecg_jax.draw.paper import calibration_mark, ecg_paper, limits_of
+from ecg_jax.draw.ranges import ranges
 from ecg_jax.draw.render import png, save, svg
 from ecg_jax.draw.spark import spark
 from ecg_jax.draw.strips import strips
@@ -29,6 +30,7 @@ __all__ = [
     "limits_of",
     "pair",
     "png",
+    "ranges",
     "roc",
     "save",
     "sides",

@@ -9,14 +9,13 @@ from ecg_jax.cells.captions import records
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.draw.paper import (
     INK,
-    LABEL_COLORS,
-    OTHER_LABEL,
     PAPER,
     PROTOTYPE,
     SIDE_COLORS,
     UNPROVEN,
     Limits,
     halo,
+    label_color,
     limits_of,
     lines,
     say,
@@ -72,7 +71,9 @@ def cell(
     if title is not None:
         color = SIDE_COLORS.get(side or "", INK)
         say(figure, 0.06, 0.14, title, size=8.5, weight="bold", color=color)
-        counts = f"{sketch.num_beats:,} beats, {records(sketch)}"
+        counts = ", ".join(
+            filter(None, (f"{sketch.num_beats:,} beats", records(sketch)))
+        )
         say(figure, 0.06, 0.3, counts, size=6.5)
     if label_bar:
         _label_bar(figure, sketch, bottom)
@@ -169,7 +170,7 @@ def _label_bar(figure: "Figure", sketch: Sketch, bottom: float) -> None:
     axes.set_ylim(0, 1)
     left = 0.0
     for name, share in sketch.label_share.items():
-        color = LABEL_COLORS.get(name, OTHER_LABEL)
+        color = label_color(name)
         axes.barh(0.5, share, 1, left=left, color=color, ec=PAPER, lw=0.8)
         text = f"{name} {percent(share)}"
         if 0.94 * width * share > 0.06 * len(text):

@@ -4,13 +4,14 @@ One large square is 200 ms wide and 0.5 mV high, a small one 40 ms and 0.1 mV: a
 is 25 mm when a millivolt is 10 mm, whatever the size on the screen.
 """
 
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from ecg_jax.cells.sketch import Group, Sketch
+from ecg_jax.cells.sketch import UNLABELLED, Group, Sketch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,10 +43,21 @@ LABEL_NAMES = {
     "Q": "unclassifiable beat",
     "?": "no label",
 }
-OTHER_LABEL = "#d9dde0"
+NO_LABEL = "#d9dde0"
+OWN_LABELS = ("#8fb7d9", "#d9b38f", "#a9cfa4", "#cfa4c8", "#d6cf8a", "#9fcfcf")
 ASPECT = 0.4
 
 Limits = tuple[float, float]
+
+
+def label_color(name: str) -> str:
+    """The color of a label: its own, or one by its name where it has none."""
+    if name.lower() in ("normal", "norm"):
+        return LABEL_COLORS["N"]
+    if name in LABEL_COLORS:
+        return LABEL_COLORS[name]
+    own = OWN_LABELS[zlib.crc32(name.encode()) % len(OWN_LABELS)]
+    return NO_LABEL if name in ("", UNLABELLED) else own
 
 
 def ecg_paper(axes: "Axes", time_s: Limits, millivolts: Limits) -> None:

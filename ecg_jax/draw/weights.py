@@ -66,7 +66,7 @@ def weights(
         weighing: What the component weighs.
         side: "normal" or "not normal": the color of the median.
         prototype: The beat that the component is anchored at, in mV.
-        prototype_record: The training recording that this beat is from.
+        prototype_record: The recording that this beat is from.
         title: Name of the component, above.
         limits: Millivolts to show, widened to hold the prototype; default: what holds
             the bands and the prototype.
@@ -104,7 +104,7 @@ def weights(
     draw_cell(axes, sketch, side=side, max_points=max_points, marks=False)
     if prototype is not None:
         sheet = place("prototype", "its prototype", PROTOTYPE, LINE)
-        whose = f"training beat of {prototype_record}" if prototype_record else ""
+        whose = f"a beat of {prototype_record}" if prototype_record else ""
         beside("prototype", 0, whose or "one beat")
         ecg_paper(sheet, plan.beside, limits)
         sheet.plot(sketch.time_s, prototype, color=PROTOTYPE, lw=1.2, ls=DASHED)
@@ -276,4 +276,5 @@ def _shares(axes: "Axes", weighing: Weighing) -> None:
 def _round(value: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is not above a value."""
     power = 10.0 ** np.floor(np.log10(value))
-    return float(max(step for step in (1, 2, 5) if step * power <= value) * power)
+    known = [step for step in (1, 2, 5) if step * power <= value]
+    return float(max(known, default=1) * power)  # 0.1 less rounding is 0.1

@@ -1,18 +1,21 @@
-"""Beats: windows around the R peaks of recordings, with their labels and intervals.
+"""Beats: windows around R peaks, with their labels and intervals.
 
-Amplitudes stay in millivolts and upright or inverted as recorded; `Beats.inputs`
-gives what a network sees. The *recording* is the unit of splitting and resampling.
+Cut from recordings here, or given as arrays (`ecg_jax.ecg.given`). Amplitudes stay in
+millivolts and upright or inverted as recorded; `Beats.inputs` gives what a network
+sees. The *recording* is the unit of splitting and resampling.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32
+from jaxtyping import Bool, Float, Float32, Int, Int32
 
-from ecg_jax.ecg.cut import ANNOTATED, BeatConfig, cut
+from ecg_jax.ecg.cut import ANNOTATED, BeatConfig, Window, cut
 from ecg_jax.ecg.datasets import split_recordings
 from ecg_jax.ecg.records import Folder, Recording
 from ecg_jax.errors import DataError, RecordingError, SignalError
@@ -23,6 +26,19 @@ CHUNK = 100
 SMALLEST_MV = 1e-3
 """No signal is divided by a spread below this."""
 
+GIVEN = "given"
+"""The side of beats that nobody has split into training and held-out ones."""
+
+NORMAL = "N"
+"""The class that counts as normal."""
+
+UNITS = {
+    "record": "standard deviation of the recording",
+    "beat": "standard deviation of the beat",
+    "none": "mV",
+}
+MOST_SHOWN = 5
+
 
 @dataclass(frozen=True, eq=False)
 class RecordTable:
@@ -31,7 +47,7 @@ class RecordTable:
     Attributes:
         name: Of the recording.
         label: Of the recording, "" where nobody has said.
-        split: "train", "validation" or "heldout".
+        split: "train", "validation" or "heldout"; "given" where nobody has split.
         duration_s: Length.
         bsqi: Agreement of two detectors, 0 to 1; NaN with one only.
         detector: Whose peaks were taken.
@@ -67,44 +83,100 @@ class RecordTable:
         return len(self.name)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Beats:
     """The beats of a data set, recording by recording, in order of time.
 
     Attributes:
-        config: How they were cut out.
-        millivolts: Band-passed, never inverted; a memory map when it comes from a
-            cache.
+        config: How they were cut out; a `Window` where they were given as they are.
+        millivolts: Band-passed where they were cut out, never inverted; a memory map
+            when it comes from a cache.
         record: Row of `records` that each beat is from.
-        r_time_s: Time of the R peak in its recording.
+        r_time_s: Time of the R peak in its recording; NaN where unknown.
         rr_before_s: To the R peak before, NaN at the first.
         rr_after_s: To the R peak after, NaN at the last.
         label: AAMI class where the beat is annotated, else the recording's label,
-            else "".
+            else ""; of given beats the name that it was given.
         kind: True morphology of synthetic beats ("" where no annotation is near);
             None for recordings of people.
         records: The recordings.
         excluded: Recordings that gave no beats: name and reason.
+        leads: Names of the leads; empty where nobody has said.
+        given: The beats as a function sees them, where they were given as an array;
+            None where they were cut out.
+        classes: The class of a label that is none of the package's own, such as
+            {"NORM": "N"}; labels of class "N" are normal.
+        is_r_detected: Whether R was looked for in windows that were given.
+        is_recorded: Whether it is known which beats are of one recording.
     """
 
-    config: BeatConfig
-    millivolts: Float32[np.ndarray, "beat lead time"] = field(repr=False)
-    record: Int32[np.ndarray, " beat"] = field(repr=False)
-    r_time_s: Float32[np.ndarray, " beat"] = field(repr=False)
-    rr_before_s: Float32[np.ndarray, " beat"] = field(repr=False)
-    rr_after_s: Float32[np.ndarray, " beat"] = field(repr=False)
-    label: np.ndarray = field(repr=False)
-    kind: np.ndarray | None = field(repr=False)
-    records: RecordTable = field(repr=False)
+    config: Window
+    millivolts: Float32[np.ndarray, "beat lead time"]
+    record: Int32[np.ndarray, " beat"]
+    r_time_s: Float32[np.ndarray, " beat"]
+    rr_before_s: Float32[np.ndarray, " beat"]
+    rr_after_s: Float32[np.ndarray, " beat"]
+    label: np.ndarray
+    kind: np.ndarray | None
+    records: RecordTable
     excluded: tuple[tuple[str, str], ...] = ()
+    leads: tuple[str, ...] = ()
+    given: Float[np.ndarray, "beat ..."] | None = None
+    classes: Mapping[str, str] = field(default_factory=dict)
+    is_r_detected: bool = False
+    is_recorded: bool = True
 
     def __len__(self) -> int:
         return len(self.record)
 
+    def __repr__(self) -> str:
+        of = f" of {len(self.records):,} recordings" if self.is_recorded else ""
+        sides = Counter(self.records.split[self.record].tolist())
+        split = ", ".join(f"{name} {count:,}" for name, count in sides.items())
+        counts = Counter(self.label[self.is_labelled].tolist()).most_common()
+        normal = set(self.normal_names)
+        shown = [
+            f"{name[:24]} {count:,}" + (" (normal)" if name in normal else "")
+            for name, count in counts[:MOST_SHOWN]
+        ]
+        if more := len(counts) - MOST_SHOWN:
+            shown += [f"{more} more"] if more > 0 else []
+        none = "none counts as normal: quality is not measured"
+        shown += [none] if counts and not normal & {name for name, _ in counts} else []
+        lines = (
+            f"Beats: {len(self):,}{of}, {self.window_words}",
+            f"  labels: {', '.join(shown) or 'none'}",
+            f"  split: {'none, ' if not self.is_split else ''}{split}",
+        )
+        return "\n".join(lines)
+
+    @property
+    def window_words(self) -> str:
+        """The window, R and the leads in words."""
+        config = self.config
+        found = " (R detected)" if self.is_r_detected else ""
+        lead = "lead" if len(self.leads) == 1 else "leads"
+        named = f", {lead} {', '.join(self.leads)[:60]}" if self.leads else ""
+        return (
+            f"R - {config.before_s * 1000:.0f} ms to R + {config.after_s * 1000:.0f} "
+            f"ms{found} at {config.sample_rate_hz:g} Hz{named}"
+        )
+
+    @property
+    def normal_names(self) -> tuple[str, ...]:
+        """The labels that count as normal."""
+        classes = {NORMAL: NORMAL, **self.classes}
+        return tuple(name for name, kind in classes.items() if kind == NORMAL)
+
     @property
     def is_normal(self) -> Bool[np.ndarray, " beat"]:
-        """Whether the label is N. Unlabelled beats are not: see `is_labelled`."""
-        return self.label == "N"
+        """Whether the label is normal. Unlabelled beats are not: see `is_labelled`."""
+        return np.isin(self.label, self.normal_names)
+
+    @property
+    def is_normal_record(self) -> Bool[np.ndarray, " record"]:
+        """Whether the label of the recording is normal."""
+        return np.isin(self.records.label, self.normal_names)
 
     @property
     def is_labelled(self) -> Bool[np.ndarray, " beat"]:
@@ -133,28 +205,73 @@ class Beats:
         return _by_class(self.records.num_without)
 
     def rows(self, split: str) -> Int[np.ndarray, " row"]:
-        """Indices of the beats of "train", "validation" or "heldout"."""
+        """Indices of the beats of "train", "validation", "heldout" or "given"."""
         return np.flatnonzero((self.records.split == split)[self.record])
+
+    @property
+    def is_split(self) -> bool:
+        """Whether there are sides: training, validation, held out."""
+        return not np.any(self.records.split == GIVEN)
+
+    @property
+    def reference(self) -> Int[np.ndarray, " row"]:
+        """What others are held against: training beats; all where nobody has split."""
+        return self.rows("train" if self.is_split else GIVEN)
+
+    @property
+    def turn(self) -> Int[np.ndarray, " record"]:
+        """-1 for recordings that `inputs` turns over and figures show upright, else 1.
+
+        Beats that were given are shown as they are.
+        """
+        config, polarity = self.config, self.records.polarity
+        turned = isinstance(config, BeatConfig) and config.polarity == "correct"
+        return polarity if turned else np.ones_like(polarity)
+
+    @property
+    def unit(self) -> str:
+        """One unit of `inputs`, in words."""
+        config = self.config
+        return UNITS[config.normalise] if isinstance(config, BeatConfig) else "mV"
+
+    def take(self, rows: Int[np.ndarray, " row"]) -> "Beats":
+        """Some of the beats, of the same recordings."""
+        per_beat = ("millivolts", "record", "r_time_s", "rr_before_s", "rr_after_s")
+        parts = {f: getattr(self, f)[rows] for f in (*per_beat, "label")}
+        for name in ("kind", "given"):
+            whole = getattr(self, name)
+            parts[name] = None if whole is None else whole[rows]
+        return replace(self, **parts)
 
     def inputs(
         self,
         index: slice | Int[np.ndarray, " n"] | Bool[np.ndarray, " beat"] = slice(None),
-    ) -> Float32[np.ndarray, "n lead time"]:
+    ) -> Float[np.ndarray, "n ..."]:
         """What the network sees: polarity and normalisation applied.
+
+        Of beats that were given, these themselves: dtype and shape are kept.
 
         Args:
             index: Which beats: a slice, indices or a mask.
         """
+        if self.given is not None:
+            return self.given[index]
         x = np.array(self.millivolts[index], np.float32)
         record = self.record[index]
-        if self.config.polarity == "correct":
-            x *= self.records.polarity[record, None, None].astype(np.float32)
-        if self.config.normalise == "record":
+        x *= self.turn[record, None, None].astype(np.float32)
+        if self.unit == UNITS["record"]:
             x /= np.maximum(self.records.scale_mv, SMALLEST_MV)[record, :, None]
-        elif self.config.normalise == "beat":
+        elif self.unit == UNITS["beat"]:
             x -= x.mean(-1, keepdims=True)
             x /= np.maximum(x.std(-1, keepdims=True), SMALLEST_MV)
         return x
+
+    def windows(
+        self, index: slice | Int[np.ndarray, " n"] = slice(None)
+    ) -> Float[np.ndarray, "n lead time"]:
+        """`inputs`, with leads and time as axes of their own."""
+        seen = self.inputs(index)
+        return seen.reshape(len(seen), *self.millivolts.shape[1:])
 
 
 def beats_of(recording: Recording, config: BeatConfig | None = None) -> Beats:
@@ -288,7 +405,8 @@ def _beats(
         if f.name != "split"
     }
     side = np.array([splits[name] for name in records["name"].tolist()])
-    own = {f.name: columns[f.name] for f in fields(Beats) if f.name in columns}
+    names = [f.name for f in fields(Beats) if f.name in columns]
+    own: dict[str, Any] = {name: columns[name] for name in names}
     kind = own.pop("kind")
     return Beats(
         config=config,

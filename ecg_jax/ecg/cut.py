@@ -21,13 +21,40 @@ ANNOTATED = (*AAMI_CLASSES, "?")
 
 
 @dataclass(frozen=True)
-class BeatConfig:
-    """How beats are cut out.
+class Window:
+    """Where the samples of a beat lie around its R peak.
 
     Attributes:
-        sample_rate_hz: Of the windows. At least twice `high_hz`.
+        sample_rate_hz: Samples a second.
         before_s: From the start of a window to the R peak.
         after_s: From the R peak to its end. Longer windows hold several beats.
+    """
+
+    sample_rate_hz: float = 100.0
+    before_s: float = 0.25
+    after_s: float = 0.40
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of a window."""
+        return round((self.before_s + self.after_s) * self.sample_rate_hz)
+
+    @property
+    def num_before(self) -> int:
+        """Index of the R peak in a window."""
+        return round(self.before_s * self.sample_rate_hz)
+
+    @property
+    def time_s(self) -> Float[np.ndarray, " time"]:
+        """Time of a window's samples from the R peak."""
+        return (np.arange(self.num_samples) - self.num_before) / self.sample_rate_hz
+
+
+@dataclass(frozen=True)
+class BeatConfig(Window):
+    """How beats are cut out: a window around each R peak, at least `2 high_hz` fast.
+
+    Attributes:
         low_hz: Lower edge of the band-pass.
         high_hz: Upper edge.
         second_opinion: Run a second detector for bSQI.
@@ -41,9 +68,6 @@ class BeatConfig:
             mean and standard deviation out, "none" leaves millivolts.
     """
 
-    sample_rate_hz: float = 100.0
-    before_s: float = 0.25
-    after_s: float = 0.40
     low_hz: float = 0.5
     high_hz: float = 40.0
     second_opinion: bool = True
@@ -87,21 +111,6 @@ class BeatConfig:
                     f"BeatConfig: {name}={getattr(self, name)!r} is unknown. Try: one "
                     f"of {', '.join(allowed)}."
                 )
-
-    @property
-    def num_samples(self) -> int:
-        """Samples of a window."""
-        return round((self.before_s + self.after_s) * self.sample_rate_hz)
-
-    @property
-    def num_before(self) -> int:
-        """Index of the R peak in a window."""
-        return round(self.before_s * self.sample_rate_hz)
-
-    @property
-    def time_s(self) -> Float[np.ndarray, " time"]:
-        """Time of a window's samples from the R peak."""
-        return (np.arange(self.num_samples) - self.num_before) / self.sample_rate_hz
 
 
 def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:

@@ -41,8 +41,8 @@ def open_dataset(data: str | Path, data_dir: str | Path | None = None) -> Folder
     if str(data) not in NAMES:
         if not Path(data).is_dir():
             raise MissingFileError(
-                f"{data} is not a folder. Try: one of {', '.join(NAMES)}, or the "
-                "folder that holds RECORDS."
+                f"{data} is not a folder. Try: one of {', '.join(NAMES)}, the folder "
+                "that holds RECORDS, or a file of beats (.npz, .csv, .parquet)."
             )
         return open_folder(data)
     folder = default_folder(str(data)) if data_dir is None else Path(data_dir)

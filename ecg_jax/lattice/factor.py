@@ -101,4 +101,5 @@ def margin(
         rivals = jnp.concatenate([logits[:k], logits[k + 1 :]])
         return logits[k] - (rivals[0] if rivals.shape[0] == 1 else jnp.max(rivals))
 
+    margin_fn.__name__ = getattr(logits_fn, "__name__", type(logits_fn).__name__)
     return margin_fn

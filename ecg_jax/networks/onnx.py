@@ -74,6 +74,7 @@ def from_onnx(path: str | Path | bytes) -> Callable[[Any], Float[Array, "..."]]:
             "version of what it knows; or without operations of your own"
         ) from error
     fn.__dict__["example"] = example
+    fn.__name__ = "ONNX model" if isinstance(path, bytes) else Path(path).name
     return fn
 
 

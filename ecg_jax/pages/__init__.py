@@ -2,6 +2,7 @@
 
 from ecg_jax.pages.convert import network_facts
 from ecg_jax.pages.data import (
+    ChangeFacts,
     Component,
     DataFacts,
     Disagreement,
@@ -16,6 +17,7 @@ from ecg_jax.pages.explanation import build_explanation, write_explanation
 from ecg_jax.pages.page import build, write_report
 
 __all__ = [
+    "ChangeFacts",
     "Component",
     "DataFacts",
     "Disagreement",

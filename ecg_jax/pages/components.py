@@ -7,6 +7,7 @@ import numpy as np
 from ecg_jax import draw
 from ecg_jax.cells.captions import describe
 from ecg_jax.cells.morphology import MEASUREMENT_RULE
+from ecg_jax.cells.reach import reach_words
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.cells.weighing import WEIGHING_RULE, Weighing
 from ecg_jax.draw.paper import PROTOTYPE
@@ -41,8 +42,8 @@ median of all beats (blue: proves normal, orange: proves not normal)</li>
 <path d="M2 4h36v6H2z" fill="#0069a8" opacity=".35"/></svg>
 bands with the middle 80% and 50% of the beats</li>
 <li><svg viewBox="0 0 40 14"><path d="M2 4h36M2 7h36M2 11h36" stroke="#54616d"
-stroke-width=".7"/></svg> single beats, spread over the recordings; what is higher or
-lower than the paper is cut</li>
+stroke-width=".7"/></svg> single beats, spread over recordings that are known; what is
+higher or lower than the paper is cut</li>
 <li><svg viewBox="0 0 40 14"><path d="M2 7h36" stroke="{PROTOTYPE}" stroke-width="2"
 stroke-dasharray="6 3"/></svg> the prototype: the beat the component is anchored at</li>
 <li><svg viewBox="0 0 40 14"><path d="M8 3v7h24v-7" fill="none" stroke="currentColor"
@@ -60,7 +61,9 @@ measured on the median; a mark on a bar: the part's share of the time</li>
 </ul>"""
 
 
-def tree_figure(components: list[Component]) -> str:
+def tree_figure(
+    components: list[Component], measured: str = "beats of held-out recordings"
+) -> str:
     """The tree as one picture; every node leads to its card."""
     names = [c.name for c in components]
     nodes = [
@@ -76,22 +79,24 @@ def tree_figure(components: list[Component]) -> str:
         for at, c in enumerate(components)
     ]
     caption = (
-        "Beats of held-out recordings. Each node with its number of beats and, below "
-        "it, its share of the answers of its side; a click leads to its card. “= P1”: "
-        "the same function as P1, only its cell differs. Line: median; band: the "
-        "middle 50% of the beats; both are cut at the frame."
+        f"{measured[0].upper()}{measured[1:]}. Each node with its number of beats and, "
+        "below it, its share of the answers of its side; a click leads to its card. "
+        "“= P1”: the same function as P1, only its cell differs. Line: median; band: "
+        "the middle 50% of the beats; both are cut at the frame."
     )
     svg = draw.svg(draw.tree(nodes))
     return picture(svg, caption, alt="tree of components", kind="chart wide tree")
 
 
-def cards(components: list[Component]) -> str:
+def cards(
+    components: list[Component], measured: str = "beats of held-out recordings"
+) -> str:
     """One card a component: sides, then depth."""
     by_id = {c.id: c for c in components}
     roots = [c for c in components if c.parent is None]
     points = points_each(len(components))
     out = [LEGEND, f'<p class="note">{FROZEN}</p>']
-    out += [f'<div class="cards one">{card(c, points)}</div>' for c in roots]
+    out += [f'<div class="cards one">{card(c, points, measured)}</div>' for c in roots]
     for side in SIDES:
         own = [c for c in components if c.parent is not None and c.side == side]
         if not own:
@@ -114,12 +119,17 @@ def cards(components: list[Component]) -> str:
     return "".join(out)
 
 
-def card(component: Component, max_points: int = 2000) -> str:
+def card(
+    component: Component,
+    max_points: int = 2000,
+    measured: str = "beats of held-out recordings",
+) -> str:
     """A component: its sketch, a sentence, its numbers.
 
     Args:
         component: What is shown.
         max_points: Samples of single beats to draw.
+        measured: The beats that are shown, in words.
 
     Returns:
         HTML.
@@ -127,7 +137,7 @@ def card(component: Component, max_points: int = 2000) -> str:
     c = component
     kind = {"normal": "normal", "not normal": "other"}.get(c.side or "", "root")
     role = (
-        "the network, all beats of held-out recordings"
+        f"the network, all {measured.removeprefix('the ')}"
         if c.parent is None
         else f"proves “{c.side}”"
     )
@@ -137,10 +147,9 @@ def card(component: Component, max_points: int = 2000) -> str:
         body = '<p class="none">No beat falls into its cell.</p>'
         return f'<article class="card {kind}" id="{anchor(c)}">{head}{body}</article>'
     sketch = _picture(c, max_points)
-    facts = [
-        ("beats", number(c.sketch.num_beats)),
-        ("recordings", number(c.sketch.num_records)),
-    ]
+    facts = [("beats", number(c.sketch.num_beats))]
+    if c.sketch.num_records:
+        facts.append(("recordings", number(c.sketch.num_records)))
     if c.share_answers is not None:
         facts.append((f"of “{esc(c.side or 'all')}” answers", share(c.share_answers)))
     if c.share_proven is not None:
@@ -155,8 +164,31 @@ def card(component: Component, max_points: int = 2000) -> str:
     return (
         f'<article class="card {kind}" id="{anchor(c)}">{head}'
         f'<div class="cardbody{wide}">{sketch}<div><p>{words}</p>'
-        f"{_weighs(c)}<dl>{numbers}</dl>{label_bar(c.sketch.label_share)}"
-        f"</div></div>{_more(c)}</article>"
+        f"{_weighs(c)}{_composites(c)}<dl>{numbers}</dl>"
+        f"{label_bar(c.sketch.label_share)}</div></div>{_reach(c)}{_more(c)}</article>"
+    )
+
+
+def _composites(component: Component) -> str:
+    """What the function says of the picture itself."""
+    if not component.composites:
+        return ""
+    return f'<p class="note">{esc(component.composites)}</p>'
+
+
+def _reach(component: Component) -> str:
+    """What would change the answers of its beats."""
+    c = component
+    if not c.reach or c.side is None:
+        return ""
+    words = reach_words(c.reach, c.side)
+    alt = f"how far changes go before the answers of {c.name} change"
+    figure = picture(draw.svg(draw.ranges(c.reach, side=c.side)), alt=alt, kind="chart")
+    num = max(one.num_beats for one in c.reach)
+    note = f'<p class="note">Exact, on {number(num)} of its beats.</p>'
+    return (
+        f'<div class="reach"><p><b>What would change the answer.</b> {esc(words)}</p>'
+        f"{figure}{note}</div>"
     )
 
 
@@ -232,9 +264,11 @@ def _more(component: Component) -> str:
         out.append(picture(svg, alt="beats on both sides of the margin", kind="paper"))
         for name, group in (("normal", sketch.normal), ("not", sketch.not_normal)):
             words = "Answered normal" if name == "normal" else "Answered not normal"
+            of = ""
+            if group.num_records:
+                of = f" of {number(group.num_records)} recordings"
             out.append(
-                f"<p>{words}: {number(group.num_beats)} beats of "
-                f"{number(group.num_records)} recordings</p>"
+                f"<p>{words}: {number(group.num_beats)} beats{of}</p>"
                 f"{label_bar(group.label_share)}"
             )
     facts = _measured(sketch)
@@ -270,7 +304,7 @@ def _parts(weighing: Weighing) -> str:
         for part in weighing.parts
     ]
     facts = {
-        "value at the mean training beat (level)": weighing.level,
+        "value at the mean reference beat (level)": weighing.level,
         "mean value on the beats of the cell": weighing.level
         + sum(part.contribution for part in weighing.parts),
         "beats looked at": weighing.num_beats,
@@ -281,8 +315,8 @@ def _parts(weighing: Weighing) -> str:
     }
     caption = (
         "What it weighs. Contribution: mean over the cell of template times (beat less "
-        "mean training beat); swing: standard deviation of mean template times beat "
-        "over training beats."
+        "mean reference beat); swing: standard deviation of mean template times beat "
+        "over reference beats."
     )
     shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items()}
     return table(rows, caption=caption) + pairs(shown)
@@ -305,9 +339,11 @@ def _measured(sketch: Sketch) -> dict[str, object]:
         "width of the 80% band, mean (mV)": sketch.spread_mv,
         "turned upside down for showing": share(sketch.share_flipped),
     }
-    facts["recordings of each label"] = ", ".join(
-        f"{k} {v:,}" for k, v in sketch.label_records.items()
-    )
+    facts = {name: value for name, value in facts.items() if value is not None}
+    if sketch.label_records:
+        facts["recordings of each label"] = ", ".join(
+            f"{k} {v:,}" for k, v in sketch.label_records.items()
+        )
     if sketch.weighting == "recording":
         facts["weighting"] = "every recording counts once"
     return {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items()}

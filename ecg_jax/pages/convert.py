@@ -15,7 +15,7 @@ def network_facts(
     quality: Quality,
     name: str,
     *,
-    split: str = "held-out",
+    split: str = "held-out recordings",
     labelled: str = "recordings",
     **more: Any,
 ) -> NetworkFacts:
@@ -28,7 +28,7 @@ def network_facts(
     Args:
         quality: Figures of the network on one split.
         name: Of the network.
-        split: Which recordings were used.
+        split: Which beats were used, in words.
         labelled: What has a label of its own, "recordings" or "beats".
         **more: Further fields of `NetworkFacts`: description, answers_by_label,
             baselines, disagreements.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ecg_jax.cells.reach import Reach
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.cells.weighing import Weighing
 
@@ -48,6 +49,12 @@ class DataFacts:
         excluded: Name and reason of each recording that was left out.
         missed: The annotated beats that were not cut out, in words; "": none.
         window: What a beat is, in words.
+        is_split: Whether recordings are split into training and held-out ones; else
+            beats were given, and all of them are measured on.
+        is_given: Whether beats and labels were given as they are, not cut out of
+            recordings.
+        is_recorded: Whether it is known which beats are of one recording.
+        normal_names: The labels that count as normal.
     """
 
     title: str
@@ -64,6 +71,15 @@ class DataFacts:
     excluded: Sequence[tuple[str, str]] = ()
     missed: str = ""
     window: str = ""
+    is_split: bool = True
+    is_given: bool = False
+    is_recorded: bool = True
+    normal_names: Sequence[str] = ("N",)
+
+    @property
+    def measured(self) -> str:
+        """The beats that figures are of, in words."""
+        return "beats of held-out recordings" if self.is_split else "the beats given"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +113,7 @@ class NetworkFacts:
 
     Attributes:
         name: Of the network, such as "mlp".
-        split: Which recordings were used, such as "held-out".
+        split: Which beats were used, in words.
         description: Layers and training, in words.
         figures: "sensitivity", "specificity", "beat AUC", ... with intervals that
             resample recordings.
@@ -112,7 +128,7 @@ class NetworkFacts:
     """
 
     name: str
-    split: str = "held-out"
+    split: str = "held-out recordings"
     description: str = ""
     figures: Mapping[str, Figure | float] = field(default_factory=dict)
     confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -171,6 +187,10 @@ class Component:
         phrase: A few words for its cell, such as "narrow QRS, upright T, rate 60-90".
         weighs: What the component itself weighs, in words, apart from who is in it.
         weighing: The same as arrays; `None` to draw the cell alone.
+        composites: What the function says of the composites themselves, in words.
+        is_shown_proven: Whether the answer of the composite that is drawn is proven.
+        median_answer: What the function says of the median of its cell.
+        reach: How far changes of its beats go before the answer changes.
         notes: Further facts, name to value.
     """
 
@@ -189,7 +209,30 @@ class Component:
     phrase: str | None = None
     weighs: str | None = None
     weighing: Weighing | None = None
+    composites: str = ""
+    is_shown_proven: bool | None = None
+    median_answer: str | None = None
+    reach: Sequence[Reach] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ChangeFacts:
+    """What would change the answers.
+
+    Attributes:
+        num_beats: Beats that were walked along every change.
+        reach: For "normal" and "not normal", how far each change goes.
+        family: The changes that were taken together, and how far, in words.
+        shares: Of the beats whose family is "proven", "broken", "open".
+        refusal: Why nothing was walked; "": it was.
+    """
+
+    num_beats: int = 0
+    reach: Mapping[str, Sequence[Reach]] = field(default_factory=dict)
+    family: str = ""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    refusal: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,11 +248,13 @@ class ReportData:
         metrics: The contents of metrics.json.
         config: The contents of config.json.
         coverage: One row a setting, with its controls; see `names.COLUMNS`.
+        changes: What would change the answers; `None`: not measured.
         certificate: Name to value of everything that was checked.
         purity: One row a level, with its nulls.
         timing: Stage to seconds.
         versions: Package to version.
         command: What to type to get this page again.
+        subject: What is factored, in words that begin a sentence.
     """
 
     title: str
@@ -220,11 +265,13 @@ class ReportData:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     coverage: Sequence[Row] = ()
+    changes: ChangeFacts | None = None
     certificate: Mapping[str, Any] = field(default_factory=dict)
     purity: Sequence[Row] = ()
     timing: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
+    subject: str = "A trained network"
 
 
 @dataclass(frozen=True, eq=False)

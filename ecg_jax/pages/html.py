@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_jax import shares
-from ecg_jax.draw.paper import LABEL_COLORS, LABEL_NAMES, OTHER_LABEL
+from ecg_jax.draw.paper import LABEL_NAMES, label_color
 from ecg_jax.pages.data import Component
 from ecg_jax.pages.names import COLUMNS, HELP, METRICS
 from ecg_jax.shares import percent
@@ -136,7 +136,7 @@ def label_bar(shares: Mapping[str, float]) -> str:
     """A bar with the share of each label, in words below."""
     parts, words = [], []
     for name, value in shares.items():
-        color = LABEL_COLORS.get(name, OTHER_LABEL)
+        color = label_color(name)
         long = LABEL_NAMES.get(name, "label")
         text = f"{esc(name)} {percent(value)}"
         shown = text if value > 0.13 else ""

@@ -27,6 +27,7 @@ COLUMNS = {
     "network": "network",
     "split": "split",
     "heldout": "held-out",
+    "given": "given",
 }
 
 HELP = {
@@ -56,7 +57,7 @@ CERTIFICATE = {
     "wrongly_proven": "proofs that contradict the network (must be 0)",
     "proven_normal": "“normal” answers proven, share of all beats",
     "proven_not_normal": "“not normal” answers proven, share of all beats",
-    "unseen_patterns": "patterns not seen in training, share of all beats",
+    "unseen_patterns": "patterns that did not occur in growing, share of all beats",
     "levels": "levels of gates opened",
     "refusal": "why not all were opened",
     "holds": "holds",
@@ -68,12 +69,14 @@ METRICS = {
     "exactness.max_relative_residual_f64": "|equation - network| / max |network|",
     "exactness.max_relative_residual_f32": "the same in float32",
     "exactness.num_beats": "beats that were compared",
-    "model.beat_accuracy": "held-out beats answered as labelled",
+    "model.beat_accuracy": "beats answered as labelled, held-out ones where there are "
+    "sides",
     "model.beat_auc": "area under the ROC curve, by beat",
     "model.record_auc": "the same by recording, mean over its beats",
     "coverage.witnesses": "components that prove “normal”",
     "coverage.refuters": "components that prove “not normal”",
-    "coverage.proven_normal": "“normal” answers on held-out recordings that any proves",
+    "coverage.proven_normal": "“normal” answers that any proves, on held-out "
+    "recordings where there are sides",
     "coverage.proven_not_normal": "the same of “not normal” answers",
     "coverage.wrongly_proven": "proofs that contradict the network, on all beats",
     "coverage.share_frozen": "units of a side that a component freezes, mean",
@@ -81,6 +84,9 @@ METRICS = {
     "data.beats": "beats",
     "data.excluded": "recordings left out",
 }
+
+NUM_OF_METHOD = 2
+"""So many of the citations are of the method, the first ones."""
 
 CITATIONS = (
     (

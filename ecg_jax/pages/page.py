@@ -8,6 +8,7 @@ from pathlib import Path
 from ecg_jax.draw.render import write_bytes
 from ecg_jax.pages import components as tree
 from ecg_jax.pages import equation, sections
+from ecg_jax.pages.changes import changes_section
 from ecg_jax.pages.data import ReportData
 from ecg_jax.pages.html import esc, share, slug, tiles
 
@@ -25,14 +26,16 @@ def build(run: ReportData) -> str:
     Returns:
         HTML. It loads nothing, runs no script, and opens without a network.
     """
-    components = list(run.components)
+    components, measured = list(run.components), run.data.measured
+    whole = "Recordings" if run.data.is_recorded else "The beats"
+    made = "The run" if run.command else "Versions and numbers"
     parts = [
         (
             "tree",
             "What each component answers for",
             sections.label_key(run.data)
-            + (tree.tree_figure(components) if components else "")
-            + tree.cards(components),
+            + (tree.tree_figure(components, measured) if components else "")
+            + tree.cards(components, measured),
         ),
         (
             "equation",
@@ -42,12 +45,17 @@ def build(run: ReportData) -> str:
             + equation.words(components, run.equation)
             + equation.as_text(run.equation),
         ),
+        *(
+            [("changes", "What would change the answer", changes_section(run.changes))]
+            if run.changes is not None
+            else []
+        ),
         ("proof", "How much is proven", sections.proof_section(run)),
         ("purity", "Are the cells pure?", sections.purity_section(run)),
-        ("data", "Recordings", sections.data_section(run.data)),
-        ("network", "The network", sections.network_section(list(run.networks))),
-        ("limits", "What cannot be claimed", sections.limits_section()),
-        ("run", "The run", sections.run_section(run)),
+        ("data", whole, sections.data_section(run.data)),
+        ("network", "The network", sections.network_section(run)),
+        ("limits", "What cannot be claimed", sections.limits_section(run.data)),
+        ("run", made, sections.run_section(run)),
         ("sources", "Sources", sections.citations_section(run.data)),
     ]
     return frame(run.title, _summary(run), parts)
@@ -94,7 +102,8 @@ def _summary(run: ReportData) -> str:
     items = []
     if "decision_agreement" in exact:
         compared = exact.get("num_beats")
-        beats = f"{compared:,} beats, training too" if compared else "beats"
+        too = ", training too" if run.data.is_split else ""
+        beats = f"{compared:,} beats{too}" if compared else "beats"
         note = f"all {beats}; by construction: a check of the arithmetic"
         value = share(exact["decision_agreement"])
         items.append((value, "complete equation and network agree", note))
@@ -104,7 +113,7 @@ def _summary(run: ReportData) -> str:
     ):
         if key in cover:
             own = [c for c in run.components if c.side == side]
-            note = "held-out recordings; by "
+            note = f"{_side(run)}; by "
             note += f"{cover[count]:,} {count}" if count in cover else count
             if (distinct := tree.num_functions(own)) < len(own):
                 note += f", {distinct:,} different functions"
@@ -123,21 +132,28 @@ def _summary(run: ReportData) -> str:
     }
     if areas:
         unit, (value, interval) = next(iter(areas.items()))
-        note = _held_out(run)
+        note = _measured(run)
         if interval:
             note += "; 95% interval {:.3f} to {:.3f}".format(*interval)
         note += f"; by beat {areas['beat'][0]}" if len(areas) > 1 else ""
         items.append((value, f"AUC by {unit}", note))
-    count = f"{run.data.num_recordings:,}"
-    items.append((count, "recordings", f"{run.data.num_beats:,} beats"))
+    count, beats = f"{run.data.num_recordings:,}", f"{run.data.num_beats:,}"
+    if run.data.is_recorded:
+        items.append((count, "recordings", f"{beats} beats"))
+    else:
+        items.append((beats, "beats", "whose recordings are not known"))
     return f'<p class="lead">{_lead(run)}</p>' + tiles(items)
 
 
-def _held_out(run: ReportData) -> str:
+def _side(run: ReportData) -> str:
+    return "held-out recordings" if run.data.is_split else "the beats given"
+
+
+def _measured(run: ReportData) -> str:
     """The recordings that figures are of, counted where the root's beats are known."""
     roots = [c.sketch for c in run.components if c.parent is None and c.sketch]
-    number = f"{roots[0].num_records:,} " if roots else ""
-    return f"{number}held-out recordings"
+    number = f"{roots[0].num_records:,} " if roots and run.data.is_split else ""
+    return f"{number}{_side(run)}"
 
 
 def _lead(run: ReportData) -> str:
@@ -146,7 +162,7 @@ def _lead(run: ReportData) -> str:
         f"all patterns ({patterns:,} occur in the data)" if patterns else "all patterns"
     )
     return (
-        "A trained network says of each beat whether it is normal. Here it is "
+        f"{esc(run.subject)} says of each beat whether it is normal. Here it is "
         f"rewritten, exactly, as an equation of components over {which}. A few of them "
         "are shown, each by the ECGs that it answers for. What these prove needs no "
         "others; what none of them proves is left to the network itself."

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ecg_jax import draw
-from ecg_jax.draw.paper import LABEL_COLORS, LABEL_NAMES, OTHER_LABEL
+from ecg_jax.cells.sketch import UNLABELLED
+from ecg_jax.draw.paper import LABEL_NAMES, label_color
 from ecg_jax.pages.data import DataFacts, Figure, NetworkFacts, ReportData
 from ecg_jax.pages.html import (
     details,
@@ -18,7 +19,7 @@ from ecg_jax.pages.html import (
     slug,
     table,
 )
-from ecg_jax.pages.names import CERTIFICATE, CITATIONS, COLUMNS
+from ecg_jax.pages.names import CERTIFICATE, CITATIONS, COLUMNS, NUM_OF_METHOD
 
 LABEL_NOTE = (
     "<b>Labels belong to recordings; beats inherit them.</b> A beat labelled O or A "
@@ -30,21 +31,36 @@ BEAT_LABEL_NOTE = (
     "<b>Labels are the beats' own</b>, in the classes of AAMI EC57: N holds normal "
     "beats and bundle branch block alike."
 )
+GIVEN_NOTE = (
+    "<b>Labels are the beats' own</b>, by the names that they were given. What counts "
+    "as normal: {normal}."
+)
+SEEN_NOTE = (
+    "Whether the network has seen these beats in training nobody has said; on such as "
+    "it has seen, these figures are too good."
+)
+MEASURED = {True: "those of held-out recordings", False: "all that were given"}
 BEAT_CLASSES = {"N": "normal or bundle branch block"}
 COMMAND_NOTES = {
     " --data-dir DIR": "DIR is the folder where the recordings are.",
     "ecg-jax factor ": "The model is named without the folder that it lies in.",
 }
 PURITY_NULLS = {"gain_hyperplanes"}
+CANNOT_OF_CUT = (
+    "Polarity has no ground truth: a negative QRS may be physiological. Beats are "
+    "turned upright for showing, and the share that was turned is given.",
+    "Band-pass filtering from 0.5 Hz shifts the ST level; it is no ST measurement in "
+    "the clinical sense.",
+)
+CANNOT_OF_GIVEN = (
+    "What was done to the beats before they were given, such as filtering, is not "
+    "known here: an ST level may be shifted by it, and R may be elsewhere.",
+)
 CANNOT = (
     "A P wave cannot be shown to be absent: delineators report one in most beats of "
     "atrial fibrillation too. The deflection before the QRS is a number, no finding.",
     "Onsets and ends of waves are uncertain by up to 60 ms; “narrow” and “wide” are "
     "said of the median beat by the stated rule only.",
-    "Polarity has no ground truth: a negative QRS may be physiological. Beats are "
-    "turned upright for showing, and the share that was turned is given.",
-    "Band-pass filtering from 0.5 Hz shifts the ST level; it is no ST measurement in "
-    "the clinical sense.",
     "What a component weighs tells how its value would move if a beat were changed at "
     "that moment and nowhere else. It is no cause of an arrhythmia, parts of the beat "
     "are placed on the median of the cell, and weight before the QRS does not show that"
@@ -62,18 +78,17 @@ def data_section(data: DataFacts) -> str:
     for name in names:
         row: dict[str, object] = {"label": name, "meaning": meaning(data, name)}
         row |= {split: data.labels[split].get(name, 0) for split in splits}
-        row["all"] = sum(data.labels[split].get(name, 0) for split in splits)
+        if splits[1:]:
+            row["all"] = sum(data.labels[split].get(name, 0) for split in splits)
         rows.append(row)
     totals = {name: int(number_) for name, number_ in _totals(data).items()}
     whole = max(1, sum(totals.values()))
-    words = (
-        f"<p>{esc(data.title)}: {number(data.num_recordings)} recordings gave "
-        f"{number(data.num_beats)} beats. {esc(data.window)}</p>"
-    )
-    caption = f"{data.labelled.capitalize()} by label and split"
+    words = f"<p>{esc(data.title)}: {_gave(data)}. {esc(data.window)}</p>"
+    caption = f"{data.labelled.capitalize()} by label"
+    caption += " and split" if data.is_split else ""
     bar = label_bar({name: count / whole for name, count in totals.items()})
     beats = ""
-    if data.beats:
+    if data.is_split and data.beats:
         beats = "<p>Beats: " + ", ".join(
             f"{esc(COLUMNS.get(split, split))} {number(count)}"
             for split, count in data.beats.items()
@@ -108,25 +123,48 @@ def data_section(data: DataFacts) -> str:
     )
 
 
-def network_section(networks: list[NetworkFacts]) -> str:
+def _gave(data: DataFacts) -> str:
+    """How many beats, and of how many recordings where these are known."""
+    beats = f"{number(data.num_beats)} beats"
+    if not data.is_recorded:
+        return f"{beats}; which of them are of one recording nobody has said"
+    return f"{number(data.num_recordings)} recordings gave {beats}"
+
+
+def network_section(run: ReportData) -> str:
     """How good the networks are, on recordings they have not seen."""
     out = []
-    for at, network in enumerate(networks):
-        title = f"{network.name}, on {network.split} recordings"
-        body = _network(network)
+    for at, network in enumerate(run.networks):
+        title = f"{network.name}, on {network.split}"
+        body = _network(network, run.data)
         if at == 0:
             out.append(f"<h3>{esc(title)}</h3>{body}")
         else:
             out.append(details(title, body))
-    return "".join(out) or '<p class="none">No network was measured.</p>'
+    if out and not run.data.is_split:
+        out.insert(0, f"<p>{SEEN_NOTE}</p>")
+    return "".join(out) or f'<p class="none">{_not_measured(run.data)}</p>'
+
+
+def _not_measured(data: DataFacts) -> str:
+    """Why nothing is known of how good the network is."""
+    named = [name for name in _totals(data) if name != UNLABELLED]
+    normal = set(named) & set(data.normal_names)
+    if not named:
+        return "Without labels nothing is known of how often the network is right."
+    why = "none of the labels counts as normal"
+    if normal:
+        why = "all labels are of one class"
+    return f"How often the network is right was not measured: {why}."
 
 
 def proof_section(run: ReportData) -> str:
     """Coverage beside its controls, the certificate."""
+    too = ", those of training recordings too" if run.data.is_split else ""
     out = [
         "<p>An answer is <b>proven</b> if a chosen component decides it: “by own "
         "component” counts the one of the beat's own cell, “by any” all "
-        "of whatever level. The beats are those of held-out recordings. Every share "
+        f"of whatever level. The beats are {MEASURED[run.data.is_split]}. Every share "
         "stands beside its controls, for a narrow network may be covered by a single "
         "component that says nothing, and beside the share of units frozen, for a "
         "component that freezes none is the network itself.</p>",
@@ -134,7 +172,7 @@ def proof_section(run: ReportData) -> str:
     ]
     out.append(
         "<h3>Certificate</h3><p>What was checked against the original function on all "
-        "beats, those of training recordings too: that the complete equation, of all "
+        f"beats{too}: that the complete equation, of all "
         "patterns, is the network, and that components are bounds. Both hold by "
         "construction, so this checks the arithmetic.</p>"
         + pairs(
@@ -146,6 +184,11 @@ def proof_section(run: ReportData) -> str:
 
 def purity_section(run: ReportData) -> str:
     """Are deeper cells purer, beyond what any cut would give?"""
+    if not run.data.is_split:
+        return (
+            "<p>Not measured: it takes templates from training recordings, which are "
+            "held against others, and these beats were given without such sides.</p>"
+        )
     keys = {key for row in run.purity for key in row}
     words = "<p>Any cut makes cells purer, so a figure says nothing without its nulls: "
     if not keys & PURITY_NULLS:
@@ -201,13 +244,15 @@ def run_section(run: ReportData) -> str:
         out.append("<h3>Time</h3>" + _timing(run.timing, total))
     out.append("<h3>Versions</h3>" + pairs(run.versions))
     out.append(details("All numbers (metrics.json)", pairs(run.metrics, keys=True)))
-    out.append(details("Configuration (config.json)", pairs(run.config, keys=True)))
+    if run.config:
+        out.append(details("Configuration (config.json)", pairs(run.config, keys=True)))
     return "".join(out)
 
 
-def limits_section() -> str:
+def limits_section(data: DataFacts) -> str:
     """What may not be read out of the page."""
-    items = "".join(f"<li>{esc(text)}</li>" for text in CANNOT)
+    own = CANNOT_OF_GIVEN if data.is_given else CANNOT_OF_CUT
+    items = "".join(f"<li>{esc(text)}</li>" for text in (*CANNOT, *own))
     return (
         f"<ul>{items}</ul><p>A proof says what the network must "
         "answer; whether the network is right is another question, and the section "
@@ -217,17 +262,20 @@ def limits_section() -> str:
 
 def citations_section(data: DataFacts) -> str:
     """Sources of the method and of the data."""
+    sources = CITATIONS[:NUM_OF_METHOD] if data.is_given else CITATIONS
     items = [
         f'<li>{esc(text)} <a href="{esc(url)}" rel="noreferrer">{esc(name)}</a></li>'
-        for text, name, url in CITATIONS
+        for text, name, url in sources
     ]
     own = ""
     if data.citation:
-        own = f"<p><b>The recordings of this run.</b> {esc(data.citation)}</p>"
+        own = f"<p><b>The recordings.</b> {esc(data.citation)}</p>"
     return f"{own}<ol>{''.join(items)}</ol>"
 
 
-def figures_table(figures: Mapping[str, Figure | float]) -> str:
+def figures_table(
+    figures: Mapping[str, Figure | float], unit: str = "recordings"
+) -> str:
     """Numbers between 0 and 1 with their intervals, as text and as a mark."""
     rows = []
     for name, given in figures.items():
@@ -246,16 +294,18 @@ def figures_table(figures: Mapping[str, Figure | float]) -> str:
             f'<td class="range"><span>{mark}</span></td></tr>'
         )
     given = [f for f in figures.values() if isinstance(f, Figure)]
-    words = "With 95% intervals over recordings" if any(f.low for f in given) else ""
+    words = f"With 95% intervals over {unit}" if any(f.low for f in given) else ""
     return (
         f'<div class="scroll"><table class="figures"><caption>{words}</caption>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
-def _network(network: NetworkFacts) -> str:
+def _network(network: NetworkFacts, data: DataFacts) -> str:
     out = [f"<p>{esc(network.description)}</p>" if network.description else ""]
-    out.append(figures_table(network.figures))
+    out.append(
+        figures_table(network.figures, "recordings" if data.is_recorded else "beats")
+    )
     charts = ""
     if network.roc:
         figure = draw.roc(network.roc, operating=network.operating)
@@ -272,7 +322,8 @@ def _network(network: NetworkFacts) -> str:
         ("Answers by label", network.answers_by_label),
     ):
         if counts:
-            out.append(_answers(f"{title}, {network.confusion_unit}", counts))
+            words = {label: meaning(data, label) for label in counts}
+            out.append(_answers(f"{title}, {network.confusion_unit}", counts, words))
     if network.baselines:
         out.append(table(network.baselines, caption="Baselines on the same recordings"))
     if network.disagreements:
@@ -280,12 +331,14 @@ def _network(network: NetworkFacts) -> str:
     return "".join(out)
 
 
-def _answers(caption: str, counts: Mapping[str, Mapping[str, int]]) -> str:
+def _answers(
+    caption: str, counts: Mapping[str, Mapping[str, int]], words: Mapping[str, str]
+) -> str:
     rows = []
     for label, answers in counts.items():
         total = sum(answers.values())
         normal = answers.get("normal", 0)
-        long = LABEL_NAMES.get(label, "")
+        long = words[label]
         part = normal / total if total else 0.0
         rows.append(
             f"<tr><th>{esc(label)} <small>{esc(long)}</small></th>"
@@ -326,7 +379,7 @@ def _disagreements(network: NetworkFacts) -> str:
 
 def _excluded(data: DataFacts) -> str:
     if not data.excluded:
-        return "<p>No recording was left out.</p>"
+        return "" if data.is_given else "<p>No recording was left out.</p>"
     rows = [{"recording": name, "reason": why} for name, why in data.excluded]
     title = f"{len(rows):,} recordings were left out, with reasons"
     return details(title, table(rows))
@@ -357,15 +410,20 @@ def label_key(data: DataFacts) -> str:
     """What labels are, and what the letters and colors of those that occur mean."""
     items = "".join(
         f'<li id="label-{slug(name)}"><i style="background:'
-        f'{LABEL_COLORS.get(name, OTHER_LABEL)}"></i>{esc(name)} '
+        f'{label_color(name)}"></i>{esc(name)} '
         f"{esc(meaning(data, name))}</li>"
         for name in _totals(data)
     )
     note = LABEL_NOTE if data.labelled == "recordings" else BEAT_LABEL_NOTE
+    if data.is_given:
+        normal = [name for name in _totals(data) if name in data.normal_names]
+        note = GIVEN_NOTE.format(normal=esc(", ".join(normal) or "none of them"))
     return f'<p class="callout">{note}</p><ul class="key">{items}</ul>' if items else ""
 
 
 def meaning(data: DataFacts, label: str) -> str:
     """A label in words; of beats, N is wider."""
+    if data.is_given:
+        return "normal" if label in data.normal_names else ""
     classes = BEAT_CLASSES if data.labelled == "beats" else {}
     return classes.get(label, LABEL_NAMES.get(label, ""))

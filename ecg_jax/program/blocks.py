@@ -37,17 +37,25 @@ def blocks(fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK) ->
     Raises:
       ExampleError: there are no examples, or not as many in every array.
     """
-    num = num_examples(data)
-    while block // STEP >= num:
-        block //= STEP
-    while block > 1 and _peak_bytes(fn, block, data, args) > MEMORY:
-        block = max(1, block // STEP)
+    num, block = num_examples(data), block_size(fn, data, *args, block=block)
     out: list[Any] = []
     for start in range(0, num, block):
         part = tree_util.tree_map(partial(_block, start, block), data)
         out.append(tree_util.tree_map(np.asarray, _mapped(fn, part, *args)))
     whole = tree_util.tree_map(lambda *leaves: np.concatenate(leaves)[:num], *out)
     return whole
+
+
+def block_size(
+    fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK
+) -> int:
+    """How many examples at once fit the data and `MEMORY`: see `blocks`."""
+    num = num_examples(data)
+    while block // STEP >= num:
+        block //= STEP
+    while block > 1 and _peak_bytes(fn, block, data, args) > MEMORY:
+        block = max(1, block // STEP)
+    return block
 
 
 @partial(jax.jit, static_argnums=0)

@@ -4,7 +4,7 @@ And what every verb demands of its data: arrays of numbers.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,29 @@ ROWS = 4096
 
 _OF_JAX = (jax.errors.JAXTypeError, jax.errors.JAXIndexError)
 """What JAX says of functions that cannot be traced; they are told by themselves."""
+
+
+@runtime_checkable
+class HasInputs(Protocol):
+    """Data that know what a function sees of them, such as `ecg_jax.Beats`."""
+
+    def inputs(self) -> Any:
+        """Examples along the first axis."""
+        ...
+
+
+def examples(data: Any, like: Any = None) -> Any:
+    """The examples that a verb works on: those of `data.inputs()`, or data themselves.
+
+    Args:
+      data: examples along the first axis, or something with `inputs()`.
+      like: an example; what comes from `inputs()` in float32 is widened to its float64.
+    """
+    if not isinstance(data, HasInputs):
+        return data
+    found, wide = data.inputs(), getattr(like, "dtype", None)
+    narrow = getattr(found, "dtype", None) == np.float32
+    return found.astype(wide) if narrow and wide == np.float64 else found
 
 
 def check_dtype(dtype: Any, what: str) -> None:

@@ -87,6 +87,9 @@ class Gate:
         by `errors`; None where only its curvature bounds that.
       errors: of the operands, what a unit's change is measured by: of a unit's own
         entries ("own"), the largest ("largest"), or their norm ("norm").
+      pieces: `pieces(*z)`, along a new first axis the values, affine in `z`, that every
+        unit is the largest of where it is convex, the smallest where it is concave;
+        an infinite one never wins. None for gates that are not straight.
     """
 
     name: str
@@ -105,6 +108,7 @@ class Gate:
     size: Callable[..., Array] | None = None
     lipschitz: float | None = None
     errors: str = "own"
+    pieces: Callable[..., Array] | None = None
 
     def __post_init__(self) -> None:
         if self.split is not None and (self.straight or np.any(self.curvature != 1)):

@@ -100,7 +100,7 @@ def rounding_bound(
       True
     """
     gates = opened_gates(program) if opened is None else tuple(opened)
-    walk = _Walk(program, gates, precision, rules)
+    walk = Walk(program, gates, precision, rules)
 
     def bound(x: Any, frozen: Sequence[Any] | None = None) -> Array:
         leaves = program.check_input(x)
@@ -137,7 +137,7 @@ def tail_bound(
       order that `cut` gives.
     """
     numbers, tail = cut(program, opened)
-    walk = _Walk(program, () if live else tuple(opened), precision, rules)
+    walk = Walk(program, () if live else tuple(opened), precision, rules)
 
     def bound(values: Sequence[Array], frozen: Sequence[Any] | None = None) -> Array:
         bounded = [Bounded(value, _size(value)) for value in values]
@@ -201,15 +201,15 @@ def product_precision() -> str:
     return {"cpu": "highest", "gpu": "tf32", "cuda": "tf32"}.get(backend, "bf16")
 
 
-class _Walk:
+class Walk:
     """Carries bounds through the equations of a program."""
 
     def __init__(
         self,
         program: Program,
         opened: tuple[Equation, ...],
-        precision: str | None,
-        rules: RoundingRules,
+        precision: str | None = None,
+        rules: RoundingRules = ROUNDING_RULES,
     ):
         precision = product_precision() if precision is None else precision
         if precision not in PRODUCT_ROUNDOFF:
@@ -244,7 +244,7 @@ class _Walk:
             for number, bounded in zip(eqn.outputs, bounds, strict=True):
                 error = bounded.error
                 known = Bounded(values[number], bounded.size, error)
-                if error is None or not np.any(error):
+                if error is None or (_jax.is_concrete(error) and not np.any(error)):
                     known = Bounded(values[number], _size(values[number]))
                 env[number] = known
         return {
@@ -258,6 +258,7 @@ class _Walk:
         env: dict[int, Bounded],
         frozen: Sequence[Any] | None,
     ) -> Array:
+        """The bound of the output, from those of what the equations read."""
         env = {**self.constants, **env}
         self.drift = 0.0
         for eqn in equations:
@@ -274,15 +275,9 @@ class _Walk:
         env: dict[int, Bounded],
         frozen: Sequence[Any] | None = None,
     ) -> list[Bounded]:
-        op = Operation(
-            equation=eqn,
-            args=tuple(env[n] for n in eqn.inputs),
-            opened=id(eqn) in self.opened,
-            dtypes=tuple(self.program.avals[n].dtype for n in eqn.outputs),
-            shapes=tuple(self.program.avals[n].shape for n in eqn.outputs),
-            product=self.product,
-            where=lambda number: self._where(number, env),
-        )
+        """The bounds of an equation's outputs."""
+        args = tuple(env[n] for n in eqn.inputs)
+        op = self._operation(eqn, args, lambda number: self._where(number, env))
         if not op.opened or eqn.primitive in PIECEWISE_ROUNDING:
             sizes, errors = self._rule(op)(op)
         elif frozen is None:
@@ -302,6 +297,36 @@ class _Walk:
                 for v, e in zip(values, errors, strict=True)
             ]
         return list(map(Bounded, values, sizes, errors))
+
+    def errors(
+        self, eqn: Equation, args: tuple[Bounded, ...], evaluations: float
+    ) -> Sequence[Any]:
+        """The errors of an affine equation's outputs, rounded some times over.
+
+        Args:
+          eqn: the equation.
+          args: its operands: sizes and errors.
+          evaluations: how many roundings like that of the program are counted.
+        """
+        op = replace(self._operation(eqn, args), evaluations=evaluations)
+        _, errors = self._rule(op)(op)
+        return [0.0 if error is None else error for error in errors]
+
+    def _operation(
+        self,
+        eqn: Equation,
+        args: tuple[Bounded, ...],
+        where: Callable[[int], Any] = lambda number: None,
+    ) -> Operation:
+        return Operation(
+            equation=eqn,
+            args=args,
+            opened=id(eqn) in self.opened,
+            dtypes=tuple(self.program.avals[n].dtype for n in eqn.outputs),
+            shapes=tuple(self.program.avals[n].shape for n in eqn.outputs),
+            product=self.product,
+            where=where,
+        )
 
     def _rule(self, op: Operation) -> RoundingRule:
         rule, role = self.rules.get(op.equation.primitive), op.equation.role

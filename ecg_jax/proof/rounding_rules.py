@@ -58,6 +58,7 @@ class Operation:
       shapes: the shapes of its outputs.
       product: relative error of a factor of a float32 product.
       where: `where(number)`, the equation that made a value, and its operands.
+      evaluations: how many roundings like that of the program are counted.
       gammas: every `gamma_k` that was asked for: the bound is rounded likewise.
     """
 
@@ -68,6 +69,7 @@ class Operation:
     shapes: tuple[tuple[int, ...], ...]
     product: float
     where: Callable[[int], tuple[Equation, tuple[Bounded, ...]] | None]
+    evaluations: float = 1.0
     gammas: list[float] = field(default_factory=list)
 
     @property
@@ -83,7 +85,7 @@ class Operation:
     def gamma(self, terms: int) -> float:
         """`gamma_k` for `k = terms`, and one rounding more; 0 for no term."""
         ku = (terms + 1) * self.unit if terms else 0.0
-        gamma = ku / (1 - ku) if ku < 1 else math.inf
+        gamma = self.evaluations * ku / (1 - ku) if ku < 1 else math.inf
         self.gammas.append(gamma)
         return gamma
 

@@ -80,6 +80,7 @@ def _of_two(sign: int) -> Gate:
         tangent=jnp.where,
         elementwise=True,
         straight=True,
+        pieces=lambda y, z: jnp.stack([y, z]),
     )
 
 
@@ -106,6 +107,7 @@ def _with_constant(application: Application, live: int, sign: int) -> Gate:
         tangent=lambda p, *z: jnp.where(p, *pair(*z)),
         elementwise=True,
         straight=True,
+        pieces=lambda *z: jnp.stack(jnp.broadcast_arrays(*pair(*z))),
     )
 
 
@@ -147,6 +149,7 @@ def absolute(application: Application) -> Role:
         elementwise=True,
         straight=True,
         bounds=(0.0, np.inf),
+        pieces=lambda z: jnp.stack([z, -z]),
     )
 
 

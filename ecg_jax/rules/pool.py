@@ -52,6 +52,7 @@ def _reduction(application: Application, sign: int) -> Role:
         ],
         fill=0,
         straight=True,
+        pieces=lambda z: jnp.moveaxis(rows(z), -1, 0),
     )
 
 
@@ -111,6 +112,7 @@ def _window(application: Application, sign: int) -> Role:
         tangent=tangent,
         fill=0,
         straight=True,
+        pieces=lambda z: jnp.stack(list(views(z, -sign * np.inf))),
     )
 
 
@@ -175,6 +177,15 @@ def _running(application: Application, sign: int) -> Role:
         record = lax.cummax(jnp.where(new, rank, jnp.int32(-1)), axis, reverse)
         return size - 1 - record if reverse else record
 
+    def pieces(z: Array) -> Array:
+        """For each entry those up to it; the later ones never win."""
+        seen = np.triu(np.ones((size, size), bool))
+        shape = [1] * z.ndim
+        shape[axis] = size
+        seen = (seen.T if reverse else seen).reshape(size, *shape)
+        entries = jnp.expand_dims(jnp.moveaxis(z, axis, 0), axis + 1)
+        return jnp.where(seen, entries, jnp.asarray(-sign * np.inf, z.dtype))
+
     return Gate(
         name="cummax" if sign > 0 else "cummin",
         operands=(0,),
@@ -184,6 +195,7 @@ def _running(application: Application, sign: int) -> Role:
         tangent=lambda p, z: jnp.take_along_axis(z, p, axis=axis),
         fill=0,
         straight=True,
+        pieces=pieces,
     )
 
 

@@ -83,6 +83,7 @@ def _gate(application: Application, curvature: Any) -> Gate:
         tangent=choose,
         elementwise=True,
         straight=True,
+        pieces=lambda *z: jnp.stack(every(*z)[1:]),
     )
 
 

@@ -10,19 +10,19 @@ import numpy as np
 
 from ecg_jax import pages as report
 from ecg_jax.ecg.beats import Beats, beats_of
-from ecg_jax.ecg.cut import without_window
+from ecg_jax.ecg.cut import BeatConfig, without_window
 from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import EcgJaxError, MissingFileError, RunExistsError
 from ecg_jax.pages.explanation import ANSWER_RULE
-from ecg_jax.runs.components import component_of
-from ecg_jax.runs.partition import inputs_of
 from ecg_jax.runs.pipeline import check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.runs.saved_run import load_run, split_of
 from ecg_jax.storage.files import write_json
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision
+from ecg_jax.views.components import component_of
+from ecg_jax.views.partition import inputs_of
 
 
 def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
@@ -166,13 +166,14 @@ def _missed(recording: Recording, beats: Beats) -> list[dict[str, Any]]:
     """Time and class of the annotated beats that got no window."""
     rate = recording.sample_rate_hz
     peaks = np.rint(beats.r_time_s * rate).astype(np.int64)
-    labels = recording.beat_labels
+    labels, config = recording.beat_labels, beats.config
+    assert isinstance(config, BeatConfig)  # they were cut out of this recording
     return [
         {
             "time_s": float(np.asarray(recording.beat_samples)[at] / rate),
             "label": labels[at] if labels is not None else None,
         }
-        for at in without_window(recording, peaks, beats.config.match_s)
+        for at in without_window(recording, peaks, config.match_s)
     ]
 
 
@@ -183,8 +184,6 @@ def _named(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(beats: Beats, row: int, entry: dict[str, Any]) -> report.ExplainedBeat:
-    turned = beats.config.polarity == "correct"
-    turn = beats.records.polarity[0] if turned else 1
     rr = entry["rr_before_s"]
     return report.ExplainedBeat(
         r_time_s=entry["r_time_s"],
@@ -192,7 +191,7 @@ def _shown(beats: Beats, row: int, entry: dict[str, Any]) -> report.ExplainedBea
         lower=entry["lower"],
         upper=entry["upper"],
         component=entry["proven_by"],
-        millivolts=beats.millivolts[row, 0] * turn,
+        millivolts=beats.millivolts[row, 0] * beats.turn[0],
         rr_before_s=rr if np.isfinite(rr) else None,
         nearest=entry["cell"],
         label=entry["label"],

@@ -28,19 +28,22 @@ from ecg_jax.program.program import Program
 from ecg_jax.program.trace import trace
 from ecg_jax.program.widen import widen
 from ecg_jax.rules import RULES
-from ecg_jax.runs.evaluation import Model
+from ecg_jax.runs.model import Model
 from ecg_jax.runs.pipeline import (
     Run,
     RunConfig,
     Say,
     TreeConfig,
+    beat_config,
     check_windows,
     complete,
     options,
+    seen,
     window_text,
 )
-from ecg_jax.runs.run_folder import read_json, versions
+from ecg_jax.runs.run_folder import read_json
 from ecg_jax.storage.files import write_atomic, write_json
+from ecg_jax.storage.versions import versions
 
 ONNX, CARD = "model.onnx", "onnx.json"
 
@@ -148,6 +151,8 @@ class FactorConfig(RunConfig):
 class FactorRun(Run):
     """A run whose network is there already."""
 
+    trains = False
+
     def __init__(self, folder: Path, config: FactorConfig, say: Say, model: "Found"):
         super().__init__(folder, config, say)
         self.model = model
@@ -167,7 +172,7 @@ class FactorRun(Run):
                 window=(leads, samples),
                 card=replace(
                     self.model.what.card,
-                    input=asdict(self.config.beats),
+                    input=seen(beats, self.config.beats),
                     versions=versions(),
                 ),
             )
@@ -264,11 +269,6 @@ def find_model(path: Path, normal_class: int = 0) -> Found:
     from_onnx(path)  # refused before any recording is read
     onnx = OnnxModel(path, (0, 0), normal_class, ModelCard(title=path.name))
     return Found(onnx, path.name, _sha256(onnx.data))
-
-
-def beat_config(card: ModelCard) -> BeatConfig:
-    """How a model's beats are cut, as its card says, or as in a default run."""
-    return from_json(BeatConfig, card.input) if card.input else RunConfig().beats
 
 
 def beats_of_first(args: Sequence[str]) -> BeatConfig:

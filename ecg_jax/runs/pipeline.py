@@ -9,40 +9,45 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from ecg_jax.ecg.beats import BeatConfig, Beats, Folder, extract_beats, missed_words
-from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.ecg.beats import GIVEN, BeatConfig, Beats, missed_words
 from ecg_jax.errors import DataError, ModelError
 from ecg_jax.networks.models import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
-from ecg_jax.networks.saved import ModelCard, Network, load_network, save_network
-from ecg_jax.networks.train import train
-from ecg_jax.runs.evaluation import (
-    EVALUATION,
-    Evaluation,
-    Model,
-    evaluate,
-    load_evaluation,
-    save_evaluation,
+from ecg_jax.networks.saved import (
+    ModelCard,
+    Network,
+    from_json,
+    load_network,
+    save_network,
 )
+from ecg_jax.networks.train import train
+from ecg_jax.runs.model import Model
 from ecg_jax.runs.run_folder import (
     METRICS,
     TIMING,
     begin,
     read_json,
     shown_path,
-    versions,
 )
+from ecg_jax.runs.saved_evaluation import (
+    EVALUATION,
+    load_evaluation,
+    save_evaluation,
+)
+from ecg_jax.runs.source import is_beats_file, need_split, sha256, source_of
 from ecg_jax.storage.files import plain, write_json
+from ecg_jax.storage.versions import versions
 from ecg_jax.tree.cover import CoverConfig
 from ecg_jax.tree.grow import check_options, grow
 from ecg_jax.tree.store import load, save
 from ecg_jax.tree.tree import Tree
+from ecg_jax.views.evaluation import Evaluation, evaluate
 
 FORMAT = "ecg_jax.run/1"
 MOST_NAMED = 10
@@ -88,7 +93,8 @@ class RunConfig:
     """Everything that decides the result of a run.
 
     Attributes:
-      data: "synthetic", "challenge-2017", "mitdb", or a folder in WFDB layout.
+      data: "synthetic", "challenge-2017", "mitdb", a folder in WFDB layout, or a file
+        of beats (.npz, .csv, .parquet).
       data_dir: where the recordings of a named data set are.
       beats: how beats are cut out.
       network: the network's shape; leads and samples follow from the beats.
@@ -110,6 +116,8 @@ class RunConfig:
         values = plain(asdict(self))
         del values["data_dir"]
         del values["network"]["num_leads"], values["network"]["num_samples"]
+        if is_beats_file(self.data):  # they are cut already
+            values |= {"beats": None, "data_sha256": sha256(Path(self.data))}
         return {"format": FORMAT, **values}
 
     def command(self, out: str) -> str:
@@ -123,37 +131,24 @@ class RunConfig:
         return f"--data {shlex.quote(self.data)}{placed}"
 
 
-@runtime_checkable
-class Source(Folder, Protocol):
-    """A data set: recordings, what they are called, and what to cite."""
-
-    @property
-    def title(self) -> str:
-        """What the data set is called."""
-        ...
-
-    @property
-    def citation(self) -> str:
-        """What to cite."""
-        ...
-
-
 class Run:
     """A run folder, and the stages that fill it."""
+
+    trains = True
 
     def __init__(self, folder: Path, config: RunConfig, say: Say):
         self.folder, self.config, self.say = folder, config, say
 
     def beats(self) -> Beats:
         """Stage 1: recordings cut into beats, from the cache where they are there."""
-        folder = source_of(self.config)
-        self.say(f"data: {folder.title}")
-        found = self._timed(
-            "beats",
-            lambda: extract_beats(
-                folder, self.config.beats, cache_dir=cache_home() / "beats"
-            ),
-        )
+        source = source_of(self.config.data, self.config.data_dir)
+        self.say(f"data: {source.title}")
+        found = self._timed("beats", lambda: source.beats(self.config.beats))
+        if self.trains:
+            need_split(found)
+        if found.given is not None:
+            self.say(str(found))
+            return found
         self.say(
             f"beats: {len(found):,} of {len(found.records):,} recordings, "
             f"{len(found.excluded)} left out"
@@ -194,9 +189,9 @@ class Run:
         card = ModelCard(
             title=f"{config.kind} on {Path(self.config.data).name}",
             data=Path(self.config.data).name,
-            citation=source_of(self.config).citation,
+            citation=source_of(self.config.data, self.config.data_dir).citation,
             split=", ".join(f"{int(np.sum(sides == s))} {s}" for s in np.unique(sides)),
-            input=asdict(self.config.beats),
+            input=seen(beats, self.config.beats),
             training=asdict(self.config.training),
             versions=versions(),
         )
@@ -210,7 +205,7 @@ class Run:
             self.say("factor: there already")
             with jax.enable_x64(True):
                 return load(folder)
-        rows = beats.rows("train")
+        rows = beats.reference
         inputs = beats.inputs(rows)
         options = self.config.tree
         with jax.enable_x64(True):
@@ -221,7 +216,7 @@ class Run:
                     exact,
                     inputs.astype(np.float64),
                     **asdict(options),
-                    records=beats.record[rows],
+                    records=beats.record[rows] if beats.is_recorded else None,
                     cover=self.config.cover,
                 ),
             )
@@ -234,37 +229,27 @@ class Run:
         if (self.folder / EVALUATION).exists():
             self.say("evaluate: there already")
         else:
-            found = self._timed("evaluate", lambda: evaluate(network, tree, beats))
+            found = self._timed(
+                "evaluate", lambda: evaluate(network.margin, tree, beats)
+            )
             save_evaluation(found, self.folder)
-        return load_evaluation(self.folder, network, tree, beats)
+        return load_evaluation(self.folder, tree, beats)
 
-    def report(self, found: Evaluation) -> None:
+    def report(self, network: Model, found: Evaluation) -> None:
         """Stage 5: metrics, figures, and the page."""
-        from ecg_jax.pages import write_report
-        from ecg_jax.runs.components import component_json, components, write_figures
-        from ecg_jax.runs.present import report_data
+        from ecg_jax.views.present import About
+        from ecg_jax.views.report import write_all
 
-        source = source_of(self.config)
-        shown = self._timed("sketches", lambda: components(found))
-        self._timed("figures", lambda: write_figures(shown, self.folder / "figures"))
-        kept = [component_json(component) for component in shown]
-        write_json(self.folder / "components.json", kept)
-        metrics = {
-            **found.metrics(),
-            "timing": self.timing(),
-            "versions": versions(),
-        }
-        page = report_data(
-            found,
-            shown,
-            plain(metrics),
-            self.config.to_json(),
-            source.title,
-            source.citation,
-            self.config.command(shown_path(self.folder)),
+        source = source_of(self.config.data, self.config.data_dir)
+        about = About(
+            title=network.card.title,
+            kind=network.kind,
+            data=source.title,
+            citation=source.citation,
+            config=self.config.to_json(),
+            command=self.config.command(shown_path(self.folder)),
         )
-        write_report(page, self.folder / "report.html")
-        write_json(self.folder / METRICS, metrics)
+        write_all(found, self.folder, about, self._timed, self.timing)
 
     def timing(self) -> dict[str, float]:
         """Seconds of every stage, those of interrupted runs included."""
@@ -316,7 +301,7 @@ def run(
 def complete(job: Run, *, resume: bool) -> dict[str, Any]:
     """Runs the stages of a job that are not finished; see `run`."""
     config, out = job.config, job.folder
-    source_of(config)  # a wrong name leaves no folder behind
+    source_of(config.data, config.data_dir)  # a wrong name leaves no folder behind
     with begin(config.to_json(), out, resume):
         if (out / METRICS).exists():
             job.say(f"{out} is complete")
@@ -325,14 +310,9 @@ def complete(job: Run, *, resume: bool) -> dict[str, Any]:
         network = job.network(beats)
         check_windows(network, beats)
         tree = job.tree(network, beats)
-        job.report(job.evaluation(network, tree, beats))
+        job.report(network, job.evaluation(network, tree, beats))
         job.say(f"report: {out / 'report.html'}")
         return read_json(out / METRICS)
-
-
-def source_of(config: RunConfig) -> Source:
-    """The data set that a configuration names."""
-    return cast("Source", open_dataset(config.data, config.data_dir))
 
 
 def training_rows(beats: Beats) -> dict[str, np.ndarray]:
@@ -355,12 +335,31 @@ def training_rows(beats: Beats) -> dict[str, np.ndarray]:
     return rows
 
 
+def seen(beats: Beats, config: BeatConfig) -> dict[str, Any]:
+    """What a network saw of beats, for its card: how they were cut, or given."""
+    if beats.given is None:
+        return asdict(config)
+    return {"given": {**asdict(beats.config), "leads": list(beats.leads)}}
+
+
+def beat_config(card: ModelCard) -> BeatConfig:
+    """How a model's beats are cut, as its card says, or as in a default run."""
+    known = card.input and GIVEN not in card.input
+    return from_json(BeatConfig, card.input) if known else RunConfig().beats
+
+
 def check_windows(network: Model, beats: Beats) -> None:
     """Checks that a network takes the windows that were cut.
 
     Raises:
-      ModelError: it takes windows of another shape.
+      ModelError: it takes windows of another shape, or such as a file gave.
     """
+    if GIVEN in network.card.input and beats.given is None:
+        raise ModelError(
+            f"the network {network.card.title!r} takes beats as a file gave them; how "
+            "to cut such out of recordings is not known.\n  try: --data with a file of "
+            "beats"
+        )
     takes, are = tuple(network.window), beats.millivolts.shape[1:]
     if takes != are:
         raise ModelError(

@@ -5,11 +5,8 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from ecg_jax.errors import (
     DiskFullError,
@@ -22,7 +19,6 @@ from ecg_jax.storage.files import plain, write_json
 from ecg_jax.storage.lock import locked
 
 CONFIG, METRICS, TIMING = "config.json", "metrics.json", "timing.json"
-PACKAGES = ("ecg_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "sleepecg")
 _LEFT_OVER = re.compile(r"\..+\.\d+\.(tmp|old|part)")
 
 
@@ -93,18 +89,6 @@ def differences(old: Any, new: Any, name: str = "") -> list[str]:
             for line in differences(old.get(key), new.get(key), f"{dot}{key}")
         ]
     return [] if old == new else [f"{name}: {_short(old)} there, {_short(new)} here"]
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide the result, and the hardware."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    device = jax.devices()[0]
-    return {**found, "device": f"{len(jax.devices())} x {device.device_kind}"}
 
 
 def shown_path(path: Path) -> str:

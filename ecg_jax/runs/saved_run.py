@@ -7,20 +7,28 @@ from typing import Any
 import jax
 import numpy as np
 
-from ecg_jax.ecg.beats import BeatConfig, Beats, extract_beats
-from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.ecg.beats import BeatConfig, Beats
 from ecg_jax.errors import RunError
 from ecg_jax.networks.saved import from_json, load_network
-from ecg_jax.runs.evaluation import Model, evaluate
-from ecg_jax.runs.pipeline import check_windows
-from ecg_jax.runs.run_folder import CONFIG, read_json, versions
+from ecg_jax.runs.model import Model
+from ecg_jax.runs.pipeline import beat_config, check_windows
+from ecg_jax.runs.run_folder import CONFIG, read_json
+from ecg_jax.runs.source import source_of
 from ecg_jax.storage.table import read_parquet
+from ecg_jax.storage.versions import versions
 from ecg_jax.tree.store import load
 from ecg_jax.tree.tree import Tree
+from ecg_jax.views.composites import composites
+from ecg_jax.views.evaluation import evaluate
+from ecg_jax.views.report import all_metrics
+from ecg_jax.views.what_changes import what_changes
 
 
 def load_run(folder: Path) -> tuple[Model, Tree, BeatConfig]:
-    """The network, the equation and the beat configuration of a run.
+    """The network, the equation and how beats are cut for them.
+
+    Of a run on a file of beats, as the model's card says; a model that saw nothing but
+    such a file is refused by `check_windows`.
 
     Raises:
       RunError: a part of the run is missing or cannot be read.
@@ -40,7 +48,11 @@ def load_run(folder: Path) -> tuple[Model, Tree, BeatConfig]:
         )
     with jax.enable_x64(True):
         tree = load(folder / "equation")
-    return load_model(folder / "model"), tree, from_json(BeatConfig, config["beats"])
+    network = load_model(folder / "model")
+    cut = beat_config(network.card)
+    if config["beats"] is not None:
+        cut = from_json(BeatConfig, config["beats"])
+    return network, tree, cut
 
 
 def load_model(folder: Path) -> Model:
@@ -70,14 +82,10 @@ def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, An
     """
     start = time.perf_counter()
     network, tree, config = load_run(folder)
-    source = open_dataset(data, data_dir)
-    sides = dict.fromkeys(source.names, "heldout")
-    beats = extract_beats(
-        source, config, cache_dir=cache_home() / "beats", splits=sides
-    )
+    beats = source_of(data, data_dir).beats(config, heldout=True)
     check_windows(network, beats)
-    found = evaluate(network, tree, beats, None, with_purity=False)
-    metrics = found.metrics()
+    found = evaluate(network.margin, tree, beats, None)
+    metrics = all_metrics(found, what_changes(found), composites(found))
     metrics["data"]["seen_in_training"] = seen_in_training(folder, beats)
     return {
         **metrics,
@@ -87,9 +95,12 @@ def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, An
 
 
 def seen_in_training(folder: Path, beats: Beats) -> int | None:
-    """How many recordings of training and validation: same name, same R peaks."""
+    """How many recordings of training and validation: same name, same R peaks.
+
+    Of beats that were given it is not known.
+    """
     path = folder / "partition.parquet"
-    if not path.exists():
+    if not path.exists() or beats.given is not None:
         return None
     rows = read_parquet(path)
     fitted = rows["split"] != "heldout"

@@ -116,7 +116,7 @@ def certify_tree(
         dtype=str(value.dtype),
         decision_agreement=float(np.mean((value >= 0) == normal)),
         max_residual=float(residual.max()),
-        max_relative_residual=float(residual.max() / np.abs(decision.value).max()),
+        max_relative_residual=relative(residual, decision.value),
         max_bound_ratio=float(parts_of(residual, limit).max()),
         wrongly_proven=decision.wrongly_proven,
         proven_normal=_share(proven[normal]),
@@ -128,6 +128,14 @@ def certify_tree(
         precision=product_precision(),
         backend=jax.default_backend(),
     )
+
+
+def relative(residual: np.ndarray, value: np.ndarray) -> float:
+    """The largest residual over the largest value; 0 where there is none."""
+    largest, scale = float(residual.max()), float(np.abs(value).max())
+    if not largest:
+        return 0.0
+    return largest / scale if scale else np.inf
 
 
 def deepest(descent: Descent, data: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ from jax import tree_util
 from jaxtyping import Array
 
 from ecg_jax.program.blocks import blocks
+from ecg_jax.program.checks import examples
 from ecg_jax.program.kept import once
 from ecg_jax.proof.certificate import check_values
 from ecg_jax.tree.kernels import decides, squared_distances
@@ -25,7 +26,7 @@ def decide(tree: Tree, data: Any) -> Decision:
 
     Args:
       tree: a grown tree.
-      data: examples with a leading axis.
+      data: examples with a leading axis, or `Beats`.
 
     Returns:
       See `Decision`.
@@ -34,6 +35,7 @@ def decide(tree: Tree, data: Any) -> Decision:
       ExampleError: there are no examples, or of another form.
       NonFiniteError: an example, or the function there, is NaN or infinite.
     """
+    data = examples(data, tree.example)
     tree.program.check_data(data)
     value = finite_values(tree, data)
     first = blocks(_first_level(tree), (data, value))

@@ -4,6 +4,7 @@ from typing import Any, overload
 
 from ecg_jax.lattice import text
 from ecg_jax.lattice.maxmin import MaxMin
+from ecg_jax.program.checks import examples
 from ecg_jax.proof import certificate
 from ecg_jax.proof.certificate import Certificate
 from ecg_jax.tree import circuit
@@ -22,7 +23,7 @@ def certify(
 
     Args:
       equation: one level, as `factor` gives it, or a tree.
-      data: examples along the first axis.
+      data: examples along the first axis, or `Beats`.
       **options: as `ecg_jax.proof.certificate.certify` takes them for one level
         (`num_pairs`, `seed`, ...), `ecg_jax.tree.certificate.certify_tree` for a tree.
 
@@ -40,6 +41,7 @@ def certify(
       >>> ej.certify(eq, np.eye(3), num_pairs=64).holds
       True
     """
+    data = examples(data, equation.example)
     if isinstance(equation, Tree):
         return certify_tree(equation, data, **options)
     return certificate.certify(equation, data, **options)

@@ -19,7 +19,7 @@ from jaxtyping import Int
 
 from ecg_jax.errors import CoverError
 from ecg_jax.program.blocks import blocks
-from ecg_jax.program.checks import check_examples
+from ecg_jax.program.checks import check_examples, examples
 from ecg_jax.program.roles import Rules
 from ecg_jax.program.trace import trace
 from ecg_jax.rules import RULES
@@ -54,7 +54,7 @@ def grow(
 
     Args:
       fn: pure function of one example to a scalar margin.
-      data: examples with a leading axis; they choose the components.
+      data: examples with a leading axis, or `Beats`; they choose the components.
       depth: how many levels of gates a component may freeze; fewer where the function
         has fewer, or an operation without a rule ends them.
       budget: how many components (leaves) are shown on each side.
@@ -96,6 +96,7 @@ def grow(
     if not isinstance(cover, CoverConfig | None):
         cure = "ecg_jax.tree.cover.CoverConfig(...)"
         raise CoverError(f"cover is {cover!r}.\n  try: {cure}")
+    data = examples(data)
     num = check_examples(data)
     if records is not None:
         records = _numbered(records, num)

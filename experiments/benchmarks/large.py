@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax, nn
 
 import ecg_jax as ej
-from ecg_jax.runs.run_folder import versions
+from ecg_jax.storage.versions import versions
 
 LEADS, SAMPLES = 12, 5000
 STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))

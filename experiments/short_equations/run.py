@@ -25,10 +25,10 @@ from ecg_jax.networks.saved import load_network
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.trace import trace
 from ecg_jax.rules import RULES
-from ecg_jax.runs.foreign import beat_config
-from ecg_jax.runs.run_folder import versions
+from ecg_jax.runs.pipeline import beat_config
 from ecg_jax.statistics.cluster import kmeans, means, nearest
 from ecg_jax.storage.files import write_json
+from ecg_jax.storage.versions import versions
 from ecg_jax.tree.anchors import WAYS
 from ecg_jax.tree.circuit import circuit
 from ecg_jax.tree.cover import CoverConfig, Samples, choose, coefficients

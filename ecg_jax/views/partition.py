@@ -1,6 +1,7 @@
 """Which component answers for each beat: the table of a data set, as Parquet."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +16,18 @@ from ecg_jax.program.blocks import blocks
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.same import same_functions
 from ecg_jax.tree.tree import SIDES, Decision, Tree, first_level
+from ecg_jax.views.frame import exact
+
+TABLE = "partition.parquet"
+
+
+def arithmetic(tree: Tree) -> AbstractContextManager[Any]:
+    """A context in which JAX computes in a tree's own dtype.
+
+    A tree in float64 needs x64, whatever the user has set; one in float32 leaves that
+    alone.
+    """
+    return exact(np.result_type(*(v.dtype for v in jax.tree.leaves(tree.example))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +37,9 @@ class Partition:
     Attributes:
       tree: the tree that decided.
       beats: the beats.
-      decision: one entry a beat, in float64.
-      float32: the network's own margin of every beat.
+      decision: one entry a beat, in the dtype of the tree.
+      float32: the margin of every beat by the network in float32; None where the
+        tree's own function is all there is.
       evaluated: for each beat the component of its cell below the root, evaluated
         as a program of its own; NaN without one.
     """
@@ -33,7 +47,7 @@ class Partition:
     tree: Tree
     beats: Beats
     decision: Decision
-    float32: np.ndarray
+    float32: np.ndarray | None
     evaluated: np.ndarray
 
     def cells(self, depth: int) -> Int[np.ndarray, " beat"]:
@@ -48,17 +62,20 @@ class Partition:
         beyond = sign * (self.evaluated - decision.value) > decision.slack
         claimed = decision.prover == decision.first
         failed = claimed & (sign * self.evaluated < -decision.slack)
-        other = (self.float32 >= 0) != decision.normal
-        return {
+        found = {
             "sandwich": decision.wrongly_proven,
             "component": int(np.sum(beyond | failed)),
-            "float32": int(np.sum(other & (decision.prover >= 0))),
         }
+        if self.float32 is not None:
+            other = (self.float32 >= 0) != decision.normal
+            found["float32"] = int(np.sum(other & (decision.prover >= 0)))
+        return found
 
     def columns(self) -> dict[str, np.ndarray]:
         """The table: one row a beat."""
         beats, decision = self.beats, self.decision
         records = beats.records
+        narrow = {} if self.float32 is None else {"margin_float32": self.float32}
         return {
             "beat": np.arange(len(beats)),
             "record": records.name[beats.record].astype(object),
@@ -69,7 +86,7 @@ class Partition:
             "rr_before_s": beats.rr_before_s,
             "rr_after_s": beats.rr_after_s,
             "margin": decision.value,
-            "margin_float32": self.float32,
+            **narrow,
             "lower": decision.lower,
             "upper": decision.upper,
             "cell": decision.cell,
@@ -93,7 +110,7 @@ class Partition:
         Raises:
           RunError: the table is of other beats.
         """
-        if not np.array_equal(columns["r_time_s"], beats.r_time_s):
+        if not np.array_equal(columns["r_time_s"], beats.r_time_s, equal_nan=True):
             raise RunError(
                 f"partition.parquet holds {len(columns['r_time_s']):,} other beats "
                 f"than the {len(beats):,} of this data set: recordings have changed.\n"
@@ -115,16 +132,16 @@ class Partition:
             slack=columns["slack"],
         )
         evaluated = columns["component"]
-        return cls(tree, beats, decision, columns["margin_float32"], evaluated)
+        return cls(tree, beats, decision, columns.get("margin_float32"), evaluated)
 
 
-def partition(tree: Tree, beats: Beats, float32: np.ndarray) -> Partition:
+def partition(tree: Tree, beats: Beats, float32: np.ndarray | None = None) -> Partition:
     """Decides every beat of a data set.
 
     Args:
       tree: the equation.
       beats: the beats.
-      float32: the network's own margin of every beat.
+      float32: the margin of every beat by the network in float32, if there is one.
     """
     inputs = inputs_of(tree, beats)
     decision = decide(tree, inputs)
@@ -134,9 +151,9 @@ def partition(tree: Tree, beats: Beats, float32: np.ndarray) -> Partition:
 
 def inputs_of(
     tree: Tree, beats: Beats, rows: np.ndarray | slice = slice(None)
-) -> Float[np.ndarray, "beat lead time"]:
-    """What the network sees of some beats, in the dtype of its equation."""
-    return beats.inputs(rows).astype(tree.example.dtype)
+) -> Float[np.ndarray, "beat ..."]:
+    """What the function sees of some beats, in the dtype of its equation."""
+    return beats.inputs(rows).astype(tree.example.dtype, copy=False)
 
 
 def components(

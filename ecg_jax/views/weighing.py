@@ -1,27 +1,21 @@
-"""What the components of a run weigh: their templates on the beats of their cells."""
+"""What components weigh: their templates on the beats of their cells."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
 from ecg_jax.cells import weighing as weighs
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.ecg.beats import Beats
-from ecg_jax.runs.partition import inputs_of
 from ecg_jax.tree.atoms import templates
 from ecg_jax.tree.tree import Tree
+from ecg_jax.views.partition import arithmetic, inputs_of
 
 NUM_BEATS = 255
 """With the prototype they are one block."""
-UNITS = {
-    "record": "standard deviation of the recording",
-    "beat": "standard deviation of the beat",
-    "none": "mV",
-}
 
 
 def weigh_all(
@@ -41,9 +35,10 @@ def weigh_all(
     Returns:
         By node.
     """
-    train = beats.rows("train")
-    every = train if len(train) else np.arange(len(beats))
-    scale = weighs.Scale.of(beats.inputs(every), UNITS[beats.config.normalise])
+    every = beats.reference
+    every = every if len(every) else np.arange(len(beats))
+    scale = weighs.Scale.of(beats.windows(every), beats.unit)
+    window = beats.millivolts.shape[1:]
     data, some = {}, {}
     for i, rows in inside.items():
         if not len(rows):
@@ -54,17 +49,18 @@ def weigh_all(
         if i:  # the prototype goes along, in the same block
             anchor = np.asarray(tree.nodes[i].anchor, data[i].dtype)
             data[i] = np.concatenate([data[i], anchor.reshape(1, *data[i].shape[1:])])
-    with jax.enable_x64(True):
+    with arithmetic(tree):
         found = templates(tree, data)
     out = {}
     for i, (template, value) in found.items():
         sketch, num = sketches[i], len(some[i])
         if sketch is None:
             continue
+        template = template.reshape(-1, *window)
         out[i] = weighs.weigh(
             template[:num],
             value[:num],
-            data[i][:num],
+            data[i][:num].reshape(-1, *window),
             sketch,
             scale,
             unit_mv=unit_mv(beats, some[i]),
@@ -76,7 +72,7 @@ def weigh_all(
 def unit_mv(beats: Beats, rows: Int[np.ndarray, " row"]) -> float:
     """How many mV one unit of the input is, median over some beats."""
     millivolts = beats.millivolts[rows].std(axis=-1)
-    units = beats.inputs(rows).std(axis=-1)
+    units = beats.windows(rows).std(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = millivolts / units
     known = ratio[np.isfinite(ratio) & (ratio > 0)]

@@ -1,82 +1,52 @@
-"""Measuring a factored network on beats: exactness, quality, coverage, purity."""
+"""Measuring a factored function on beats: exactness, quality, coverage, purity."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import jax
 import numpy as np
+from jaxtyping import Float, Int
 
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.lattice.descent import descend
-from ecg_jax.networks.saved import ModelCard
 from ecg_jax.program.blocks import blocks
-from ecg_jax.runs.partition import Coverage, Partition, coverage, inputs_of, partition
-from ecg_jax.runs.run_folder import read_json
 from ecg_jax.statistics import purity, quality
-from ecg_jax.storage.files import write_json
-from ecg_jax.storage.table import read_parquet, write_parquet
-from ecg_jax.tree.certificate import TreeCertificate, certify_tree, deepest
+from ecg_jax.tree.certificate import TreeCertificate, certify_tree, deepest, relative
 from ecg_jax.tree.kernels import shape_of
 from ecg_jax.tree.tree import Tree
-
-EVALUATION, TABLE = "evaluation.json", "partition.parquet"
-
-
-@runtime_checkable
-class Model(Protocol):
-    """What is measured: a `Network`, or a function from elsewhere."""
-
-    @property
-    def margin(self) -> Callable[[Any], Any]:
-        """The pure function of one window `[lead, time]`; `>= 0` means normal."""
-        ...
-
-    @property
-    def card(self) -> ModelCard:
-        """What is known of it."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """What sort of network it is, in a word."""
-        ...
-
-    @property
-    def window(self) -> tuple[int, int]:
-        """Leads and samples of the windows that it takes."""
-        ...
-
-    def cast(self, dtype: Any) -> "Model":
-        """The same function in another floating dtype."""
-        ...
+from ecg_jax.views.partition import (
+    Coverage,
+    Partition,
+    arithmetic,
+    coverage,
+    inputs_of,
+    partition,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A network and its equation on the beats of a data set.
+    """A function and its equation on the beats of a data set.
 
     Attributes:
-      network: the network.
       part: the decisions of the tree, on every beat.
       rows: the beats that quality, coverage and purity are measured on.
       certificate: of the complete equation, on every beat.
-      residual_f32: largest `|atom - f| / max |f|` in float32, on every beat.
+      residual_f32: largest `|atom - f| / max |f|` of the network in float32, on every
+        beat; None where the tree's own function is all there is.
       contradictions: proven answers that something contradicts, by what does: a bound,
         evaluated from the gaps of the opened units or as a program of its own, that is
-        on the wrong side of the function; the network's own answer in float32.
-      quality: of the network; None where labels are missing or of one class.
+        on the wrong side of the function; the function's own answer in float32.
+      quality: of the function; None where labels are missing or of one class.
       coverage: of both sides, with controls.
       purity: a row for each depth; empty where no templates can be made.
     """
 
-    network: Model
     part: Partition
     rows: np.ndarray
     certificate: TreeCertificate
-    residual_f32: float
+    residual_f32: float | None
     contradictions: Mapping[str, int]
     quality: quality.Quality | None
     coverage: tuple[Coverage, ...]
@@ -102,11 +72,13 @@ class Evaluation:
             model["beat_accuracy"] = self._accuracy()
         sides = {row.side: asdict(row) for row in self.coverage}
         proven = {name: row["proven_any"] for name, row in sides.items()}
+        residual = self.certificate.max_relative_residual
+        double = self.certificate.dtype == "float64"
         return {
             "exactness": {
                 "decision_agreement": self.certificate.decision_agreement,
-                "max_relative_residual_f64": self.certificate.max_relative_residual,
-                "max_relative_residual_f32": self.residual_f32,
+                "max_relative_residual_f64": residual if double else None,
+                "max_relative_residual_f32": self.residual_f32 if double else residual,
                 "max_bound_ratio": self.certificate.max_bound_ratio,
                 "num_beats": self.certificate.num_inputs,
                 "levels": self.certificate.levels,
@@ -126,7 +98,7 @@ class Evaluation:
             },
             "purity": list(self.purity),
             "data": {
-                "recordings": len(beats.records),
+                "recordings": len(beats.records) if beats.is_recorded else None,
                 "beats": len(beats),
                 "measured_on_beats": len(self.rows),
                 "excluded": len(beats.excluded),
@@ -145,25 +117,23 @@ class Evaluation:
 
 
 def evaluate(
-    network: Model,
+    fn: Callable[[Any], Any] | None,
     tree: Tree,
     beats: Beats,
     split: str | None = "heldout",
-    *,
-    with_purity: bool = True,
 ) -> Evaluation:
-    """Measures a network and its equation.
+    """Measures a function and its equation.
 
     Exactness is checked on every beat; quality and coverage on one split.
 
     Args:
-      network: as trained, float32.
-      tree: its equation, in float64.
+      fn: the network in float32, where the equation is of a copy in float64; None: the
+        tree's own function is all there is.
+      tree: its equation, in float64 where rounding is to be small.
       beats: of all recordings.
       split: which recordings quality, coverage and purity are measured on; None takes
-        all of them, as for recordings that the network has never seen.
-      with_purity: measure the morphological purity of the cells too: templates come
-        from training recordings, so it needs both.
+        all of them, as for recordings that the function has never seen, and no purity.
+        Of beats that nobody has split all are taken.
 
     Returns:
       The evaluation.
@@ -171,81 +141,53 @@ def evaluate(
     Raises:
       DataError: the split has no beats.
     """
-    rows = np.arange(len(beats)) if split is None else beats.rows(split)
+    rows = measured_rows(beats, split)
     if not len(rows):
         raise DataError(
             f"no beats in the split {split!r}.\n  try: more recordings, or split=None"
         )
-    inputs = beats.inputs()
-    with jax.enable_x64(True):
-        part = partition(tree, beats, blocks(network.margin, inputs))
+    residual = None
+    with arithmetic(tree):
+        narrow = None if fn is None else blocks(fn, beats.inputs())
+        part = partition(tree, beats, narrow)
         certificate = certify_tree(tree, inputs_of(tree, beats), part.decision)
         covered = tuple(coverage(part, rows))
+        if fn is not None and narrow is not None:
+            residual = _residual(fn, beats.inputs(), narrow)
     return Evaluation(
-        network=network,
         part=part,
         rows=rows,
         certificate=certificate,
-        residual_f32=_residual(network.margin, inputs, part.float32),
+        residual_f32=residual,
         contradictions=part.contradictions(),
-        quality=_quality(beats, part.decision.value, rows),
+        quality=quality_of(beats, part.decision.value, rows),
         coverage=covered,
-        purity=tuple(_purity(part, rows)) if with_purity and split else (),
+        purity=tuple(_purity(part, rows)) if split else (),
     )
 
 
-def save_evaluation(found: Evaluation, folder: Path) -> None:
-    """Writes what took long: a table with a row a beat, and the figures, last."""
-    write_parquet(found.part.columns(), folder / TABLE)
-    figures = {
-        "certificate": asdict(found.certificate),
-        "residual_f32": found.residual_f32,
-        "contradictions": found.contradictions,
-        "coverage": [asdict(row) for row in found.coverage],
-        "purity": found.purity,
-    }
-    write_json(folder / EVALUATION, figures)
-
-
-def load_evaluation(
-    folder: Path, network: Model, tree: Tree, beats: Beats, split: str = "heldout"
-) -> Evaluation:
-    """Reads what `save_evaluation` wrote of the same network, tree and beats."""
-    figures = read_json(folder / EVALUATION)
-    part = Partition.from_columns(tree, beats, read_parquet(folder / TABLE))
-    rows = beats.rows(split)
-    return Evaluation(
-        network=network,
-        part=part,
-        rows=rows,
-        certificate=TreeCertificate(**_numbers(figures["certificate"])),
-        residual_f32=figures["residual_f32"],
-        contradictions=figures["contradictions"],
-        quality=_quality(beats, part.decision.value, rows),
-        coverage=tuple(Coverage(**_numbers(row)) for row in figures["coverage"]),
-        purity=tuple(figures["purity"]),
-    )
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows no NaN: null stands for it."""
-    return {k: float("nan") if v is None else v for k, v in values.items()}
+def measured_rows(beats: Beats, split: str | None) -> Int[np.ndarray, " row"]:
+    """The beats that figures are of: those of a split; all, where there is none."""
+    if split is None or not beats.is_split:
+        return np.arange(len(beats))
+    return beats.rows(split)
 
 
 def _residual(fn: Any, data: np.ndarray, value: np.ndarray) -> float:
     """Largest difference of atoms and function, over the largest value."""
     difference = np.abs(deepest(descend(fn, data[0]), data) - value)
-    return float(difference.max() / np.abs(value).max())
+    return relative(difference, value)
 
 
-def _quality(
-    beats: Beats, margin: np.ndarray, rows: np.ndarray
+def quality_of(
+    beats: Beats, margin: Float[np.ndarray, " beat"], rows: Int[np.ndarray, " row"]
 ) -> quality.Quality | None:
+    """Quality of a margin on some beats; None where labels miss, or one class does."""
     rows = rows[beats.is_labelled[rows]]
     normal = beats.is_normal[rows]
     if not len(rows) or normal.all() or not normal.any():
         return None
-    whole = beats.records.label == "N" if beats.labelled == "recordings" else None
+    whole = beats.is_normal_record if beats.labelled == "recordings" else None
     return quality.measure(margin[rows], normal, beats.record[rows], whole)
 
 

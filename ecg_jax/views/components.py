@@ -1,10 +1,12 @@
-"""The components of a run: the beats they answer for, as shown and as kept."""
+"""The components: the beats they answer for, as shown and as kept."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import jax
 import numpy as np
 
 from ecg_jax import draw
@@ -13,14 +15,17 @@ from ecg_jax.cells.captions import describe, phrase
 from ecg_jax.cells.sketch import Sketch, composite, usual_rr
 from ecg_jax.cells.weighing import words
 from ecg_jax.ecg.beats import Beats
-from ecg_jax.runs.evaluation import Evaluation
-from ecg_jax.runs.partition import inputs_of, proven_by_each
-from ecg_jax.runs.weighing import to_json, weigh_all
 from ecg_jax.shares import percent, share
 from ecg_jax.tree.certificate import pattern_hashes
 from ecg_jax.tree.same import same_functions
 from ecg_jax.tree.tree import Node
+from ecg_jax.views.composites import Composite
+from ecg_jax.views.evaluation import Evaluation
+from ecg_jax.views.partition import arithmetic, inputs_of, proven_by_each
+from ecg_jax.views.weighing import to_json, weigh_all
+from ecg_jax.views.what_changes import WhatChanges
 
+NAME = re.compile(r"[PQ]\d+(\.\d+)*")
 NUM_TRAINING = 20_000  # training beats that a component's coverage is told of
 
 
@@ -29,10 +34,9 @@ def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | No
     if not len(rows):
         return None
     records = beats.records
-    turned = beats.config.polarity == "correct"
     return composite(
         beats.millivolts[rows],
-        records.name[beats.record[rows]],
+        records.name[beats.record[rows]] if beats.is_recorded else None,
         np.where(beats.label[rows] == "", "?", beats.label[rows]),
         margin[rows],
         sample_rate_hz=beats.config.sample_rate_hz,
@@ -40,48 +44,54 @@ def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | No
         rr_before_s=beats.rr_before_s[rows],
         rr_after_s=beats.rr_after_s[rows],
         rr_usual_s=usual_rr(beats.record, beats.rr_before_s, rows),
-        polarity=records.polarity[beats.record[rows]] if turned else None,
+        polarity=beats.turn[beats.record[rows]],
         quality=records.bsqi[beats.record[rows]],
     )
 
 
-def components(found: Evaluation) -> list[report.Component]:
+def components(
+    found: Evaluation,
+    changed: WhatChanges | None = None,
+    asked: Mapping[int, Composite] = MappingProxyType({}),
+) -> list[report.Component]:
     """The root and every component, with the beats they answer for and its weights."""
     part, rows = found.part, found.rows
     answers = part.decision.normal[rows]
     count = {"normal": int(answers.sum()), "not normal": int((~answers).sum())}
-    train = part.beats.rows("train")
+    tree, beats = part.tree, part.beats
+    train = beats.reference
     rng = np.random.default_rng(0)
     some = np.sort(rng.choice(train, min(len(train), NUM_TRAINING), replace=False))
-    with jax.enable_x64(True):
+    with arithmetic(tree):
         proven = proven_by_each(part, rows)
-        known_before = proven_by_each(part, some)
-        same = same_functions(part.tree)
-        hashes = pattern_hashes(part.tree.eq, inputs_of(part.tree, part.beats, rows))
-    unseen = np.zeros(len(part.beats), bool)
-    unseen[rows] = ~np.isin(hashes, part.tree.seen)
+        known_before = proven_by_each(part, some) if beats.is_split else {}
+        same = same_functions(tree)
+        hashes = pattern_hashes(tree.eq, inputs_of(tree, beats, rows))
+    unseen = np.zeros(len(beats), bool)
+    unseen[rows] = ~np.isin(hashes, tree.seen)
     width = part.decision.upper - part.decision.lower
     inside = {0: rows, **{i: own for i, (own, _) in proven.items()}}
     margin = part.decision.value
-    sketches = {i: sketch_of(part.beats, margin, own) for i, own in inside.items()}
-    weighed = weigh_all(part.tree, part.beats, inside, sketches)
-    fitted = part.beats.inputs(train).reshape(len(train), -1)
+    sketches = {i: sketch_of(beats, margin, own) for i, own in inside.items()}
+    weighed = weigh_all(tree, beats, inside, sketches)
+    fitted = beats.windows(train)
     out = []
-    for node in part.tree.nodes:
+    for node in tree.nodes:
         sketch, weighing = sketches[node.id], weighed.get(node.id)
         known: dict[str, Any] = {"parent": None, "side": None}
         if node.id:
             own, by_itself = proven[node.id]
-            known = _known(part.beats, node, count[node.side], proven[node.id], fitted)
-            known["same_as"] = [part.tree.nodes[i].name for i in same[node.id]]
+            known = _known(beats, node, count[node.side], proven[node.id], fitted)
+            known["same_as"] = [tree.nodes[i].name for i in same[node.id]]
+            before = known_before.get(node.id)
             known["notes"] |= {
-                "of its cell proven by itself, training beats": _mean(
-                    known_before[node.id][1], share
-                ),
-                "the same, beats shown": _mean(by_itself, share),
+                "of its cell proven by itself, training beats": before
+                and _mean(before[1], share),
+                "of its cell proven by itself, beats shown": _mean(by_itself, share),
                 "mean width of the sandwich": _mean(width[own], "{:.3g}".format),
-                "patterns not seen in training": _mean(unseen[own], share),
+                "patterns that did not occur in growing": _mean(unseen[own], share),
             }
+            known["notes"] = {k: v for k, v in known["notes"].items() if v is not None}
         if sketch is not None:
             part_of = known.get("share_answers")
             if known.get("prototype") is not None:
@@ -94,13 +104,30 @@ def components(found: Evaluation) -> list[report.Component]:
                 known["phrase"] += f", {percent(part_of)} of {node.side} answers"
         if weighing is not None:
             known["weighs"] = words(weighing)
+        if node.id in asked:
+            known["composites"] = asked[node.id].words()
+            known["is_shown_proven"] = asked[node.id].shown_proven
+            known["median_answer"] = asked[node.id].answers["median"]
+            sketch = _shown(sketch, beats, asked[node.id].medoid)
+        if changed is not None and node.id:
+            known["reach"] = changed.of_node(node.id)
         shown = {"id": node.id, "name": node.name, "sketch": sketch}
         out.append(report.Component(**shown, weighing=weighing, **known))
     return out
 
 
+def _shown(sketch: Sketch | None, beats: Beats, row: int | None) -> Sketch | None:
+    """The sketch with its medoid in place of a median that is answered otherwise."""
+    if sketch is None or row is None:
+        return sketch
+    beat = beats.millivolts[row] * beats.turn[beats.record[row]]
+    return replace(sketch, median=np.asarray(beat, sketch.median.dtype))
+
+
 def _alike(prototype: np.ndarray, sketch: Sketch) -> str:
-    return f"{np.corrcoef(prototype, sketch.median[sketch.lead])[0, 1]:.2f}"
+    median = sketch.median[sketch.lead]
+    flat = not np.ptp(prototype) or not np.ptp(median)
+    return "-" if flat else f"{np.corrcoef(prototype, median)[0, 1]:.2f}"
 
 
 def _mean(values: np.ndarray, told: Callable[[float], str]) -> str:
@@ -118,7 +145,7 @@ def _known(
 ) -> dict[str, Any]:
     """What is known of a component, of all answers of its side."""
     inside, by_itself = proven
-    prototype, record = _prototype(beats, node, fitted)
+    prototype, record = prototype_of(beats, node, fitted)
     return {
         "parent": node.parent,
         "side": node.side,
@@ -127,23 +154,36 @@ def _known(
         "share_frozen": node.share_frozen,
         "prototype": prototype,
         "prototype_record": record,
-        "notes": {"levels of gates frozen": node.depth, "training beats": node.count},
+        "notes": {"levels of gates frozen": node.depth, "beats in growing": node.count},
     }
 
 
-def _prototype(
+def prototype_of(
     beats: Beats, node: Node, fitted: np.ndarray
 ) -> tuple[np.ndarray | None, str | None]:
-    """The prototype in mV, upright, and its recording, if it is a training beat."""
+    """The prototype in mV, upright, and its recording, if it is a reference beat.
+
+    Args:
+      beats: the beats.
+      node: a component.
+      fitted: `beats.windows(beats.reference)`.
+
+    Returns:
+      The prototype, None if it is unknown in mV (of beats that were given, the anchor
+      is one in mV itself); and the name of its recording.
+    """
+    window = beats.millivolts.shape[1:]
+    anchor = np.asarray(node.anchor, np.float32).reshape(window)
+    own = None if beats.given is None else anchor[0]
     if not len(fitted):
-        return None, None
-    away = np.abs(fitted - np.ravel(node.anchor).astype(np.float32)).max(axis=1)
-    row = beats.rows("train")[np.argmin(away)]
+        return own, None
+    away = np.abs(fitted - anchor).max(axis=(1, 2))
     if away.min() > 1e-6:
-        return None, None
+        return own, None
+    row = beats.reference[np.argmin(away)]
     record = beats.record[row]
-    turn = beats.records.polarity[record] if beats.config.polarity == "correct" else 1
-    return beats.millivolts[row, 0] * turn, str(beats.records.name[record])
+    name = str(beats.records.name[record]) if beats.is_recorded else None
+    return beats.millivolts[row, 0] * beats.turn[record], name
 
 
 def component_json(component: report.Component) -> dict[str, Any]:
@@ -163,22 +203,34 @@ def component_json(component: report.Component) -> dict[str, Any]:
         "same_as": list(component.same_as),
         "prototype": None if prototype is None else [float(v) for v in prototype],
         "prototype_record": component.prototype_record,
+        "composites": component.composites,
+        "is_shown_proven": component.is_shown_proven,
+        "median_answer": component.median_answer,
         "notes": dict(component.notes),
+        "reach": [asdict(one) for one in component.reach],
         "weighing": None if weighing is None else to_json(weighing),
     }
 
 
 def component_of(values: Mapping[str, Any]) -> report.Component:
     """The inverse of `component_json`, without sketch and weights as arrays."""
-    kept = {key: value for key, value in values.items() if key != "weighing"}
+    left = ("weighing", "reach")
+    kept = {key: value for key, value in values.items() if key not in left}
     if kept["prototype"] is not None:
         kept["prototype"] = np.array(kept["prototype"])
     return report.Component(**kept, sketch=None)
 
 
 def write_figures(shown: Sequence[report.Component], folder: Path) -> None:
-    """Of every component its cell and what it weighs, as a file of its own."""
-    folder.mkdir(exist_ok=True)
+    """Of every component its cell and what it weighs, as a file of its own.
+
+    Files of components that are no more, in a report that is replaced, go.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {component.name for component in shown}
+    for path in folder.glob("*.svg"):
+        if path.stem not in names and NAME.fullmatch(path.stem):
+            path.unlink()
     for component in shown:
         if component.sketch is not None and component.weighing is not None:
             figure = draw.weights(

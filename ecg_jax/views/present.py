@@ -2,33 +2,61 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-import jax
 import numpy as np
 
 from ecg_jax import pages as report
+from ecg_jax.cells.paths import UNITS
+from ecg_jax.cells.reach import amount
 from ecg_jax.cells.sketch import LABEL_ORDER, UNLABELLED
 from ecg_jax.ecg.beats import Beats, missed_words
+from ecg_jax.ecg.cut import BeatConfig
 from ecg_jax.program.gates import Gate, on
 from ecg_jax.program.roles import Equation, Refused
-from ecg_jax.runs.evaluation import Evaluation
 from ecg_jax.shares import share
 from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.statistics.quality import disagreements
 from ecg_jax.statistics.scores import auc, record_scores
 from ecg_jax.tree.circuit import to_text
+from ecg_jax.tree.tree import SIDES
+from ecg_jax.views.evaluation import Evaluation
+from ecg_jax.views.partition import arithmetic
+from ecg_jax.views.what_changes import FAMILY, WhatChanges
 
 NUM_DISAGREEMENTS = 6
 NUM_NULLS = 10
 """Random hyperplanes that an evaluation holds the cells against."""
 
 
+@dataclass(frozen=True)
+class About:
+    """What neither a tree nor its beats say of themselves.
+
+    Attributes:
+      title: of the page.
+      kind: what is factored, in a word, such as "mlp".
+      subject: the same in words that begin a sentence.
+      data: what the beats are called.
+      citation: how to cite them.
+      config: everything that decides the result; empty where nothing is known.
+      command: what to type to get the page again.
+    """
+
+    title: str
+    kind: str = "function"
+    subject: str = "A trained network"
+    data: str = "Recordings"
+    citation: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+
+
 def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
     """What is known of the recordings."""
-    records, config = beats.records, beats.config
-    sides = [str(s) for s in ("train", "validation", "heldout")]
+    records = beats.records
+    sides = ["train", "validation", "heldout", "given"]
     split = records.split[beats.record]
     what = beats.labelled
     whole = what == "recordings"
@@ -43,22 +71,36 @@ def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
         },
         labelled=what,
         beats={s: int(np.sum(split == s)) for s in sides if np.any(split == s)},
-        duration_s=records.duration_s,
+        duration_s=records.duration_s[np.isfinite(records.duration_s)],
         bsqi=records.bsqi[np.isfinite(records.bsqi)],
         rate_bpm=records.rate_bpm[np.isfinite(records.rate_bpm)],
-        polarity={
-            "upright": int(np.sum(records.polarity > 0)),
-            "inverted": int(np.sum(records.polarity < 0)),
-        },
+        polarity=_polarity(beats),
         excluded=beats.excluded,
         missed=missed_words(beats),
-        window=(
-            f"R - {config.before_s * 1000:.0f} ms to R + "
-            f"{config.after_s * 1000:.0f} ms "
-            f"at {config.sample_rate_hz:g} Hz, {config.low_hz:g} to {config.high_hz:g} "
-            f"Hz, amplitude normalised by {config.normalise}, polarity "
-            f"{'turned upright' if config.polarity == 'correct' else 'kept'}"
-        ),
+        window=f"{beats.window_words}, {_treated(beats)}",
+        is_split=beats.is_split,
+        is_given=beats.given is not None,
+        is_recorded=beats.is_recorded,
+        normal_names=beats.normal_names,
+    )
+
+
+def _polarity(beats: Beats) -> dict[str, int]:
+    """Recordings whose QRS points up and down, where that was looked for."""
+    polarity = beats.records.polarity
+    up, down = int(np.sum(polarity > 0)), int(np.sum(polarity < 0))
+    return {} if beats.given is not None else {"upright": up, "inverted": down}
+
+
+def _treated(beats: Beats) -> str:
+    """What was done to the windows before the network saw them."""
+    config = beats.config
+    if not isinstance(config, BeatConfig):
+        return "amplitudes as they were given, in mV"
+    turned = "turned upright" if config.polarity == "correct" else "kept"
+    return (
+        f"{config.low_hz:g} to {config.high_hz:g} Hz, amplitude normalised by "
+        f"{config.normalise}, polarity {turned}"
     )
 
 
@@ -69,7 +111,7 @@ def _counted(labels: np.ndarray) -> dict[str, int]:
     return {k: counts[k] for k in dict.fromkeys(order) if k in counts}
 
 
-def network_facts(found: Evaluation) -> list[report.NetworkFacts]:
+def network_facts(found: Evaluation, about: About) -> list[report.NetworkFacts]:
     """How good the network is on the measured recordings; none without labels."""
     if found.quality is None:
         return []
@@ -84,8 +126,9 @@ def network_facts(found: Evaluation) -> list[report.NetworkFacts]:
     normal = {True: _counted(label[margin >= 0]), False: _counted(label[margin < 0])}
     facts = report.network_facts(
         found.quality,
-        found.network.kind,
-        description=found.network.card.title,
+        about.kind,
+        split="held-out recordings" if beats.is_split else "the beats given",
+        description=about.title,
         labelled=what,
         answers_by_label={
             name: {
@@ -121,7 +164,7 @@ def _baselines(beats: Beats, rows: np.ndarray) -> list[dict[str, Any]]:
     for name, score in scores.items():
         ids, mean = record_scores(score, beats.record[rows])
         mean = mean.round(12)  # means of equal scores are equal
-        whole = beats.records.label[ids] == "N"
+        whole = beats.is_normal_record[ids]
         row = {
             "baseline": name,
             "AUC by beat": auc(score, normal[rows]),
@@ -147,15 +190,13 @@ def _disagreements(found: Evaluation) -> list[report.Disagreement]:
         own = rows[beats.record[rows] == entry.record]
         row = own[np.argmin(np.abs(decision.value[own] - entry.score))]
         prover = decision.prover[row]
-        turned = beats.config.polarity == "correct"
-        turn = beats.records.polarity[entry.record] if turned else 1
         out.append(
             report.Disagreement(
                 record=str(beats.records.name[entry.record]),
                 label=str(beats.records.label[entry.record]),
                 answer="normal" if entry.score >= 0 else "not normal",
                 margin=entry.score,
-                beat=beats.millivolts[row, 0] * turn,
+                beat=beats.millivolts[row, 0] * beats.turn[entry.record],
                 time_s=beats.config.time_s,
                 note=f"{entry.num_beats} beats, {share(entry.share_agreeing, 0)} agree "
                 "with the label",
@@ -169,19 +210,18 @@ def report_data(
     found: Evaluation,
     shown: Sequence[report.Component],
     metrics: Mapping[str, Any],
-    config: Mapping[str, Any],
-    title: str,
-    citation: str,
-    command: str,
+    about: About,
+    changed: WhatChanges | None = None,
 ) -> report.ReportData:
     """Everything on the page."""
     tree = found.part.tree
-    with jax.enable_x64(True):
+    with arithmetic(tree):
         sides = [np.asarray(side) for side in tree.eq.sides]
     return report.ReportData(
-        title=f"{found.network.card.title}",
-        data=data_facts(found.part.beats, title, citation),
-        networks=network_facts(found),
+        title=about.title,
+        subject=about.subject,
+        data=data_facts(found.part.beats, about.data, about.citation),
+        networks=network_facts(found, about),
         components=shown,
         equation=report.EquationFacts(
             opened=[
@@ -207,7 +247,7 @@ def report_data(
             localize=tree.localize,
         ),
         metrics=metrics,
-        config=config,
+        config=about.config,
         coverage=[
             {
                 "side": row.side,
@@ -222,11 +262,26 @@ def report_data(
             }
             for row in found.coverage
         ],
+        changes=None if changed is None else change_facts(changed),
         certificate={**asdict(found.certificate), "holds": found.certificate.holds},
         purity=[_purity_row(row) for row in found.purity],
         timing=metrics.get("timing", {}),
         versions=metrics.get("versions", {}),
-        command=command,
+        command=about.command,
+    )
+
+
+def change_facts(changed: WhatChanges) -> report.ChangeFacts:
+    """What would change the answers, of both sides and of families."""
+    return report.ChangeFacts(
+        num_beats=len(changed.rows),
+        reach={side: changed.of_side(sign) for sign, side in SIDES.items()},
+        family=", ".join(
+            f"{name} \N{PLUS-MINUS SIGN}{amount(most, UNITS[name])}"
+            for name, most in FAMILY.items()
+        ),
+        shares=changed.families() or {},
+        refusal=changed.refusal,
     )
 
 
@@ -247,7 +302,7 @@ def _text(found: Evaluation, shown: Sequence[report.Component]) -> str:
     }
     phrases = {c.name: c.phrase for c in shown if c.phrase}
     measured_on = replace(decision, **measured)
-    with jax.enable_x64(True):
+    with arithmetic(found.part.tree):
         return to_text(found.part.tree, phrases, measured_on, sentences)
 
 

@@ -1,0 +1,92 @@
+"""How far changes go before answers change: a bar to either side, change by change."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecg_jax.cells.reach import LEAST_FLIPS, Reach, Side, amount
+from ecg_jax.draw.paper import new_figure
+from ecg_jax.draw.render import CHART_INK, CHART_SIDES
+from ecg_jax.shares import percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROW_IN, WIDTH_IN, EDGE_IN = 0.34, 6.4, 0.5
+LEFT, RIGHT = 0.24, 0.76
+
+
+def ranges(
+    reaches: Sequence[Reach], *, side: str | None = None, axes: "Axes | None" = None
+) -> "Figure":
+    """Draw the ranges of some beats, each change on an axis of its own unit.
+
+    A bar reaches from the quarter of the beats that changes its answer first to that
+    which does last, with a mark at the half; from the middle, no change, to either
+    edge, the limit. A bar that ends at the edge goes on beyond it.
+
+    Args:
+        reaches: Of the changes.
+        side: Their answer, "normal" or "not normal", for the color.
+        axes: To draw on; by default a new figure's.
+
+    Returns:
+        The figure.
+    """
+    if axes is None:
+        height = ROW_IN * max(len(reaches), 1) + EDGE_IN
+        figure = new_figure(WIDTH_IN, height)
+        low, high = 0.22 / height, 1 - 0.26 / height
+        axes = figure.add_axes((LEFT, low, RIGHT - LEFT, high - low))
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    color = CHART_SIDES.get(side or "", CHART_INK)
+    axes.set(xlim=(-1, 1), ylim=(len(reaches) - 0.5, -0.5))
+    axes.axvline(0, color=CHART_INK, lw=0.9)
+    for edge in (-1, 1):
+        axes.axvline(edge, color=CHART_INK, lw=0.5, alpha=0.35)
+    for row, one in enumerate(reaches):
+        axes.axhline(row, color=CHART_INK, lw=0.4, alpha=0.2)
+        for sign, end in ((-1, one.low), (1, one.high)):
+            _bar(axes, row, sign, end, one.limit, color)
+        name = f"{one.name}  (\N{PLUS-MINUS SIGN}{amount(one.limit, one.unit)})"
+        axes.text(-1.03, row, name, ha="right", va="center", size=8, color=CHART_INK)
+        words = _words(one)
+        axes.text(1.03, row, words, ha="left", va="center", size=7.5, color=CHART_INK)
+    axes.set_axis_off()
+    for x, text in ((-0.5, "falls"), (0.5, "rises")):
+        axes.text(x, -0.55, text, ha="center", va="bottom", size=7.5, color=CHART_INK)
+    axes.text(0, -0.55, "as it is", ha="center", va="bottom", size=7.5, color=CHART_INK)
+    return figure
+
+
+def _bar(
+    axes: "Axes", row: int, sign: int, side: Side, limit: float, color: str
+) -> None:
+    """From the first quartile to the last, and a mark at the median."""
+    first, half, last = (min(q / limit, 1.0) for q in side.quartiles)
+    if side.flips < LEAST_FLIPS or not np.isfinite(side.quartiles[0]):
+        if side.flips >= LEAST_FLIPS:
+            axes.plot(sign, row, "|", color=color, ms=7, mew=1.5)
+        return
+    axes.barh(
+        row, sign * max(last - first, 0.006), left=sign * first, height=0.42,
+        color=color, alpha=0.55, lw=0,
+    )  # fmt: skip
+    if np.isfinite(side.quartiles[1]):
+        axes.plot([sign * half] * 2, [row - 0.28, row + 0.28], color=color, lw=2)
+
+
+def _words(one: Reach) -> str:
+    """Who takes over on either side, and how often."""
+    told = []
+    for arrow, side in (
+        ("\N{LEFTWARDS ARROW}", one.low),
+        ("\N{RIGHTWARDS ARROW}", one.high),
+    ):
+        if side.flips >= LEAST_FLIPS:
+            then = f" {side.takes_over}" if side.takes_over else ""
+            told.append(f"{arrow} {percent(side.flips)}{then}")
+    return "   ".join(told) or "keeps its answer"

@@ -1,0 +1,52 @@
+"""The section on what would change the answers: ranges of changes, and families."""
+
+from ecg_jax import draw
+from ecg_jax.pages.data import ChangeFacts
+from ecg_jax.pages.html import esc, number, picture, share
+
+METHOD = (
+    "Each beat is changed in one way at a time, as a reader of ECGs would name it: its "
+    "ST level raised, its T made taller, its baseline moved. Along such a change the "
+    "network is a chain of straight pieces, each one component of its equation, so the "
+    "place where the answer first changes is found exactly: two neighbouring numbers "
+    "between which the network itself changes its answer."
+)
+RANGE = (
+    "A bar reaches from where the first quarter of the answers has changed to where "
+    "three quarters have; the mark is at the half. To the left the change falls, to "
+    "the right it rises; the edges are as far as it was followed. At the right: the "
+    "share of answers that change before the edge, and the component that most often "
+    "decides then. A change is left out for a beat where it cannot be measured."
+)
+FAMILIES = (
+    "Several changes at once. Proven: no combination of them within these limits "
+    "changes the answer, by any evaluation of the network, rounding included. Broken: "
+    "one that does is known, and was checked on the network. Open: neither was found."
+)
+
+
+def changes_section(changes: ChangeFacts) -> str:
+    """How far changes go, by answer, and what is proven of several at once."""
+    if changes.refusal:
+        first, *rest = changes.refusal.splitlines()
+        more = "".join(f"<br>{esc(line.strip())}" for line in rest)
+        return (
+            "<p>Not measured: exact ranges are known of piecewise linear networks "
+            f"only. {esc(first)}{more}</p>"
+        )
+    out = [f"<p>{esc(METHOD)} Measured on {number(changes.num_beats)} beats, some of "]
+    out.append("each component.</p>")
+    for side, reach in changes.reach.items():
+        if reach:
+            kind = "normal" if side == "normal" else "other"
+            out.append(f'<h3 class="{kind}">Beats answered “{esc(side)}”</h3>')
+            alt = f"how far changes go before beats are no longer answered {side}"
+            out.append(picture(draw.svg(draw.ranges(reach, side=side)), alt=alt))
+    out.append(f'<p class="note">{esc(RANGE)}</p>')
+    if changes.shares:
+        told = ", ".join(f"{share(v)} {esc(k)}" for k, v in changes.shares.items())
+        out.append(
+            f"<h3>Families of changed beats</h3><p>{esc(changes.family)}, together: "
+            f'<b>{told}</b>.</p><p class="note">{esc(FAMILIES)}</p>'
+        )
+    return "".join(out)

@@ -1,0 +1,341 @@
+"""Boxes of changes: does any of them change the answer?
+
+For `x(t)` affine in several numbers `t`, every value of the program is enclosed over a
+box of them by an affine form and an error,
+
+    v(t) = c + sum_k G_k s_k +- e,    t_k = m_k + r_k s_k,    |s_k| <= 1
+
+An affine equation takes `c` and `G` along and its rounding into `e`, by the very rules
+of `rounding`: `e' = |A| e + gamma |A| m`. The larger of two values `p`, `q` with
+`L <= q - p <= U`, `L < 0 < U`, is between `p + l (q - p)` and `p + l (q - p) - l L`,
+`l = U / (U - L)`: half of that is error. So `c - sum_k |G_k| - e <= fn(x(t))` for every
+`t` of the box and every evaluation of `fn`, rounding included. A box that is neither
+proven so nor broken by a point of it is halved along the number that widens it most
+(zonotopes: Singh et al., Fast and Effective Robustness Certification, NeurIPS 2018).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import tree_util
+from jaxtyping import Array, Float, Int
+
+from ecg_jax.errors import UnsupportedPrimitiveError
+from ecg_jax.program import _jax
+from ecg_jax.program.blocks import block_size
+from ecg_jax.program.gates import Gate
+from ecg_jax.program.levels import refusal
+from ecg_jax.program.program import run
+from ecg_jax.program.roles import Equation, Predicate, Refused, Rules
+from ecg_jax.program.trace import trace
+from ecg_jax.proof.rounding import Walk
+from ecg_jax.proof.rounding_rules import Bounded
+
+Path = Callable[[Any, Array], Any]
+"""`path(params, t) -> x(t)`, an input of the function; affine in the vector `t`."""
+
+PROVEN, BROKEN, OPEN = 1, -1, 0
+MOST_BOXES = 4096
+EVALUATIONS = 4.0
+"""Roundings of a box: of `fn`, and of the centre, the slopes and the sizes here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Families:
+    """What is known of each family `fn(x(t))`, `t` in a box.
+
+    Attributes:
+      status: 1: no `t` changes the answer; -1: one does; 0: open.
+      example: for broken families such a `t`; NaN elsewhere.
+      boxes: how many boxes were looked at.
+    """
+
+    status: Int[np.ndarray, " family"]
+    example: Float[np.ndarray, "family change"]
+    boxes: Int[np.ndarray, " family"]
+
+
+class _Form(NamedTuple):
+    """`centre + slopes . s +- error` over the box, and what error each number makes."""
+
+    centre: Any
+    slopes: Any
+    error: Any
+
+    @property
+    def reach(self) -> Array:
+        """How far it may be from its centre."""
+        return jnp.sum(jnp.abs(self.slopes), axis=0) + self.error
+
+    @property
+    def size(self) -> Array:
+        """The largest modulus of any value."""
+        return jnp.abs(self.centre) + self.reach
+
+
+class _Boxed(NamedTuple):
+    """A box: bounds of `fn`, the worst corner, the number to halve, fn's answers."""
+
+    low: Any
+    high: Any
+    corner: Any
+    widest: Any
+    corner_flips: Any
+    centre_flips: Any
+
+
+class Prover:
+    """Decides families of one form; compiled once.
+
+    Args:
+      fn: the function itself, of one input.
+      path: of one family: `path(params, t)` is the input at `t`.
+      example: the params of one family, a pytree of arrays.
+      num_changes: how many numbers `t` has.
+      rules: of the operations.
+
+    Raises:
+      UnsupportedPrimitiveError: the function is not piecewise linear on the path.
+    """
+
+    def __init__(
+        self, fn: Any, path: Path, example: Any, num_changes: int, rules: Rules
+    ):
+        self.fn, self.path = fn, path
+        first = tree_util.tree_leaves(example)[0]
+        self.dtype = np.asarray(first).dtype
+        self.program = trace(
+            lambda params, t: fn(path(params, t)),
+            jnp.zeros(num_changes, self.dtype),
+            rules,
+            params=example,
+        )
+        _check(self.program)
+        self.kernel = jax.jit(jax.vmap(self._box))
+
+    def prove(
+        self,
+        params: Any,
+        radii: Float[np.ndarray, "family change"],
+        *,
+        max_boxes: int = MOST_BOXES,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Families:
+        """Proves or breaks each family `|t_k| <= radii_k`, or leaves it open.
+
+        Args:
+          params: pytree of arrays whose first axis are the families.
+          radii: of each number.
+          max_boxes: the most boxes of a family: beyond these it is open.
+          progress: called with families done and families in all.
+        """
+        radii = np.asarray(radii, self.dtype)
+        num, count = radii.shape
+        status = np.full(num, OPEN, np.int8)
+        example = np.full((num, count), np.nan)
+        boxes, left = np.zeros(num, np.int32), np.ones(num, np.int32)
+        family, middle, radius = np.arange(num), np.zeros_like(radii), radii.copy()
+        data = (params, middle, radius)
+        size = block_size(lambda box: self._box(*box), data)
+        while len(family):
+            part, family = np.split(family, [size])
+            at, middle = np.split(middle, [size])
+            reach, radius = np.split(radius, [size])
+            found = self._block(params, part, at, reach, size)
+            boxes += np.bincount(part, minlength=num).astype(np.int32)
+            for flips, t in (
+                (found.centre_flips, at),
+                (found.corner_flips, at + reach * found.corner),
+            ):
+                status[part[flips]] = BROKEN
+                example[part[flips]] = t[flips]
+            done = (found.low >= 0) | (found.high < 0)
+            left -= np.bincount(part[done], minlength=num).astype(np.int32)
+            status[(left == 0) & (status == OPEN)] = PROVEN
+            keep = ~done & (status[part] == OPEN) & (boxes[part] < max_boxes)
+            halves = _halves(part[keep], at[keep], reach[keep], found.widest[keep])
+            left += np.bincount(part[keep], minlength=num).astype(np.int32)
+            stays = (status[family] == OPEN) & (boxes[family] < max_boxes)
+            queue = (family[stays], middle[stays], radius[stays])
+            family, middle, radius = (
+                np.concatenate(pair) for pair in zip(halves, queue, strict=True)
+            )
+            if progress is not None:
+                progress(num - len(np.unique(family)), num)
+        return Families(status, example, boxes)
+
+    def _block(self, params: Any, part: Any, at: Any, reach: Any, size: int) -> _Boxed:
+        rows = np.minimum(np.arange(size), len(part) - 1)
+        own = tree_util.tree_map(lambda leaf: leaf[part[rows]], params)
+        found = self.kernel(own, at[rows], reach[rows])
+        return _Boxed(*(np.asarray(v)[: len(part)] for v in found))
+
+    def _box(self, params: Any, middle: Array, radius: Array) -> _Boxed:
+        program = self.program.at(tree_util.tree_leaves(params))
+        walk = Walk(program, ())
+        plain = dict(program.constants)
+        run([eqn for eqn in program.equations if eqn.role is None], plain)
+        (number,) = program.inputs
+        slopes = jnp.diag(radius)
+        forms = {number: _Form(middle, slopes, jnp.zeros_like(middle))}
+        widths = jnp.zeros_like(middle)
+        for eqn in program.equations:
+            if eqn.role is None or isinstance(eqn.role, Predicate):
+                continue
+            args = [forms.get(n, plain.get(n)) for n in eqn.inputs]
+            if isinstance(eqn.role, Gate):
+                out, wide = _gate_form(eqn.role, eqn.role.live(args))
+                outs, widths = [out], widths + wide
+            else:
+                outs = _affine_forms(walk, eqn, args)
+            forms.update(zip(eqn.outputs, outs, strict=True))
+        form = forms[program.output]
+        error = form.error * (1 + 1 / 32)
+        reach = jnp.sum(jnp.abs(form.slopes)) + error
+        reach = reach + 8 * jnp.finfo(reach.dtype).eps * form.size
+        first = self.fn(self.path(params, jnp.zeros_like(middle))) >= 0
+        corner = jnp.where(first, -1.0, 1.0).astype(middle.dtype) * jnp.sign(
+            form.slopes
+        )
+
+        def flips(t: Array) -> Array:
+            return (self.fn(self.path(params, t)) >= 0) != first
+
+        widest = jnp.argmax(widths + jnp.abs(form.slopes) * 1e-9)
+        return _Boxed(
+            form.centre - reach,
+            form.centre + reach,
+            corner,
+            widest,
+            flips(middle + radius * corner),
+            flips(middle),
+        )
+
+
+def _halves(family: Any, at: Any, reach: Any, widest: Any) -> tuple[Any, Any, Any]:
+    """Both halves of every box, along its widest number."""
+    rows = np.arange(len(family))
+    half = reach.copy()
+    half[rows, widest] /= 2
+    low, high = at.copy(), at.copy()
+    low[rows, widest] -= half[rows, widest]
+    high[rows, widest] += half[rows, widest]
+    return (
+        np.concatenate([family, family]),
+        np.concatenate([low, high]),
+        np.concatenate([half, half]),
+    )
+
+
+def _affine_forms(walk: Walk, eqn: Equation, args: list[Any]) -> list[_Form]:
+    """An affine operation of forms: errors as the rounding rules carry them."""
+    live = [i for i, arg in enumerate(args) if isinstance(arg, _Form)]
+
+    def apply(*values: Any) -> list[Array]:
+        full = list(args)
+        for i, value in zip(live, values, strict=True):
+            full[i] = value
+        with _jax.user_source(eqn.traceback):
+            return list(_jax.bind(eqn.primitive, eqn.params, full))
+
+    given = [args[i] for i in live]
+    centres, linear = jax.linearize(apply, *(form.centre for form in given))
+    slopes = jax.vmap(linear)(*(form.slopes for form in given))
+    bounded = tuple(
+        Bounded(None, arg.size, arg.error)
+        if isinstance(arg, _Form)
+        else walk.constants[n]
+        for n, arg in zip(eqn.inputs, args, strict=True)
+    )
+    errors = walk.errors(eqn, bounded, EVALUATIONS)
+    return [
+        _Form(c, g, jnp.broadcast_to(jnp.asarray(e, c.dtype), c.shape))
+        for c, g, e in zip(centres, slopes, errors, strict=True)
+    ]
+
+
+def _gate_form(gate: Gate, args: tuple[Any, ...]) -> tuple[_Form, Array]:
+    """The larger (or smaller) of pieces, each a form; how wide each number makes it."""
+    live = [i for i, arg in enumerate(args) if isinstance(arg, _Form)]
+    split = gate.pieces
+    assert split is not None
+
+    def pieces(*values: Any) -> Array:
+        full = list(args)
+        for i, value in zip(live, values, strict=True):
+            full[i] = value
+        return split(*full)
+
+    given = [args[i] for i in live]
+    c, linear = jax.linearize(pieces, *(form.centre for form in given))
+    g = jax.vmap(linear)(*(form.slopes for form in given))
+    # Each piece is one operand, up to its sign.
+    e = jnp.abs(linear(*(form.error for form in given)))
+    sign = jnp.broadcast_to(np.where(np.asarray(gate.curvature) < 0, -1, 1), c.shape)
+    sign = sign.astype(c.dtype)
+    form, wide = _largest(_Form(sign * c, sign[None] * g, e))
+    one = sign[0]
+    return _Form(one * form.centre, one[None] * form.slopes, form.error), wide
+
+
+def _largest(p: _Form) -> tuple[_Form, Array]:
+    """The largest of several forms, along the first axis."""
+    never = ~jnp.isfinite(p.centre)
+    centre = jnp.where(never, -jnp.inf, p.centre)
+    slopes = jnp.where(never[None], 0, p.slopes)
+    best = jnp.argmax(centre, axis=0)
+
+    def pick(leaf: Array, at: Array, axis: int) -> Array:
+        index = jnp.expand_dims(at, axis=0)
+        index = jnp.broadcast_to(index, (*leaf.shape[:axis], *index.shape))
+        return jnp.take_along_axis(leaf, index, axis=axis).squeeze(axis)
+
+    c, g, e = pick(centre, best, 0), pick(slopes, best, 1), pick(p.error, best, 0)
+    apart = jnp.sum(jnp.abs(slopes - g[:, None]), axis=0) + p.error + e[None]
+    itself = jnp.arange(len(centre)).reshape(-1, *[1] * best.ndim) == best[None]
+    ahead = jnp.where(itself | never, -jnp.inf, centre - c[None] + apart)
+    rival = jnp.argmax(ahead, axis=0)
+    top = pick(ahead, rival, 0)
+    unit = 16 * float(jnp.finfo(c.dtype).eps)
+    if len(centre) > 2:  # all rivals together: anything from 0 to the farthest ahead
+        extra = jnp.maximum(top, 0) / 2
+        form = _Form(c + extra, g, e + extra + unit * (jnp.abs(c) + extra))
+        return form, _shares(pick(slopes, rival, 1) - g, extra)
+    rc = jnp.where(jnp.isfinite(top), pick(centre, rival, 0), c)
+    rg, re = pick(slopes, rival, 1), pick(p.error, rival, 0)
+    high = jnp.where(jnp.isfinite(top), top, -1)
+    low = rc - c - (jnp.sum(jnp.abs(rg - g), axis=0) + re + e)
+    open_ = high > 0
+    share = jnp.where(open_, high / jnp.where(open_, high - low, 1), 0)
+    extra = jnp.where(open_, -share * low / 2, 0)
+    size = jnp.abs(c) + jnp.abs(rc) + jnp.sum(jnp.abs(g) + jnp.abs(rg), axis=0) + high
+    form = _Form(
+        c + share * (rc - c) + extra,
+        g + share[None] * (rg - g),
+        (1 - share) * e + share * re + extra + jnp.where(open_, unit * size, 0),
+    )
+    return form, _shares(rg - g, extra)
+
+
+def _shares(slopes: Array, extra: Array) -> Array:
+    """The error of units, dealt to the numbers by which their doubt moves."""
+    total = jnp.sum(jnp.abs(slopes), axis=0)
+    part = jnp.abs(slopes) / jnp.where(total > 0, total, 1)[None]
+    return jnp.sum((part * extra[None]).reshape(len(slopes), -1), axis=1)
+
+
+def _check(program: Any) -> None:
+    """Raises `UnsupportedPrimitiveError` unless every gate is piecewise linear."""
+    for eqn in program.equations:
+        if isinstance(eqn.role, Refused):
+            raise UnsupportedPrimitiveError(refusal(program, eqn))
+        if isinstance(eqn.role, Gate) and eqn.role.pieces is None:
+            raise UnsupportedPrimitiveError(
+                f"cannot bound `{eqn.role.name}` at {eqn.source} over a box.\n"
+                "  why:     it is not piecewise linear\n"
+                "  try:     a network of piecewise linear gates (relu, leaky_relu, max)"
+            )

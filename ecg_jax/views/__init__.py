@@ -1,0 +1,1 @@
+"""What a tree says of beats: decided, measured, drawn, told."""

@@ -1,0 +1,170 @@
+"""Named changes of beats, each a path through what a function sees of the beat."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from ecg_jax.cells.morphology import measure
+from ecg_jax.cells.paths import SHIFT, UNITS, Waves, direction, shifted
+from ecg_jax.ecg.beats import SMALLEST_MV, Beats
+from ecg_jax.ecg.beats import UNITS as UNITS_OF_INPUT
+from ecg_jax.errors import DataError
+
+LIMITS = {"mV": 0.5, "fraction": 0.5, "s": 0.05, "": 1.0}
+"""How far a change goes where nothing else is said, by unit."""
+
+Own = Callable[[Any, Any], Any]
+"""A path of one's own: `own(x, t)`, `own(x, 0) = x`, piecewise affine in `t`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """Changes of some beats: names, units, and the changed beats.
+
+    Attributes:
+      beats: what is changed.
+      names: of the changes.
+      units: of each name: "mV", "fraction", "s"; "" for a path of one's own.
+      directions: for each name but shifts and paths of one's own, what one unit adds
+        to the input of each beat.
+      reasons: for each name, why it is not offered for a beat: "" where it is.
+      own: paths of one's own, by name.
+    """
+
+    beats: Beats
+    names: tuple[str, ...]
+    units: Mapping[str, str]
+    directions: Mapping[str, np.ndarray] = field(repr=False)
+    reasons: Mapping[str, np.ndarray] = field(repr=False)
+    own: Mapping[str, Own] = field(repr=False)
+
+    def apply(self, i: int, name: str, t: float) -> np.ndarray:
+        """Beat `i` as the function sees it, changed by `t` units.
+
+        Raises:
+          DataError: there is no such change, or it is not offered for this beat.
+        """
+        self.check(name)
+        if reason := str(self.reasons[name][i]):
+            raise DataError(
+                f"{name!r} is not offered for beat {i}: {reason}.\n"
+                "  try: another change"
+            )
+        inputs = self.beats.inputs(np.array([i]))
+        path, params = self.path(name, np.array([i]), abs(t), inputs.dtype)
+        one = [param[0] for param in params]
+        return np.asarray(path(one, np.asarray(t, inputs.dtype)))
+
+    def path(
+        self, name: str, rows: np.ndarray, limit: float, dtype: Any
+    ) -> tuple[Callable[[Any, Any], Any], list[np.ndarray]]:
+        """A change as a path: `path(params, t)`, and the params of some beats."""
+        inputs = self.beats.inputs(rows).astype(dtype)
+        if name in self.own:
+            return partial(_own, self.own[name]), [inputs]
+        if name == SHIFT:
+            rate = self.beats.config.sample_rate_hz
+            return partial(_shift, rate, int(np.ceil(rate * limit))), [inputs]
+        return straight, [inputs, self.directions[name][rows].astype(dtype)]
+
+    def check(self, name: str) -> None:
+        """Raises `DataError` unless there is such a change."""
+        if name not in self.names:
+            raise DataError(
+                f"there is no change {name!r}.\n  try: one of {', '.join(self.names)}"
+            )
+
+    def __repr__(self) -> str:
+        offered = [
+            f"{name} ({self.units[name] or 'own'}, {np.sum(self.reasons[name] == '')})"
+            for name in self.names
+        ]
+        shown = ", ".join(offered[:6]) + (", ..." if len(offered) > 6 else "")
+        return f"Changes of {len(self.beats):,} beats: {shown}"
+
+
+def straight(params: Any, t: Any) -> Any:
+    """`x + t v`."""
+    x, v = params
+    return x + t * v
+
+
+def _own(own: Own, params: Any, t: Any) -> Any:
+    return own(params[0], t)
+
+
+def _shift(rate: float, most: int, params: Any, t: Any) -> Any:
+    return shifted(params[0], jnp.asarray(t * rate, params[0].dtype), most)
+
+
+def changes(
+    beats: Beats,
+    own: Mapping[str, Own] | None = None,
+    *,
+    wander_hz: float = 0.3,
+    mains_hz: float = 50.0,
+) -> Changes:
+    """Changes that a cardiologist has a name for, measured on each beat.
+
+    `x(t) = x + t v`, in the unit of the change: ST level, T amplitude (at its peak),
+    P-PR level, offset, wander and hum in mV; QRS amplitude and gain as a fraction, so
+    that 0.1 is 10% more; a shift in seconds. They act on the beat in mV, and go on
+    through polarity and scale to what the function sees. Where a wave cannot be
+    measured, a change is not offered, with the reason. Where every beat is normalised
+    by its own mean and deviation, none is: such a beat moves on no line.
+
+    Args:
+      beats: what is changed.
+      own: paths of one's own: name to `path(x, t)`, a JAX function of what the
+        function sees of one beat, piecewise affine in `t`, with `path(x, 0) = x`.
+      wander_hz: frequency of baseline wander.
+      mains_hz: frequency of mains hum.
+
+    Raises:
+      DataError: a frequency that is no positive number, a name that is taken.
+    """
+    for name, value in (("wander_hz", wander_hz), ("mains_hz", mains_hz)):
+        if not (np.isfinite(value) and value > 0):
+            raise DataError(f"{name}={value!r} is no positive number.\n  try: 0.3, 50")
+    own = dict(own or {})
+    if taken := sorted(set(own) & set(UNITS)):
+        raise DataError(f"there is a change {taken[0]!r} already.\n  try: another name")
+    waves = Waves(wander_hz, mains_hz)
+    shown = _upright(beats)
+    inputs_shape = beats.inputs(slice(0, 1)).shape[1:]
+    per_mv = _input_per_mv(beats)
+    linear = [name for name in UNITS if name != SHIFT]
+    directions = {n: np.zeros((len(beats), *inputs_shape), np.float32) for n in linear}
+    reasons = {n: np.full(len(beats), "", object) for n in (*UNITS, *own)}
+    if beats.unit == UNITS_OF_INPUT["beat"]:
+        why = "each beat is normalised by its own mean and deviation, which it changes"
+        undone = "normalising each beat by its own mean and deviation undoes it"
+        for name in linear:
+            reasons[name][:] = undone if name in ("gain", "offset") else why
+    else:
+        config = beats.config
+        for i, beat in enumerate(shown):
+            shape = measure(beat[0], config.sample_rate_hz, config.before_s)
+            for name in linear:
+                added, why = direction(name, beat, config.time_s, shape, waves)
+                directions[name][i] = (added * per_mv[i][:, None]).reshape(inputs_shape)
+                reasons[name][i] = why
+    units = {**UNITS, **dict.fromkeys(own, "")}
+    return Changes(beats, (*UNITS, *own), units, directions, reasons, own)
+
+
+def _upright(beats: Beats) -> Float[np.ndarray, "beat lead time"]:
+    """The beats in mV as they are shown: inverted recordings turned over."""
+    return np.asarray(beats.millivolts) * beats.turn[beats.record, None, None]
+
+
+def _input_per_mv(beats: Beats) -> Float[np.ndarray, "beat lead"]:
+    """How much of the input one mV is, for each beat and lead."""
+    if beats.unit != UNITS_OF_INPUT["record"]:
+        return np.ones(beats.millivolts.shape[:2])
+    return 1 / np.maximum(beats.records.scale_mv, SMALLEST_MV)[beats.record]

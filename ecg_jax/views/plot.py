@@ -1,0 +1,216 @@
+"""Figures of a tree on beats: the tree, a component, a cell, a beat.
+
+Each function returns a `matplotlib.figure.Figure` and touches neither pyplot nor a
+display. Units are mV and seconds from R; the lead is named where it is known.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+
+from ecg_jax import draw
+from ecg_jax.cells.sketch import Sketch
+from ecg_jax.draw.beat import labelled_paper, new_axes
+from ecg_jax.draw.cells import draw_cell
+from ecg_jax.draw.paper import limits_of, say
+from ecg_jax.ecg.beats import Beats
+from ecg_jax.errors import DataError
+from ecg_jax.shares import percent
+from ecg_jax.tree.decide import decide
+from ecg_jax.tree.tree import Decision, Tree
+from ecg_jax.views.components import prototype_of, sketch_of
+from ecg_jax.views.explain import explain_rows
+from ecg_jax.views.frame import check_beats
+from ecg_jax.views.partition import arithmetic, inputs_of
+from ecg_jax.views.ranges import Ranges
+from ecg_jax.views.weighing import weigh_all
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["beat", "cell", "component", "ranges", "tree"]
+
+
+def tree(tree: Tree, beats: Beats, *, max_columns: int = 12) -> "Figure":
+    """Draws the tree: every component as the composite ECG of its cell.
+
+    Args:
+      tree: from `ecg_jax.grow`.
+      beats: what it decides.
+      max_columns: components below the root to draw; those with most beats.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ExampleError: the tree's function takes no such beats.
+    """
+    decision = _decision(tree, beats)
+    answers = {"normal": decision.normal, "not normal": ~decision.normal}
+    nodes = []
+    for node in tree.nodes:
+        rows = _rows(decision, node.id)
+        caption = ""
+        if node.id and answers[node.side].any():
+            caption = percent(len(rows) / int(answers[node.side].sum()))
+        nodes.append(
+            draw.TreeNode(
+                id=node.id,
+                parent=node.parent if node.id else None,
+                name=node.name,
+                side=node.side or None,
+                sketch=sketch_of(beats, decision.value, rows),
+                caption=caption,
+            )
+        )
+    figure = draw.tree(nodes, max_columns=max_columns)
+    figure.patch.set(facecolor="white", alpha=1)
+    lead = f"lead {beats.leads[0]}; " if beats.leads else ""
+    words = f"{lead}a large square is 0.2 s and 0.5 mV"
+    say(figure, 0.16, figure.get_figheight() - 0.1, words, size=7.5)
+    return figure
+
+
+def component(tree: Tree, name: str, beats: Beats) -> "Figure":
+    """Draws a component: its cell, its prototype, and below what it weighs.
+
+    Args:
+      tree: from `ecg_jax.grow`.
+      name: of the component, such as "P1"; "f" is the whole function.
+      beats: what the tree decides.
+
+    Returns:
+      The figure.
+
+    Raises:
+      PatternError: the tree has no such component.
+      DataError: no beat falls into its cell.
+    """
+    at, rows, sketch = _cell(tree, name, beats)
+    weighing = weigh_all(tree, beats, {at: rows}, {at: sketch})[at]
+    lead = f", lead {beats.leads[0]}" if beats.leads else ""
+    node, prototype = tree.nodes[at], (None, None)
+    if at:
+        prototype = prototype_of(beats, node, beats.windows(beats.reference))
+    return draw.weights(
+        sketch,
+        weighing,
+        side=node.side or None,
+        prototype=prototype[0],
+        prototype_record=prototype[1],
+        title=f"{name}{lead}; the mark is 1 mV",
+    )
+
+
+def cell(tree: Tree, name: str, beats: Beats, *, ax: "Axes | None" = None) -> "Figure":
+    """Draws the cell of a component: the composite ECG of the beats it answers for.
+
+    The thick line is their median, the bands hold the middle 80% and 50% of them, thin
+    lines are single beats, the dashed one is the prototype.
+
+    Args:
+      tree: from `ecg_jax.grow`.
+      name: of the component, such as "P1"; "f" is the whole function.
+      beats: what the tree decides.
+      ax: axes to draw on.
+
+    Returns:
+      The figure.
+
+    Raises:
+      PatternError: the tree has no such component.
+      DataError: no beat falls into its cell.
+    """
+    at, _, sketch = _cell(tree, name, beats)
+    node, prototype = tree.nodes[at], None
+    if at:
+        prototype = prototype_of(beats, node, beats.windows(beats.reference))[0]
+    axes, side = new_axes(ax), node.side or None
+    words = f"{name}: proves {side}" if side else f"{name}: all beats"
+    labelled_paper(
+        axes,
+        sketch.time_s,
+        limits_of([sketch], prototype),
+        lead=beats.leads[0] if beats.leads else "",
+        title=f"{words}; {sketch.num_beats:,} beats",
+        side=side,
+    )
+    draw_cell(axes, sketch, side=side, prototype=prototype)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
+def beat(tree: Tree, beats: Beats, i: int, *, ax: "Axes | None" = None) -> "Figure":
+    """Draws a beat over the prototype of what answers for it, its bounds above.
+
+    Args:
+      tree: from `ecg_jax.grow`.
+      beats: what it decides.
+      i: which of them.
+      ax: axes to draw on.
+
+    Returns:
+      The figure.
+
+    Raises:
+      DataError: there is no such beat.
+    """
+    if not -len(beats) <= i < len(beats):
+        raise DataError(
+            f"no beat {i}: there are {len(beats):,}.\n  try: 0 to {len(beats) - 1}"
+        )
+    return explain_rows(tree, beats, np.array([i % len(beats)])).figure(ax)
+
+
+def _decision(tree: Tree, beats: Beats) -> Decision:
+    check_beats(tree, beats)
+    with arithmetic(tree):
+        return decide(tree, inputs_of(tree, beats))
+
+
+def _rows(decision: Decision, node: int) -> Int[np.ndarray, " row"]:
+    """The beats of a node's cell; those of the root are all."""
+    inside = np.any(decision.path == node, axis=1) | (node == 0)
+    return np.flatnonzero(inside)
+
+
+def _cell(
+    tree: Tree, name: str, beats: Beats
+) -> tuple[int, Int[np.ndarray, " row"], Sketch]:
+    """A component's id, the beats of its cell, and their composite."""
+    at = 0 if name == tree.nodes[0].name else tree.find(name)
+    decision = _decision(tree, beats)
+    rows = _rows(decision, at)
+    sketch = sketch_of(beats, decision.value, rows)
+    if sketch is None:
+        raise DataError(
+            f"none of {len(beats):,} beats falls into the cell of {name}.\n"
+            "  try: the beats that the tree was grown on"
+        )
+    return at, rows, sketch
+
+
+def ranges(
+    found: Ranges,
+    rows: Int[np.ndarray, " row"] | slice = slice(None),
+    *,
+    side: str | None = None,
+    ax: "Axes | None" = None,
+) -> "Figure":
+    """Draws how far each change goes before answers change, in its own unit.
+
+    Args:
+      found: from `ecg_jax.ranges`.
+      rows: of which beats; by default all.
+      side: their answer, "normal" or "not normal", for the color.
+      ax: to draw on; by default a new figure's.
+
+    Returns:
+      The figure.
+    """
+    figure = draw.ranges(found.reaches(rows), side=side, axes=ax)
+    figure.patch.set(facecolor="white", alpha=1)
+    return figure

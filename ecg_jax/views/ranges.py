@@ -1,0 +1,275 @@
+"""Exact ranges: how far each change of a beat goes before the answer changes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from ecg_jax.cells.reach import Reach, reach
+from ecg_jax.ecg.beats import Beats
+from ecg_jax.errors import DataError
+from ecg_jax.lattice.maxmin import MaxMin
+from ecg_jax.program.blocks import blocks
+from ecg_jax.program.program import Program
+from ecg_jax.program.roles import Rules
+from ecg_jax.program.trace import trace
+from ecg_jax.proof.walk import Walker
+from ecg_jax.rules import RULES
+from ecg_jax.tree.decide import decide
+from ecg_jax.tree.tree import Tree
+from ecg_jax.views.changes import LIMITS, Changes, straight
+from ecg_jax.views.frame import exact
+
+SIDES = ("low", "high")
+MOST_ULPS = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """How far each change of each beat goes with the same answer.
+
+    Attributes:
+      changes: the changes.
+      fn: the function.
+      low: `<= 0`, the last `t` before the first flip downwards; -inf where there is
+        none within the limit, NaN where the change is not offered or the walk is open.
+      high: `>= 0`, likewise upwards.
+      pieces: how many linear pieces each walk went, downwards and upwards.
+      touches: how often a walk came to zero within rounding and the answer stayed.
+      takes_over: for a tree, the component that decides just beyond the flip, "" where
+        there is none.
+      limits: how far each change went, by name.
+      reasons: for each name, why a beat has no range.
+      dtype: what the function computes in.
+    """
+
+    changes: Changes = field(repr=False)
+    fn: Callable[[Any], Any] = field(repr=False)
+    low: Float[np.ndarray, "beat change"]
+    high: Float[np.ndarray, "beat change"]
+    pieces: Int[np.ndarray, "beat change side"]
+    touches: Int[np.ndarray, "beat change side"]
+    takes_over: np.ndarray
+    limits: Mapping[str, float]
+    reasons: Mapping[str, np.ndarray] = field(repr=False)
+    dtype: np.dtype = field(repr=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the changes."""
+        return self.changes.names
+
+    def reason(self, i: int, name: str) -> str:
+        """Why there is no range of a beat: "" where there is one."""
+        self.changes.check(name)
+        return str(self.reasons[name][i])
+
+    def flipped(self, i: int, name: str, side: Literal["low", "high"]) -> np.ndarray:
+        """Beat `i` just beyond its range, where the function gives the other answer.
+
+        The neighbour of `low` or `high`; where single evaluations round otherwise than
+        those of a batch, as many units in the last place further as it takes.
+
+        Raises:
+          DataError: there is no flip on this side.
+        """
+        self.changes.check(name)
+        if side not in SIDES:
+            raise DataError(f"there is no side {side!r}.\n  try: 'low' or 'high'")
+        at = self.names.index(name)
+        last = float((self.low, self.high)[SIDES.index(side)][i, at])
+        if not np.isfinite(last):
+            raise DataError(
+                f"beat {i} has no flip at its {side} side of {name!r}: "
+                f"{self.reason(i, name) or 'none within the limit'}.\n"
+                "  try: wider limits, or another change"
+            )
+        row, most, dtype = np.array([i]), self.limits[name], self.dtype
+        path, params = self.changes.path(name, row, most, dtype)
+        one = [param[0] for param in params]
+        away = dtype.type(-np.inf if side == "low" else np.inf)
+        with exact(dtype):
+            ways = (self.fn, jax.jit(self.fn), lambda x: self.fn(np.asarray(x)))
+            first = float(self.fn(jnp.asarray(one[0]))) >= 0
+            t, step = np.nextafter(dtype.type(last), away), 1
+            while True:
+                x = np.asarray(path(one, t))
+                if all((float(way(jnp.asarray(x))) >= 0) != first for way in ways):
+                    return x
+                if step > MOST_ULPS:
+                    raise DataError(
+                        f"beat {i} flips {name!r} at {last:g} only within rounding"
+                    )
+                t, step = t + step * (np.nextafter(t, away) - t), 2 * step
+
+    def reaches(
+        self, rows: Int[np.ndarray, " row"] | slice = slice(None)
+    ) -> list[Reach]:
+        """The ranges of some beats summed up, change by change, where offered."""
+        found = [
+            reach(
+                name,
+                self.changes.units[name],
+                self.limits[name],
+                self.low[rows, at],
+                self.high[rows, at],
+                self.takes_over[rows, at],
+            )
+            for at, name in enumerate(self.names)
+        ]
+        return [one for one in found if one is not None]
+
+    def __repr__(self) -> str:
+        lines = [f"Ranges of {len(self.low):,} beats and {len(self.names)} changes"]
+        with np.errstate(invalid="ignore"):
+            flips = np.isfinite(self.low) | np.isfinite(self.high)
+        order = np.argsort(-flips.mean(axis=0), kind="stable")
+        for at in order[:3]:
+            name = self.names[at]
+            lines.append(
+                f"  {name}: {flips[:, at].mean():.0%} flip within "
+                f"{self.limits[name]:g} {self.changes.units[name]}".rstrip()
+            )
+        return "\n".join(lines)
+
+
+def ranges(
+    fn: Callable[[Any], Any],
+    beats: Beats,
+    changes: Changes,
+    limits: float | Mapping[str, float] | None = None,
+    *,
+    rules: Rules | None = None,
+    max_pieces: int = 10_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> Ranges:
+    """For each beat and change the first flip of the answer on either side.
+
+    Along `x(t)` the function is piecewise linear: the walk goes from piece to piece,
+    each one component of the equation, to the exact place where `fn(x(t)) >= 0`
+    changes, which two neighbouring numbers with different answers of `fn` bracket.
+
+    Args:
+      fn: a function of what `beats.inputs()` holds of one beat; a tree; one level of
+        an equation. Piecewise linear: smooth gates are refused.
+      beats: the beats, those of `changes`.
+      changes: what `changes(beats)` gives.
+      limits: how far a change goes to either side, in its own unit: one number for
+        all, or by name; by default 0.5 mV, 50%, 50 ms.
+      rules: of the operations; by default those of the package.
+      max_pieces: the most pieces of a walk; beyond these it is open.
+      progress: called with walks done and walks in all.
+
+    Returns:
+      The ranges.
+
+    Raises:
+      DataError: a limit that is no positive number, a name that is none, other beats.
+      UnsupportedPrimitiveError: the function is not piecewise linear.
+    """
+    if changes.beats is not beats:
+        raise DataError("the changes are of other beats.\n  try: ej.changes(beats)")
+    most = _limits(changes, limits)
+    inputs = beats.inputs()
+    call, program = traced(fn, inputs[0], rules)
+    dtype = np.dtype(program.avals[program.output].dtype)
+    inputs = inputs.astype(dtype)
+    num, count = len(inputs), len(changes.names)
+    low, high = np.full((num, count), np.nan), np.full((num, count), np.nan)
+    pieces = np.zeros((num, count, 2), np.int32)
+    touches = np.zeros((num, count, 2), np.int32)
+    over = np.full((num, count, 2), "", object)
+    reasons = {name: changes.reasons[name].copy() for name in changes.names}
+    walkers: dict[Any, Walker] = {}
+    flipped: list[tuple[Any, np.ndarray]] = []
+    with exact(dtype):
+        known = known_beats(call, inputs, reasons)
+        for at, name in enumerate(changes.names):
+            rows = np.flatnonzero(known & (reasons[name] == ""))
+            if not len(rows):
+                continue
+            path, params = changes.path(name, rows, most[name], dtype)
+            key = path if path is straight else name
+            if key not in walkers:
+                example = [param[0] for param in params]
+                walkers[key] = Walker(call, program, path, example)
+            both = [np.repeat(param, 2, axis=0) for param in params]
+            signed = np.tile([-most[name], most[name]], len(rows))
+            found = walkers[key].flips(
+                both, signed, max_pieces=max_pieces, progress=progress
+            )
+            low[rows, at], high[rows, at] = found.time[0::2], found.time[1::2]
+            pieces[rows, at] = found.pieces.reshape(-1, 2)
+            touches[rows, at] = found.touches.reshape(-1, 2)
+            if isinstance(fn, Tree):
+                flips = np.flatnonzero(np.isfinite(found.beyond))
+                beats_at = _beyond(path, both, found.beyond, flips)
+                flipped.append(((rows[flips // 2], at, flips % 2), beats_at))
+            opened = np.isnan(found.time.reshape(-1, 2)).any(axis=1)
+            reasons[name][rows[opened]] = f"open after {max_pieces:,} pieces"
+        if isinstance(fn, Tree) and any(len(x) for _, x in flipped):
+            cells = decide(fn, np.concatenate([x for _, x in flipped])).cell
+            names = np.array([node.name for node in fn.nodes], object)
+            for where, x in flipped:
+                over[where], cells = names[cells[: len(x)]], cells[len(x) :]
+    return Ranges(changes, call, low, high, pieces, touches, over, most, reasons, dtype)
+
+
+def traced(
+    fn: Callable[[Any], Any], example: np.ndarray, rules: Rules | None
+) -> tuple[Callable[[Any], Any], Program]:
+    """What is evaluated, and its program: of a function, a tree, one level."""
+    if isinstance(fn, Tree | MaxMin):
+        assert isinstance(fn.program, Program)
+        return fn.fn or fn.program.evaluate, fn.program
+    with exact(example.dtype):
+        return fn, trace(fn, jnp.asarray(example), RULES if rules is None else rules)
+
+
+def _limits(
+    changes: Changes, limits: float | Mapping[str, float] | None
+) -> dict[str, float]:
+    """How far each change goes."""
+    given = limits if isinstance(limits, Mapping) else {}
+    for name in given:
+        changes.check(name)
+    out = {}
+    for name in changes.names:
+        usual = LIMITS[changes.units[name]]
+        if limits is not None and not isinstance(limits, Mapping):
+            usual = limits
+        value = given.get(name, usual)
+        if not isinstance(value, int | float) or not 0 < value < np.inf:
+            raise DataError(
+                f"the limit of {name!r} is {value!r}, not a positive number.\n"
+                f"  try: {LIMITS[changes.units[name]]:g}"
+            )
+        out[name] = float(value)
+    return out
+
+
+def known_beats(
+    fn: Callable[[Any], Any], inputs: np.ndarray, reasons: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Which beats can be walked; the others are told why not."""
+    whole = np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)
+    safe = np.where(whole.reshape(-1, *[1] * (inputs.ndim - 1)), inputs, 0)
+    value = np.isfinite(blocks(fn, safe))
+    for why in reasons.values():
+        why[~value] = "the function is not finite here"
+        why[~whole] = "the beat holds NaN or infinite numbers"
+    return whole & value
+
+
+def _beyond(
+    path: Any, params: list[np.ndarray], times: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """The beats at some times on their paths."""
+    part = [param[rows] for param in params]
+    if not len(rows):
+        return part[0]
+    return np.asarray(jax.jit(jax.vmap(path))(part, times[rows].astype(part[0].dtype)))

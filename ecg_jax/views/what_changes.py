@@ -1,0 +1,150 @@
+"""What would change the answers of a tree: ranges and families of some of its beats."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from ecg_jax.cells.reach import Reach
+from ecg_jax.errors import UnsupportedPrimitiveError
+from ecg_jax.tree.tree import SIDES
+from ecg_jax.views.changes import changes
+from ecg_jax.views.evaluation import Evaluation
+from ecg_jax.views.families import Proof, prove
+from ecg_jax.views.ranges import Ranges, ranges
+
+BEATS_EACH = 48
+"""Beats of each component that are walked along every change."""
+
+FAMILY: Mapping[str, float] = MappingProxyType(
+    {"ST level": 0.05, "wander sine": 0.05, "wander cosine": 0.05, "gain": 0.1}
+)
+"""Changes that are proven together, and how far: mV, and a fraction."""
+
+TABLE = "ranges.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class WhatChanges:
+    """Ranges of a sample of beats, some of each component.
+
+    Attributes:
+      rows: which beats.
+      normal: their answers.
+      path: the components on the way of each, from the root down.
+      ranges: of these beats, in this order; None where the function is refused.
+      proof: whether the family `FAMILY` of each is proven.
+      refusal: why there are none; "" where there are.
+    """
+
+    rows: Int[np.ndarray, " beat"]
+    normal: Bool[np.ndarray, " beat"]
+    path: Int[np.ndarray, "beat depth"]
+    ranges: Ranges | None
+    proof: Proof | None
+    refusal: str = ""
+
+    def of_node(self, node: int) -> list[Reach]:
+        """The ranges of a component's beats summed up."""
+        return self._of(np.any(self.path == node, axis=1))
+
+    def of_side(self, sign: int) -> list[Reach]:
+        """The ranges of all beats of one answer."""
+        return self._of(self.normal if sign > 0 else ~self.normal)
+
+    def _of(self, mask: np.ndarray) -> list[Reach]:
+        if self.ranges is None or not mask.any():
+            return []
+        return self.ranges.reaches(np.flatnonzero(mask))
+
+    def families(self) -> dict[str, float] | None:
+        """Shares of the beats whose family is proven, broken, open."""
+        if self.proof is None:
+            return None
+        words = ("proven", "broken", "open")
+        return {word: float(np.mean(self.proof.status == word)) for word in words}
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures, with the keys of `metrics.json`."""
+        sides = {}
+        for sign, side in SIDES.items():
+            sides[side] = {
+                one.name: {
+                    "unit": one.unit,
+                    "limit": one.limit,
+                    "beats": one.num_beats,
+                    "flips_low": one.low.flips,
+                    "flips_high": one.high.flips,
+                    "quartiles_low": _plain(one.low.quartiles),
+                    "quartiles_high": _plain(one.high.quartiles),
+                }
+                for one in self.of_side(sign)
+            }
+        return {
+            "beats": len(self.rows),
+            "refused": self.refusal or None,
+            "sides": sides,
+            "family": dict(FAMILY),
+            "families": self.families(),
+        }
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The table: one row a beat and change."""
+        found = self.ranges
+        if found is None:
+            return {}
+        num, names = len(self.rows), found.names
+        each = np.repeat(np.arange(num), len(names))
+        status = (
+            np.full(num, "open", object) if self.proof is None else (self.proof.status)
+        )
+        return {
+            "beat": self.rows[each],
+            "change": np.tile(np.array(names, object), num),
+            "unit": np.tile(
+                np.array([found.changes.units[n] for n in names], object), num
+            ),
+            "limit": np.tile([found.limits[n] for n in names], num),
+            "low": found.low.ravel(),
+            "high": found.high.ravel(),
+            "then_low": found.takes_over[..., 0].ravel(),
+            "then_high": found.takes_over[..., 1].ravel(),
+            "pieces": found.pieces.sum(axis=2).ravel(),
+            "reason": np.stack([found.reasons[n] for n in names], 1).ravel(),
+            "family": status[each],
+        }
+
+
+def what_changes(
+    found: Evaluation, progress: Callable[[int, int], None] | None = None
+) -> WhatChanges:
+    """Walks some beats of every component along every change, and proves families.
+
+    Args:
+      found: the evaluation; beats that it measures on are drawn from.
+      progress: called with walks done and walks in all.
+    """
+    part, rng = found.part, np.random.default_rng(0)
+    leaf = part.decision.cell[found.rows]
+    drawn = [
+        rng.permutation(found.rows[leaf == node])[:BEATS_EACH]
+        for node in np.unique(leaf)
+    ]
+    rows = np.sort(np.concatenate(drawn))
+    normal, path = part.decision.normal[rows], part.decision.path[rows]
+    beats = part.beats.take(rows)
+    moves = changes(beats)
+    try:
+        walked = ranges(part.tree, beats, moves, progress=progress)
+        proof = prove(part.tree, beats, moves, FAMILY)
+    except UnsupportedPrimitiveError as error:
+        return WhatChanges(rows, normal, path, None, None, str(error))
+    return WhatChanges(rows, normal, path, walked, proof)
+
+
+def _plain(values: tuple[float, ...]) -> list[float | None]:
+    """JSON knows no infinity: null is beyond the limit."""
+    return [value if np.isfinite(value) else None for value in values]

@@ -1,0 +1,90 @@
+"""Boxes of changes, against many of their points."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_walk import CASES, DIM, NETS
+
+from ecg_jax.errors import UnsupportedPrimitiveError
+from ecg_jax.proof.boxes import BROKEN, OPEN, PROVEN, Prover
+from ecg_jax.rules import RULES
+
+CHANGES = 3
+
+
+def path(params, t):
+    x, v = params
+    return x + jnp.tensordot(t, v, 1)
+
+
+def prover(fn, params):
+    return Prover(fn, path, [param[0] for param in params], CHANGES, RULES)
+
+
+def families(num, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(num, DIM)).astype(dtype)
+    v = rng.normal(size=(num, CHANGES, DIM)).astype(dtype)
+    return [x, v], (0.1 * rng.uniform(0.2, 2, (num, CHANGES))).astype(dtype)
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES)
+def test_no_point_contradicts_a_proof(name, dtype):
+    net, (params, radii) = NETS[name], families(50, dtype)
+    middle = jnp.median(jax.vmap(net)(params[0]))
+
+    def fn(x):
+        return net(x) - middle
+
+    found = prover(fn, params).prove(params, radii, max_boxes=256)
+    assert (found.status == PROVEN).any() and (found.status == BROKEN).any()
+    assert (found.status == OPEN).mean() <= 0.02
+    one = jax.vmap(lambda x, v, t: fn(path((x, v), t)) >= 0, (None, None, 0))
+    each = jax.jit(jax.vmap(one))
+    points = np.random.default_rng(1).uniform(-1, 1, (50, 1000, CHANGES))
+    points[:, :8] = np.array(list(np.ndindex(2, 2, 2))) * 2 - 1
+    first = np.asarray(each(*params, np.zeros((50, 1, CHANGES), dtype)))
+    flips = np.asarray(each(*params, points.astype(dtype) * radii[:, None])) != first
+    assert not flips[found.status == PROVEN].any()
+    broken = found.status == BROKEN
+    part = [param[broken] for param in params]
+    at = found.example[broken].astype(dtype)
+    assert (np.abs(at) <= radii[broken] * (1 + 1e-6)).all()
+    other = np.asarray(each(*part, at[:, None])) != first[broken]
+    assert other.all() and np.isnan(found.example[~broken]).all()
+
+
+def test_a_family_that_only_touches_zero_is_proven():
+    def fn(x):  # zero is normal, and the arithmetic is exact
+        return jnp.maximum(x[0], 0.0)
+
+    params = [np.ones((1, 1)), np.tile(np.eye(1), (1, CHANGES, 1))]
+    found = prover(fn, params).prove(params, np.full((1, CHANGES), 4.0), max_boxes=8)
+    assert found.status.tolist() == [OPEN]  # rounding is counted: 0 is not above it
+    params = [np.full((1, 1), 20.0), params[1]]
+    found = prover(fn, params).prove(params, np.full((1, CHANGES), 4.0))
+    assert found.status.tolist() == [PROVEN] and found.boxes.tolist() == [1]
+
+
+def test_rounding_keeps_a_family_open():
+    """`fn` is 1e-9, a difference of numbers near 1e3: in float32 it may be below 0."""
+
+    def fn(x):
+        large = jnp.sum(x) * jnp.float32(1e3)
+        return large - jnp.float32(1e3) * jnp.sum(x[::-1]) + jnp.float32(1e-9)
+
+    rng = np.random.default_rng(0)
+    params = [
+        rng.normal(size=(4, DIM)).astype(np.float32),
+        rng.normal(size=(4, CHANGES, DIM)).astype(np.float32),
+    ]
+    radii = np.full((4, CHANGES), 0.1, np.float32)
+    found = prover(fn, params).prove(params, radii, max_boxes=16)
+    assert not (found.status == PROVEN).any()
+
+
+def test_a_smooth_gate_is_refused():
+    params, _ = families(1, np.float64)
+    with pytest.raises(UnsupportedPrimitiveError, match="over a box"):
+        prover(lambda x: jnp.sum(jnp.tanh(x)), params)
