@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float
 
+from ecg_jax.cells.paths import SHIFT
 from ecg_jax.shares import percent
 
 QUARTILES = (0.25, 0.5, 0.75)
@@ -114,6 +115,34 @@ def amount(value: float, unit: str) -> str:
     if unit == "s":
         return f"{1000 * value:.0f} ms"
     return f"{value:.2g} {unit}".rstrip()
+
+
+def flip_words(name: str, unit: str, t: float, then: str) -> str:
+    """A change that flips one beat, in words.
+
+    Example:
+        >>> flip_words("ST level", "mV", 0.213, "Q3")
+        'ST level 0.21 mV higher: Q3'
+    """
+    higher, lower = _MORE.get(name, ("higher", "lower"))
+    told = {SHIFT: "", "gain": "amplitudes ", "offset": "baseline "}.get(
+        name, f"{name} "
+    )
+    words = f"{told}{amount(abs(t), unit)} {higher if t >= 0 else lower}"
+    return f"{words}: {then}" if then else words
+
+
+_MORE: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        SHIFT: ("later", "earlier"),
+        "gain": ("larger", "smaller"),
+        "QRS amplitude": ("larger", "smaller"),
+        **dict.fromkeys(
+            ("wander sine", "wander cosine", "mains sine", "mains cosine"),
+            ("added", "taken away"),
+        ),
+    }
+)
 
 
 def reach_words(reaches: Sequence[Reach], answer: str) -> str:

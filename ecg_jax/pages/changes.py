@@ -25,6 +25,13 @@ FAMILIES = (
 )
 
 
+def changes_part(changes: ChangeFacts | None) -> list[tuple[str, str, str]]:
+    """The section as a part of a page; none where nothing was measured."""
+    if changes is None:
+        return []
+    return [("changes", "What would change the answer", changes_section(changes))]
+
+
 def changes_section(changes: ChangeFacts) -> str:
     """How far changes go, by answer, and what is proven of several at once."""
     if changes.refusal:
@@ -34,8 +41,8 @@ def changes_section(changes: ChangeFacts) -> str:
             "<p>Not measured: exact ranges are known of piecewise linear networks "
             f"only. {esc(first)}{more}</p>"
         )
-    out = [f"<p>{esc(METHOD)} Measured on {number(changes.num_beats)} beats, some of "]
-    out.append("each component.</p>")
+    beats = number(changes.num_beats)
+    out = [f"<p>{esc(METHOD)} Measured on {beats} beats.</p>"]
     for side, reach in changes.reach.items():
         if reach:
             kind = "normal" if side == "normal" else "other"

@@ -288,6 +288,7 @@ class ExplainedBeat:
         rr_before_s: RR interval before it, in seconds.
         nearest: The component of the beat's own cell, where it does not prove.
         label: Class of the beat, where it is annotated.
+        flips: The changes that flip its answer first, in words.
     """
 
     r_time_s: float
@@ -299,6 +300,7 @@ class ExplainedBeat:
     rr_before_s: float | None = None
     nearest: str | None = None
     label: str | None = None
+    flips: Sequence[str] = ()
 
     @property
     def answer(self) -> str:
@@ -329,6 +331,7 @@ class ExplainData:
             network has seen.
         missed: Time and class of the annotated beats that got no window: not found, or
             at an end.
+        changes: What would change the answers; `None`: not measured.
         notes: Further facts, name to value.
     """
 
@@ -347,4 +350,5 @@ class ExplainData:
     split: str | None = None
     is_trained: bool = True
     missed: Sequence[tuple[float, str | None]] = ()
+    changes: ChangeFacts | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)

@@ -8,6 +8,7 @@ import numpy as np
 from ecg_jax import draw
 from ecg_jax.draw.paper import LABEL_NAMES
 from ecg_jax.draw.render import write_bytes
+from ecg_jax.pages.changes import changes_part
 from ecg_jax.pages.components import sentence_of
 from ecg_jax.pages.data import Component, ExplainData, ExplainedBeat
 from ecg_jax.pages.html import details, esc, number, pairs, picture, share, table, tiles
@@ -55,6 +56,7 @@ def build_explanation(data: ExplainData) -> str:
     parts = [
         ("strip", "The recording", _strip(data)),
         ("components", "Which components answered", _by_component(data)),
+        *changes_part(data.changes),
         ("open", "Beats without a proof", _unproven(data)),
         ("beats", "Every beat", _beats(data)),
         ("reading", "How to read this", _reading(data)),
@@ -303,12 +305,15 @@ def _beats(data: ExplainData) -> str:
             "explanation.json holds them all.</p>"
         )
     label = "<th>annotated</th>" if any(beat.label for beat in data.beats) else ""
+    flips = "<th>first to change the answer, and who answers then</th>"
+    flips = flips if any(beat.flips for beat in data.beats) else ""
     listed = (
         "<p>Each beat (solid) over the prototype (dashed) of the component that proves "
         f"its answer, or, where none does, of the component of its own cell.</p>{more}"
         '<div class="scroll"><table><thead><tr><th>beat and prototype</th>'
         f"<th>R peak</th>{label}<th>answer</th><th class=num>margin</th>"
-        "<th class=num>between</th><th>proven by</th><th class=num>RR before</th></tr>"
+        "<th class=num>between</th><th>proven by</th><th class=num>RR before</th>"
+        f"{flips}</tr>"
         f"</thead><tbody>{rows}</tbody></table></div>"
     )
     shown = data.beats[:MOST_PICTURES]
@@ -330,12 +335,15 @@ def _row(data: ExplainData, beat: ExplainedBeat) -> str:
     rr = "\N{EM DASH}"
     if beat.rr_before_s is not None and np.isfinite(beat.rr_before_s):
         rr = f"{beat.rr_before_s:.2f} s"
+    flips = ""
+    if any(other.flips for other in data.beats):
+        flips = f"<td>{'<br>'.join(map(esc, beat.flips))}</td>"
     return (
         f'<tr><td class="spark">{sketch}</td><td class=num>{beat.r_time_s:.2f} s</td>'
         f"{label}<td><b class={kind}>{esc(beat.answer)}</b></td>"
         f"<td class=num>{number(round(beat.margin, 3))}</td>"
         f"<td class=num>{_between(beat)}</td><td>{_proof(beat)}</td>"
-        f"<td class=num>{rr}</td></tr>"
+        f"<td class=num>{rr}</td>{flips}</tr>"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ecg_jax.draw.render import write_bytes
 from ecg_jax.pages import components as tree
 from ecg_jax.pages import equation, sections
-from ecg_jax.pages.changes import changes_section
+from ecg_jax.pages.changes import changes_part
 from ecg_jax.pages.data import ReportData
 from ecg_jax.pages.html import esc, share, slug, tiles
 
@@ -45,11 +45,7 @@ def build(run: ReportData) -> str:
             + equation.words(components, run.equation)
             + equation.as_text(run.equation),
         ),
-        *(
-            [("changes", "What would change the answer", changes_section(run.changes))]
-            if run.changes is not None
-            else []
-        ),
+        *changes_part(run.changes),
         ("proof", "How much is proven", sections.proof_section(run)),
         ("purity", "Are the cells pure?", sections.purity_section(run)),
         ("data", whole, sections.data_section(run.data)),

@@ -23,6 +23,11 @@ from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision
 from ecg_jax.views.components import component_of
 from ecg_jax.views.partition import inputs_of
+from ecg_jax.views.present import change_facts
+from ecg_jax.views.what_changes import of_beats
+
+MOST_WALKED = 64
+"""Beats of a recording that are walked along every change, evenly spaced."""
 
 
 def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
@@ -55,9 +60,15 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     check_windows(network, beats)
     with jax.enable_x64(True):
         decision = decide(tree, inputs_of(tree, beats))
+    picks = np.linspace(0, len(beats) - 1, min(len(beats), MOST_WALKED)).round()
+    changed = of_beats(tree, beats, decision, picks.astype(int))
     names = [node.name for node in tree.nodes]
     split = split_of(folder, beats)
     answer = explanation(recording, beats, decision, names, parts, split)
+    answer["ranges"] = changed.metrics()
+    for at, row in enumerate(changed.rows):
+        flips = changed.ranges.nearest(at) if changed.ranges is not None else []
+        answer["beats"][row]["flips"] = flips
     out.mkdir(parents=True, exist_ok=True)
     page = report.ExplainData(
         record=recording.name,
@@ -75,6 +86,7 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
         split=split,
         is_trained="training" in settings,
         missed=[(beat["time_s"], beat["label"]) for beat in answer["missed"]],
+        changes=change_facts(changed),
     )
     report.write_explanation(page, out / "explanation.html")
     write_json(out / "explanation.json", answer)
@@ -195,4 +207,5 @@ def _shown(beats: Beats, row: int, entry: dict[str, Any]) -> report.ExplainedBea
         rr_before_s=rr if np.isfinite(rr) else None,
         nearest=entry["cell"],
         label=entry["label"],
+        flips=[flip["words"] for flip in entry.get("flips", ())],
     )

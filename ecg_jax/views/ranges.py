@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ecg_jax.cells.reach import Reach, reach
+from ecg_jax.cells.reach import Reach, flip_words, reach
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.lattice.maxmin import MaxMin
@@ -105,6 +105,30 @@ class Ranges:
                         f"beat {i} flips {name!r} at {last:g} only within rounding"
                     )
                 t, step = t + step * (np.nextafter(t, away) - t), 2 * step
+
+    def nearest(self, i: int, most: int = 3) -> list[dict[str, Any]]:
+        """The changes that flip beat `i` first, by their share of the limit.
+
+        Returns:
+          Of each its name `change`, `t` in its `unit`, `then`, the component that
+          decides beyond, and all of it in `words`.
+        """
+        found = []
+        for at, name in enumerate(self.names):
+            for side, t in enumerate((self.low[i, at], self.high[i, at])):
+                if np.isfinite(t):
+                    unit, then = self.changes.units[name], self.takes_over[i, at, side]
+                    found.append(
+                        {
+                            "change": name,
+                            "t": float(t),
+                            "unit": unit,
+                            "then": str(then),
+                            "words": flip_words(name, unit, float(t), str(then)),
+                        }
+                    )
+        found.sort(key=lambda flip: abs(flip["t"]) / self.limits[flip["change"]])
+        return found[:most]
 
     def reaches(
         self, rows: Int[np.ndarray, " row"] | slice = slice(None)

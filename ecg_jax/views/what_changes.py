@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from ecg_jax.cells.reach import Reach
+from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import UnsupportedPrimitiveError
-from ecg_jax.tree.tree import SIDES
+from ecg_jax.tree.tree import SIDES, Decision, Tree
 from ecg_jax.views.changes import changes
 from ecg_jax.views.evaluation import Evaluation
 from ecg_jax.views.families import Proof, prove
@@ -134,12 +135,31 @@ def what_changes(
         for node in np.unique(leaf)
     ]
     rows = np.sort(np.concatenate(drawn))
-    normal, path = part.decision.normal[rows], part.decision.path[rows]
-    beats = part.beats.take(rows)
-    moves = changes(beats)
+    return of_beats(part.tree, part.beats, part.decision, rows, progress)
+
+
+def of_beats(
+    tree: Tree,
+    beats: Beats,
+    decision: Decision,
+    rows: Int[np.ndarray, " beat"],
+    progress: Callable[[int, int], None] | None = None,
+) -> WhatChanges:
+    """Walks some beats along every change, and proves families.
+
+    Args:
+      tree: the tree.
+      beats: the beats that it decided.
+      decision: what it said of them.
+      rows: which to walk.
+      progress: called with walks done and walks in all.
+    """
+    normal, path = decision.normal[rows], decision.path[rows]
+    some = beats.take(rows)
+    moves = changes(some)
     try:
-        walked = ranges(part.tree, beats, moves, progress=progress)
-        proof = prove(part.tree, beats, moves, FAMILY)
+        walked = ranges(tree, some, moves, progress=progress)
+        proof = prove(tree, some, moves, FAMILY)
     except UnsupportedPrimitiveError as error:
         return WhatChanges(rows, normal, path, None, None, str(error))
     return WhatChanges(rows, normal, path, walked, proof)
