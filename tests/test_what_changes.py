@@ -54,7 +54,8 @@ def test_the_metrics_sum_them_up(reported):
     assert st["beats"] == normal.sum() and st["flips_low"] == 0
     assert st["quartiles_high"][1] == high[int(np.ceil(0.5 * len(high))) - 1]
     assert told["beats"] == NUM and told["refused"] is None
-    assert sum(told["families"].values()) == pytest.approx(1)
+    shares = told["families"]
+    assert shares.pop("offered") == 1 and sum(shares.values()) == pytest.approx(1)
 
 
 def test_every_composite_is_asked(reported):

@@ -225,6 +225,7 @@ class ChangeFacts:
         reach: For "normal" and "not normal", how far each change goes.
         family: The changes that were taken together, and how far, in words.
         shares: Of the beats whose family is "proven", "broken", "open".
+        offered: Share of the beats that all changes of the family are offered for.
         refusal: Why nothing was walked; "": it was.
     """
 
@@ -232,6 +233,7 @@ class ChangeFacts:
     reach: Mapping[str, Sequence[Reach]] = field(default_factory=dict)
     family: str = ""
     shares: Mapping[str, float] = field(default_factory=dict)
+    offered: float = 0.0
     refusal: str = ""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
@@ -44,6 +44,11 @@ class Proof:
     times: np.ndarray
     reasons: np.ndarray
     dtype: np.dtype
+
+    @property
+    def offered(self) -> Bool[np.ndarray, " beat"]:
+        """Whether all the changes are offered, and the function is known there."""
+        return (self.boxes > 0) | (self.status != "open")
 
     def reason(self, i: int) -> str:
         """Why beat `i` is open; "" where it is not."""

@@ -273,6 +273,7 @@ def report_data(
 
 def change_facts(changed: WhatChanges) -> report.ChangeFacts:
     """What would change the answers, of both sides and of families."""
+    families = changed.families() or {}
     return report.ChangeFacts(
         num_beats=len(changed.rows),
         reach={side: changed.of_side(sign) for sign, side in SIDES.items()},
@@ -280,7 +281,8 @@ def change_facts(changed: WhatChanges) -> report.ChangeFacts:
             f"{name} \N{PLUS-MINUS SIGN}{amount(most, UNITS[name])}"
             for name, most in FAMILY.items()
         ),
-        shares=changed.families() or {},
+        shares={k: v for k, v in families.items() if k != "offered"},
+        offered=families.get("offered", 0.0),
         refusal=changed.refusal,
     )
 

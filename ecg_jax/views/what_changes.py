@@ -62,11 +62,17 @@ class WhatChanges:
         return self.ranges.reaches(np.flatnonzero(mask))
 
     def families(self) -> dict[str, float] | None:
-        """Shares of the beats whose family is proven, broken, open."""
+        """Shares of the beats whose family is proven, broken, open.
+
+        Of those that all its changes are offered for, their share is `offered`.
+        """
         if self.proof is None:
             return None
-        words = ("proven", "broken", "open")
-        return {word: float(np.mean(self.proof.status == word)) for word in words}
+        offered = self.proof.offered
+        status = self.proof.status[offered]
+        words = ("proven", "broken", "open") if len(status) else ()
+        shares = {word: float(np.mean(status == word)) for word in words}
+        return {**shares, "offered": float(offered.mean())}
 
     def metrics(self) -> dict[str, Any]:
         """The figures, with the keys of `metrics.json`."""

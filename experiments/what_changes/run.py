@@ -162,7 +162,7 @@ def of_families(fn, beats, changes, rng, args):
     start = time.perf_counter()
     proof = ej.prove(fn, beats, changes, FAMILY)
     seconds = time.perf_counter() - start
-    rows = np.flatnonzero(proof.reasons == "")
+    rows = np.flatnonzero(proof.offered)
     x = beats.inputs(rows).astype(np.float64)
     v = np.stack([changes.directions[n][rows] for n in FAMILY], 1).astype(np.float64)
     most = np.array(list(FAMILY.values()))
