@@ -54,7 +54,7 @@ def changes_section(changes: ChangeFacts) -> str:
         told = ", ".join(f"{share(v)} {esc(k)}" for k, v in changes.shares.items())
         out.append(
             f"<h3>Families of changed beats</h3><p>{esc(changes.family)}, together: "
-            f"<b>{told}</b>, of the {share(changes.offered)} of these beats that all of "
-            f'them can be measured on.</p><p class="note">{esc(FAMILIES)}</p>'
+            f"<b>{told}</b>, of the {share(changes.offered)} of these beats that all "
+            f'of them can be measured on.</p><p class="note">{esc(FAMILIES)}</p>'
         )
     return "".join(out)
