@@ -43,7 +43,7 @@ class Changes:
     reasons: Mapping[str, np.ndarray] = field(repr=False)
     own: Mapping[str, Own] = field(repr=False)
 
-    def apply(self, i: int, name: str, t: float) -> np.ndarray:
+    def apply(self, i: int | np.integer, name: str, t: float) -> np.ndarray:
         """Beat `i` as the function sees it, changed by `t` units.
 
         Raises:
@@ -99,7 +99,8 @@ def _own(own: Own, params: Any, t: Any) -> Any:
 
 
 def _shift(rate: float, most: int, params: Any, t: Any) -> Any:
-    return shifted(params[0], jnp.asarray(t * rate, params[0].dtype), most)
+    x = jnp.asarray(params[0])
+    return shifted(x, jnp.asarray(t * rate, x.dtype), most)
 
 
 def changes(

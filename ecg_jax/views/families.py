@@ -50,11 +50,11 @@ class Proof:
         """Whether all the changes are offered, and the function is known there."""
         return (self.boxes > 0) | (self.status != "open")
 
-    def reason(self, i: int) -> str:
+    def reason(self, i: int | np.integer) -> str:
         """Why beat `i` is open; "" where it is not."""
         return str(self.reasons[i])
 
-    def example(self, i: int) -> np.ndarray:
+    def example(self, i: int | np.integer) -> np.ndarray:
         """Beat `i`, broken, so changed that the function gives the other answer.
 
         Raises:
@@ -174,7 +174,7 @@ def _params(
     return inputs.astype(dtype), np.stack(directions, axis=1).astype(dtype)
 
 
-def _moved(params: Any, t: Array) -> Array:
+def _moved(params: Any, t: Any) -> Array:
     """`x + sum_k t_k v_k`."""
     x, v = params
     return x + jnp.tensordot(jnp.asarray(t), jnp.asarray(v), 1)

@@ -63,12 +63,14 @@ class Ranges:
         """Of the changes."""
         return self.changes.names
 
-    def reason(self, i: int, name: str) -> str:
+    def reason(self, i: int | np.integer, name: str) -> str:
         """Why there is no range of a beat: "" where there is one."""
         self.changes.check(name)
         return str(self.reasons[name][i])
 
-    def flipped(self, i: int, name: str, side: Literal["low", "high"]) -> np.ndarray:
+    def flipped(
+        self, i: int | np.integer, name: str, side: Literal["low", "high"]
+    ) -> np.ndarray:
         """Beat `i` just beyond its range, where the function gives the other answer.
 
         The neighbour of `low` or `high`; where single evaluations round otherwise than
@@ -106,7 +108,7 @@ class Ranges:
                     )
                 t, step = t + step * (np.nextafter(t, away) - t), 2 * step
 
-    def nearest(self, i: int, most: int = 3) -> list[dict[str, Any]]:
+    def nearest(self, i: int | np.integer, most: int = 3) -> list[dict[str, Any]]:
         """The changes that flip beat `i` first, by their share of the limit.
 
         Returns:
