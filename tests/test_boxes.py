@@ -84,7 +84,39 @@ def test_rounding_keeps_a_family_open():
     assert not (found.status == PROVEN).any()
 
 
-def test_a_smooth_gate_is_refused():
+SMOOTH = {
+    "softplus": jax.nn.softplus,
+    "gelu": jax.nn.gelu,
+    "tanh": jnp.tanh,
+    "square": jnp.square,
+    "concave": lambda h: -jax.nn.softplus(h),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_units_lie_in_their_boxes(name):
+    rng, act = np.random.default_rng(3), SMOOTH[name]
+    w = [rng.normal(size=(DIM, 20)) / 5, rng.normal(size=(20, 8)) / 4]
+    weights = rng.normal(size=8)
+
+    def fn(x):
+        return act(act(x @ w[0]) @ w[1]) @ weights
+
+    params, radii = families(40, np.float64)
+    one = prover(fn, params)
+    low, high, *_ = jax.vmap(one.enclose)(params, np.zeros_like(radii), radii)
+    each = jax.jit(
+        jax.vmap(jax.vmap(lambda x, v, t: fn(path((x, v), t)), (None, None, 0)))
+    )
+    points = rng.uniform(-1, 1, (40, 400, CHANGES)) * radii[:, None]
+    values = np.asarray(each(*params, points))
+    assert (values >= np.asarray(low)[:, None]).all()
+    assert (values <= np.asarray(high)[:, None]).all()
+    spread = values.max(axis=1) - values.min(axis=1)
+    assert np.median((high - low) / spread) < 8
+
+
+def test_a_smooth_gate_of_several_values_is_refused():
     params, _ = families(1, np.float64)
     with pytest.raises(UnsupportedPrimitiveError, match="over a box"):
-        prover(lambda x: jnp.sum(jnp.tanh(x)), params)
+        prover(lambda x: jnp.linalg.norm(x), params)

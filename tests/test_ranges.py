@@ -186,10 +186,6 @@ def test_beats_that_are_not_known_go_on():
         found.flipped(2, "ST level", "high")
 
 
-def smooth(x):
-    return jnp.sum(jnp.tanh(x))
-
-
 WRONG = {
     "a limit of zero": (
         lambda b, c: ej.ranges(st_is_low, b, c, 0),
@@ -251,10 +247,30 @@ def test_what_is_refused(name):
     assert str(caught.value).startswith(message) and "try:" in str(caught.value)
 
 
-def test_smooth_functions_are_refused():
+def bent(x):
+    """Smooth, and normal where the ST level is low."""
+    wave = jnp.sum(jax.nn.softplus(x @ HIDDEN.astype(x.dtype)))
+    return 0.31 - x @ ST - 0.02 * wave
+
+
+def test_smooth_functions_have_brackets():
+    beats = ej.beats(arrays(np.float64), sample_rate_hz=RATE, r_peak_s=0.5)
+    found = ej.ranges(bent, beats, ej.changes(beats), {"shift": 0.01})
+    at = found.names.index("ST level")
+    flips = np.isfinite(found.high[:, at])
+    assert flips.any() and (found.beyond[flips, at, 1] >= found.high[flips, at]).all()
+    width = (found.beyond[:, at, 1] - found.high[:, at])[flips]
+    assert width.max() < 1e-5
+    for i in np.flatnonzero(flips)[:4]:
+        first = float(bent(jnp.asarray(beats.inputs()[i]))) >= 0
+        x = found.flipped(i, "ST level", "high")
+        assert (float(bent(jnp.asarray(x))) >= 0) != first
+
+
+def test_smooth_gates_of_several_values_are_refused():
     beats = given()
     changes = ej.changes(beats)
-    with pytest.raises(UnsupportedPrimitiveError, match="cannot walk along"):
-        ej.ranges(smooth, beats, changes)
     with pytest.raises(UnsupportedPrimitiveError, match="over a box"):
-        ej.prove(smooth, beats, changes, {"gain": 0.1})
+        ej.ranges(lambda x: jnp.linalg.norm(x) - 3, beats, changes)
+    with pytest.raises(UnsupportedPrimitiveError, match="over a box"):
+        ej.prove(lambda x: jnp.linalg.norm(x) - 3, beats, changes, {"gain": 0.1})

@@ -9,7 +9,8 @@ METHOD = (
     "ST level raised, its T made taller, its baseline moved. Along such a change the "
     "network is a chain of straight pieces, each one component of its equation, so the "
     "place where the answer first changes is found exactly: two neighbouring numbers "
-    "between which the network itself changes its answer."
+    "between which the network itself changes its answer. (A network with smooth gates "
+    "has no such pieces: there each range is proven up to a narrow bracket.)"
 )
 RANGE = (
     "A bar reaches from where the first quarter of the answers has changed to where "
@@ -38,8 +39,8 @@ def changes_section(changes: ChangeFacts) -> str:
         first, *rest = changes.refusal.splitlines()
         more = "".join(f"<br>{esc(line.strip())}" for line in rest)
         return (
-            "<p>Not measured: exact ranges are known of piecewise linear networks "
-            f"only. {esc(first)}{more}</p>"
+            "<p>Not measured: an operation of the network is in the way. "
+            f"{esc(first)}{more}</p>"
         )
     beats = number(changes.num_beats)
     out = [f"<p>{esc(METHOD)} Measured on {beats} beats.</p>"]

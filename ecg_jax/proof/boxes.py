@@ -8,8 +8,9 @@ box of them by an affine form and an error,
 An affine equation takes `c` and `G` along and its rounding into `e`, by the very rules
 of `rounding`: `e' = |A| e + gamma |A| m`. The larger of two values `p`, `q` with
 `L <= q - p <= U`, `L < 0 < U`, is between `p + l (q - p)` and `p + l (q - p) - l L`,
-`l = U / (U - L)`: half of that is error. So `c - sum_k |G_k| - e <= fn(x(t))` for every
-`t` of the box and every evaluation of `fn`, rounding included. A box that is neither
+`l = U / (U - L)`: half of that is error. A smooth unit is between its chord and the
+tangents at both ends. So `c - sum_k |G_k| - e <= fn(x(t))` for every `t` of the box and
+every evaluation of `fn`, rounding included. A box that is neither
 proven so nor broken by a point of it is halved along the number that widens it most
 (zonotopes: Singh et al., Fast and Effective Robustness Certification, NeurIPS 2018).
 """
@@ -174,14 +175,16 @@ class Prover:
         found = self.kernel(own, at[rows], reach[rows])
         return _Boxed(*(np.asarray(v)[: len(part)] for v in found))
 
-    def _box(self, params: Any, middle: Array, radius: Array) -> _Boxed:
+    def enclose(
+        self, params: Any, middle: Array, radius: Array
+    ) -> tuple[Array, Array, Array, Array]:
+        """Bounds of `fn` over one box, its slopes there, what each number widens."""
         program = self.program.at(tree_util.tree_leaves(params))
         walk = Walk(program, ())
         plain = dict(program.constants)
         run([eqn for eqn in program.equations if eqn.role is None], plain)
         (number,) = program.inputs
-        slopes = jnp.diag(radius)
-        forms = {number: _Form(middle, slopes, jnp.zeros_like(middle))}
+        forms = {number: _Form(middle, jnp.diag(radius), jnp.zeros_like(middle))}
         widths = jnp.zeros_like(middle)
         for eqn in program.equations:
             if eqn.role is None or isinstance(eqn.role, Predicate):
@@ -194,23 +197,24 @@ class Prover:
                 outs = _affine_forms(walk, eqn, args)
             forms.update(zip(eqn.outputs, outs, strict=True))
         form = forms[program.output]
-        error = form.error * (1 + 1 / 32)
+        error = form.error * (1 + 1 / 32) + 8 * jnp.finfo(middle.dtype).eps * form.size
         reach = jnp.sum(jnp.abs(form.slopes)) + error
-        reach = reach + 8 * jnp.finfo(reach.dtype).eps * form.size
+        return form.centre - reach, form.centre + reach, form.slopes, widths
+
+    def _box(self, params: Any, middle: Array, radius: Array) -> _Boxed:
+        low, high, slopes, widths = self.enclose(params, middle, radius)
         first = self.fn(self.path(params, jnp.zeros_like(middle))) >= 0
-        corner = jnp.where(first, -1.0, 1.0).astype(middle.dtype) * jnp.sign(
-            form.slopes
-        )
+        away = jnp.where(first, -1.0, 1.0).astype(middle.dtype)
+        corner = away * jnp.sign(slopes)
 
         def flips(t: Array) -> Array:
             return (self.fn(self.path(params, t)) >= 0) != first
 
-        widest = jnp.argmax(widths + jnp.abs(form.slopes) * 1e-9)
         return _Boxed(
-            form.centre - reach,
-            form.centre + reach,
+            low,
+            high,
             corner,
-            widest,
+            jnp.argmax(widths + jnp.abs(slopes) * 1e-9),
             flips(middle + radius * corner),
             flips(middle),
         )
@@ -260,9 +264,10 @@ def _affine_forms(walk: Walk, eqn: Equation, args: list[Any]) -> list[_Form]:
 
 def _gate_form(gate: Gate, args: tuple[Any, ...]) -> tuple[_Form, Array]:
     """The larger (or smaller) of pieces, each a form; how wide each number makes it."""
+    if gate.pieces is None:
+        return _smooth_form(gate, *args)
     live = [i for i, arg in enumerate(args) if isinstance(arg, _Form)]
     split = gate.pieces
-    assert split is not None
 
     def pieces(*values: Any) -> Array:
         full = list(args)
@@ -321,6 +326,53 @@ def _largest(p: _Form) -> tuple[_Form, Array]:
     return form, _shares(rg - g, extra)
 
 
+def _smooth_form(gate: Gate, z: _Form) -> tuple[_Form, Array]:
+    """A smooth function of one value: its chord, and how far it is from that.
+
+    A convex function lies below its chord, by `a b w / (a + b)` at most where its
+    slopes at the ends differ from the chord's by `a` and `b`, `w` apart. A difference
+    `g - h` of convex functions is below its chord by what `g` is, above by what `h` is.
+    """
+    low, high = z.centre - z.reach, z.centre + z.reach
+    width = high - low
+    wide = width > 0
+    ends = gate.apply(low), gate.apply(high)
+    patterns = gate.pattern(low), gate.pattern(high)
+    sign = jnp.broadcast_to(jnp.asarray(gate.curvature), ends[0].shape)
+    sign = sign.astype(ends[0].dtype)
+
+    def sag(values: Any, tangents: Any) -> Array:
+        """How far a convex function may be below its chord; tangents at other ends."""
+        rise = values[1] - values[0]
+        a, b = rise - (tangents[0] - values[0]), (values[1] - tangents[1]) - rise
+        a, b = jnp.maximum(a, 0), jnp.maximum(b, 0)
+        return jnp.where(a + b > 0, a * b / jnp.where(a + b > 0, a + b, 1), 0)
+
+    tangents = gate.tangent(patterns[0], high), gate.tangent(patterns[1], low)
+    size = jnp.sum(jnp.abs(jnp.stack([*ends, *tangents])), axis=0)
+    if gate.split is None:
+        below = sag([sign * v for v in ends], [sign * v for v in tangents])
+        below, above = jnp.where(sign > 0, below, 0), jnp.where(sign > 0, 0, below)
+    else:
+        h = gate.split.value(low), gate.split.value(high)
+        gaps = gate.split.gap(patterns[0], high), gate.split.gap(patterns[1], low)
+        own = h[1] - gaps[0], h[0] - gaps[1]  # tangents of `h`
+        above = sag(h, own)
+        whole = [v + w for v, w in zip(ends, h, strict=True)]
+        below = sag(whole, [v + w for v, w in zip(tangents, own, strict=True)])
+        size = size + jnp.sum(jnp.abs(jnp.stack([*h, *gaps])), axis=0)
+    slope = jnp.where(wide, (ends[1] - ends[0]) / jnp.where(wide, width, 1), 0)
+    unit = 16 * float(jnp.finfo(size.dtype).eps)
+    rounded = sum(
+        gate.padding(p, v, x)
+        for p, v, x in zip(patterns, ends, (low, high), strict=True)
+    )
+    error = (below + above) / 2 + 4 * rounded + unit * (size + jnp.abs(slope) * z.size)
+    centre = (ends[0] + ends[1]) / 2 + (above - below) / 2
+    form = _Form(centre, slope[None] * z.slopes, jnp.abs(slope) * z.error + error)
+    return form, _shares(z.slopes, error)
+
+
 def _shares(slopes: Array, extra: Array) -> Array:
     """The error of units, dealt to the numbers by which their doubt moves."""
     total = jnp.sum(jnp.abs(slopes), axis=0)
@@ -329,13 +381,16 @@ def _shares(slopes: Array, extra: Array) -> Array:
 
 
 def _check(program: Any) -> None:
-    """Raises `UnsupportedPrimitiveError` unless every gate is piecewise linear."""
+    """Raises `UnsupportedPrimitiveError` where a gate cannot be enclosed."""
     for eqn in program.equations:
         if isinstance(eqn.role, Refused):
             raise UnsupportedPrimitiveError(refusal(program, eqn))
-        if isinstance(eqn.role, Gate) and eqn.role.pieces is None:
+        gate = eqn.role
+        if not isinstance(gate, Gate) or gate.pieces is not None:
+            continue
+        if not gate.elementwise or len(gate.operands) != 1:
             raise UnsupportedPrimitiveError(
-                f"cannot bound `{eqn.role.name}` at {eqn.source} over a box.\n"
-                "  why:     it is not piecewise linear\n"
-                "  try:     a network of piecewise linear gates (relu, leaky_relu, max)"
+                f"cannot bound `{gate.name}` at {eqn.source} over a box.\n"
+                "  why:     it is neither piecewise linear nor of one value\n"
+                "  try:     gates of one value (relu, softplus, gelu), max, max-pool"
             )

@@ -374,6 +374,12 @@ def _bracket(
     return low, high, above
 
 
+def is_piecewise_linear(program: Program) -> bool:
+    """Whether all of its gates are, so that a `Walker` can walk along them."""
+    roles = [eqn.role for eqn in program.equations]
+    return all(role.pieces is not None for role in roles if isinstance(role, Gate))
+
+
 def _split(line: Program) -> tuple[list[Equation], list[Equation]]:
     """The equations that see `t`: before any gate, and the others.
 

@@ -101,7 +101,7 @@ def prove(
 
     Args:
       fn: a function of what `beats.inputs()` holds of one beat; a tree; one level of
-        an equation. Piecewise linear: smooth gates are refused.
+        an equation. Smooth gates of several values (logsumexp, norm) are refused.
       beats: the beats, those of `changes`.
       changes: what `changes(beats)` gives; but for shifts and paths of one's own.
       within: how far each change goes to either side, in its own unit.
@@ -115,7 +115,7 @@ def prove(
     Raises:
       DataError: an unknown change, one that is no line, a limit that is no positive
         number, other beats.
-      UnsupportedPrimitiveError: the function is not piecewise linear.
+      UnsupportedPrimitiveError: an operation is in the way.
     """
     if changes.beats is not beats:
         raise DataError("the changes are of other beats.\n  try: ej.changes(beats)")

@@ -17,7 +17,8 @@ from ecg_jax.program.blocks import blocks
 from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Rules
 from ecg_jax.program.trace import trace
-from ecg_jax.proof.walk import Walker
+from ecg_jax.proof.brackets import Bracketer
+from ecg_jax.proof.walk import Walker, is_piecewise_linear
 from ecg_jax.rules import RULES
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Tree
@@ -26,6 +27,7 @@ from ecg_jax.views.frame import exact
 
 SIDES = ("low", "high")
 MOST_ULPS = 2**20
+OPEN = "open: too many pieces, or too near to 0 for its rounding"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,10 @@ class Ranges:
       fn: the function.
       low: `<= 0`, the last `t` before the first flip downwards; -inf where there is
         none within the limit, NaN where the change is not offered or the walk is open.
+        Of smooth functions no flip is possible up to there, by proof.
       high: `>= 0`, likewise upwards.
+      beyond: where the answer is another, downwards and upwards: the neighbour of `low`
+        or `high`, of smooth functions the far end of a bracket; NaN without a flip.
       pieces: how many linear pieces each walk went, downwards and upwards.
       touches: how often a walk came to zero within rounding and the answer stayed.
       takes_over: for a tree, the component that decides just beyond the flip, "" where
@@ -51,6 +56,7 @@ class Ranges:
     fn: Callable[[Any], Any] = field(repr=False)
     low: Float[np.ndarray, "beat change"]
     high: Float[np.ndarray, "beat change"]
+    beyond: Float[np.ndarray, "beat change side"]
     pieces: Int[np.ndarray, "beat change side"]
     touches: Int[np.ndarray, "beat change side"]
     takes_over: np.ndarray
@@ -73,8 +79,8 @@ class Ranges:
     ) -> np.ndarray:
         """Beat `i` just beyond its range, where the function gives the other answer.
 
-        The neighbour of `low` or `high`; where single evaluations round otherwise than
-        those of a batch, as many units in the last place further as it takes.
+        At `beyond`; where single evaluations round otherwise than those of a batch, as
+        many units in the last place further as it takes.
 
         Raises:
           DataError: there is no flip on this side.
@@ -97,7 +103,7 @@ class Ranges:
         with exact(dtype):
             ways = (self.fn, jax.jit(self.fn), lambda x: self.fn(np.asarray(x)))
             first = float(self.fn(jnp.asarray(one[0]))) >= 0
-            t, step = np.nextafter(dtype.type(last), away), 1
+            t, step = dtype.type(self.beyond[i, at, SIDES.index(side)]), 1
             while True:
                 x = np.asarray(path(one, t))
                 if all((float(way(jnp.asarray(x))) >= 0) != first for way in ways):
@@ -177,11 +183,13 @@ def ranges(
 
     Along `x(t)` the function is piecewise linear: the walk goes from piece to piece,
     each one component of the equation, to the exact place where `fn(x(t)) >= 0`
-    changes, which two neighbouring numbers with different answers of `fn` bracket.
+    changes, which two neighbouring numbers with different answers of `fn` bracket. A
+    function with smooth gates has no such pieces: there a bracket is given, which has
+    no flip before it by proof, a millionth of the limit wide where its rounding allows.
 
     Args:
       fn: a function of what `beats.inputs()` holds of one beat; a tree; one level of
-        an equation. Piecewise linear: smooth gates are refused.
+        an equation. Smooth gates of several values (logsumexp, norm) are refused.
       beats: the beats, those of `changes`.
       changes: what `changes(beats)` gives.
       limits: how far a change goes to either side, in its own unit: one number for
@@ -195,7 +203,7 @@ def ranges(
 
     Raises:
       DataError: a limit that is no positive number, a name that is none, other beats.
-      UnsupportedPrimitiveError: the function is not piecewise linear.
+      UnsupportedPrimitiveError: an operation is in the way.
     """
     if changes.beats is not beats:
         raise DataError("the changes are of other beats.\n  try: ej.changes(beats)")
@@ -206,11 +214,13 @@ def ranges(
     inputs = inputs.astype(dtype)
     num, count = len(inputs), len(changes.names)
     low, high = np.full((num, count), np.nan), np.full((num, count), np.nan)
+    beyond = np.full((num, count, 2), np.nan)
     pieces = np.zeros((num, count, 2), np.int32)
     touches = np.zeros((num, count, 2), np.int32)
     over = np.full((num, count, 2), "", object)
     reasons = {name: changes.reasons[name].copy() for name in changes.names}
-    walkers: dict[Any, Walker] = {}
+    walkers: dict[Any, Walker | Bracketer] = {}
+    straight_only = is_piecewise_linear(program)
     flipped: list[tuple[Any, np.ndarray]] = []
     with exact(dtype):
         known = known_beats(call, inputs, reasons)
@@ -222,13 +232,18 @@ def ranges(
             key = path if path is straight else name
             if key not in walkers:
                 example = [param[0] for param in params]
-                walkers[key] = Walker(call, program, path, example)
+                walkers[key] = (
+                    Walker(call, program, path, example)
+                    if straight_only
+                    else Bracketer(call, path, example, program.rules)
+                )
             both = [np.repeat(param, 2, axis=0) for param in params]
             signed = np.tile([-most[name], most[name]], len(rows))
             found = walkers[key].flips(
                 both, signed, max_pieces=max_pieces, progress=progress
             )
             low[rows, at], high[rows, at] = found.time[0::2], found.time[1::2]
+            beyond[rows, at] = found.beyond.reshape(-1, 2)
             pieces[rows, at] = found.pieces.reshape(-1, 2)
             touches[rows, at] = found.touches.reshape(-1, 2)
             if isinstance(fn, Tree):
@@ -236,13 +251,15 @@ def ranges(
                 beats_at = _beyond(path, both, found.beyond, flips)
                 flipped.append(((rows[flips // 2], at, flips % 2), beats_at))
             opened = np.isnan(found.time.reshape(-1, 2)).any(axis=1)
-            reasons[name][rows[opened]] = f"open after {max_pieces:,} pieces"
+            reasons[name][rows[opened]] = OPEN
         if isinstance(fn, Tree) and any(len(x) for _, x in flipped):
             cells = decide(fn, np.concatenate([x for _, x in flipped])).cell
             names = np.array([node.name for node in fn.nodes], object)
             for where, x in flipped:
                 over[where], cells = names[cells[: len(x)]], cells[len(x) :]
-    return Ranges(changes, call, low, high, pieces, touches, over, most, reasons, dtype)
+    return Ranges(
+        changes, call, low, high, beyond, pieces, touches, over, most, reasons, dtype
+    )
 
 
 def traced(

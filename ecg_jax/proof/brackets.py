@@ -1,0 +1,172 @@
+"""Certified brackets of a first flip: of functions that are smooth along a path.
+
+From `t = 0` on, step after step is proven to hold no flip (see `boxes`), doubled where
+that succeeds and halved where it does not, until a step is shorter than the least one:
+up to there no flip is possible, and soon after there is one.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax, tree_util
+from jaxtyping import Array, Float
+
+from ecg_jax.program.blocks import block_size
+from ecg_jax.program.roles import Rules
+from ecg_jax.proof.boxes import Prover
+from ecg_jax.proof.walk import Flips, Path
+
+LEAST = 2.0**-20
+"""The shortest step, over the limit."""
+
+ROUND = 32
+"""Steps that all paths of a block go before finished ones make room for others."""
+
+HALVINGS = 60
+RUNNING, FOUND, ENDED, OPEN = 0, 1, 2, 3
+
+
+class _State(NamedTuple):
+    """Proven up to `start`; the next step; the first flip known; steps so far."""
+
+    start: Any
+    step: Any
+    beyond: Any
+    status: Any
+    steps: Any
+
+
+class Bracketer:
+    """Brackets the first flip on paths of one form; compiled once. See `Walker`.
+
+    Args:
+      fn: the function itself, of one input.
+      path: of one path: `path(params, t)` is the input at `t`; affine in `t`.
+      example: the params of one path, a pytree of arrays.
+      rules: of the operations.
+
+    Raises:
+      UnsupportedPrimitiveError: a gate cannot be enclosed.
+    """
+
+    def __init__(self, fn: Any, path: Path, example: Any, rules: Rules):
+        def along(params: Any, t: Array) -> Any:
+            own, side = params
+            return path(own, side * t[0])
+
+        first = tree_util.tree_leaves(example)[0]
+        self.dtype = np.asarray(first).dtype
+        one = (example, np.ones((), self.dtype))
+        self.prover = Prover(fn, along, one, 1, rules)
+        self.fn, self.along = fn, along
+        self.forward = jax.jit(jax.vmap(self._go_on))
+        self.halve = jax.jit(jax.vmap(self._nearest))
+
+    def flips(
+        self,
+        params: Any,
+        limits: Float[np.ndarray, " path"],
+        *,
+        max_pieces: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Flips:
+        """Where each of many paths first flips: proven up to `time`, flipped `beyond`.
+
+        Args:
+          params: pytree of arrays whose first axis are the paths.
+          limits: where each path ends; those below 0 go down from 0.
+          max_pieces: the most steps of a path.
+          progress: called with paths done and paths in all.
+        """
+        num, dtype = len(limits), self.dtype
+        sides = np.where(np.asarray(limits) < 0, -1, 1).astype(dtype)
+        limits = np.abs(limits).astype(dtype)
+        whole = (params, sides), limits
+        state = _State(
+            np.zeros(num, dtype),
+            limits.copy(),
+            np.full(num, np.inf, dtype),
+            np.full(num, RUNNING, np.int32),
+            np.zeros(num, np.int32),
+        )
+        size = block_size(lambda data: self._go_on(*data), (*whole, state))
+        while len(running := np.flatnonzero(state.status == RUNNING)):
+            part = running[:size]
+            data = _rows((*whole, state), part, size)
+            for old, new in zip(state, self.forward(*data), strict=True):
+                old[part] = np.asarray(new)[: len(part)]
+            state.status[(state.status == RUNNING) & (state.steps >= max_pieces)] = OPEN
+            if progress is not None:
+                progress(int(np.sum(state.status != RUNNING)), num)
+        time = np.where(state.status == ENDED, np.inf, np.nan)
+        beyond = np.full(num, np.nan)
+        found = np.flatnonzero(state.status == FOUND)
+        for at in range(0, len(found), size):
+            part = found[at : at + size]
+            data = _rows((whole[0], state.start, state.beyond), part, size)
+            beyond[part] = np.asarray(self.halve(*data))[: len(part)]
+            time[part] = state.start[part]
+        nothing = np.zeros(num, np.int32)
+        return Flips(sides * time, sides * beyond, state.steps, nothing)
+
+    def _flipped(self, params: Any, t: Array) -> Array:
+        first = self.fn(self.along(params, jnp.zeros_like(t)[None])) >= 0
+        return (self.fn(self.along(params, t[None])) >= 0) != first
+
+    def _go_on(self, params: Any, limit: Array, state: _State) -> _State:
+        normal = self.fn(self.along(params, jnp.zeros_like(limit)[None])) >= 0
+
+        def step(state: _State) -> _State:
+            start, length, beyond, _, steps = state
+            end = jnp.minimum(start + length, limit)
+            middle, radius = (start + end) / 2, (end - start) / 2
+            radius = radius * (1 + 4 * jnp.finfo(limit.dtype).eps)
+            low, high, *_ = self.prover.enclose(params, middle[None], radius[None])
+            proven = jnp.where(normal, low >= 0, high < 0)
+            beyond = jnp.where(
+                self._flipped(params, end), jnp.minimum(beyond, end), beyond
+            )
+            least = LEAST * limit
+            short = length <= least
+            known = jnp.isfinite(beyond)
+            stopped = jnp.where(known, FOUND, OPEN)
+            status = jnp.where(~proven & short, stopped, RUNNING)
+            status = jnp.where(proven & (end >= limit), ENDED, status)
+            return _State(
+                jnp.where(proven, end, start),
+                jnp.where(proven, 2 * length, jnp.maximum(length / 2, least)),
+                beyond,
+                status.astype(state.status.dtype),
+                steps + 1,
+            )
+
+        def body(carry: tuple[Array, _State]) -> tuple[Array, _State]:
+            count, state = carry
+            going = state.status == RUNNING
+            pairs = zip(step(state), state, strict=True)
+            return count + 1, _State(*(jnp.where(going, n, o) for n, o in pairs))
+
+        def go_on(carry: tuple[Array, _State]) -> Array:
+            return (carry[0] < ROUND) & (carry[1].status == RUNNING)
+
+        return lax.while_loop(go_on, body, (jnp.zeros((), int), state))[1]
+
+    def _nearest(self, params: Any, low: Array, high: Array) -> Array:
+        """A flip of `fn` between a number without one and one with it, by halving."""
+
+        def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = ends
+            middle = low + (high - low) / 2
+            over = self._flipped(params, middle)
+            return jnp.where(over, low, middle), jnp.where(over, middle, high)
+
+        return lax.fori_loop(0, HALVINGS, halve, (low, high))[1]
+
+
+def _rows(data: Any, rows: np.ndarray, size: int) -> Any:
+    """Some rows, the last one repeated up to the size of a block."""
+    rows = rows[np.minimum(np.arange(size), len(rows) - 1)]
+    return tree_util.tree_map(lambda leaf: np.asarray(leaf)[rows], data)
