@@ -33,6 +33,8 @@ from ecg_jax.lattice.maxmin import MaxMin
 from ecg_jax.proof.adversary import Pool
 from ecg_jax.proof.claims import EQUALITY, SANDWICH, Bench
 from ecg_jax.proof.rounding import product_precision
+from ecg_jax.shares import share
+from ecg_jax.shown import table
 
 MOST_VACUOUS = 0.01
 """The share of the data whose bounds may say nothing."""
@@ -178,6 +180,28 @@ class Certificate:
             f"  where: {worst.place}\n"
             "  try:   check your own rules, if any; else please report the function"
         )
+
+    def __repr__(self) -> str:
+        used = max((check.ratio for check in self.checks), default=np.nan)
+        return (
+            f"Certificate {'holds' if self.holds else 'VIOLATED'}: "
+            f"{self.num_inputs:,} inputs, {self.num_pairs:,} pairs\n"
+            f"  largest part of a rounding bound used: {used:.3g} (holds up to 1)\n"
+            f"  {self.dtype}, products {self.precision}, on {self.backend}; "
+            f"{share(self.vacuous)} of the bounds vacuous"
+        )
+
+    def _repr_html_(self) -> str:
+        """The claims as a table. No script."""
+        rows = []
+        for c in self.checks:
+            worst = "no finite bound", "", "", ""
+            if c.count:
+                worst = f"{c.excess:.2e}", f"{c.bound:.2e}", f"{c.ratio:.4f}"
+                worst = *worst, "yes" if c.holds else "NO"
+            rows.append((c.claim, c.dtype, f"{c.count:,}", *worst))
+        head = ("claim", "dtype", "count", "worst", "bound", "of bound", "holds")
+        return table(head, rows, title=repr(self))
 
     def __str__(self) -> str:
         lines = [

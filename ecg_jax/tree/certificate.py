@@ -13,6 +13,7 @@ from ecg_jax.errors import CertificateError
 from ecg_jax.lattice.descent import Descent
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.kept import once
+from ecg_jax.program.words import counted
 from ecg_jax.proof.certificate import MOST_VACUOUS, parts_of, vacuous
 from ecg_jax.proof.rounding import (
     product_precision,
@@ -21,6 +22,8 @@ from ecg_jax.proof.rounding import (
     values_at_cut,
 )
 from ecg_jax.proof.slack import FROZEN_RULES
+from ecg_jax.shares import share
+from ecg_jax.shown import table
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision, Tree
 
@@ -74,6 +77,36 @@ class TreeCertificate:
         """Whether nothing was violated, and the bounds say something."""
         sound = self.max_bound_ratio <= 1 and self.wrongly_proven == 0
         return sound and self.vacuous <= MOST_VACUOUS
+
+    def __repr__(self) -> str:
+        return (
+            f"TreeCertificate {'holds' if self.holds else 'VIOLATED'}: "
+            f"{self.num_inputs:,} inputs, {counted(self.levels, 'level')} of gates\n"
+            f"  largest part of a rounding bound used: {self.max_bound_ratio:.3g} "
+            f"(holds up to 1); {share(self.vacuous)} of the bounds vacuous\n"
+            f"  decisions agree: {share(self.decision_agreement)}; "
+            f"wrongly proven: {self.wrongly_proven:,}\n"
+            f"  proven: {share(self.proven_normal)} of normal, "
+            f"{share(self.proven_not_normal)} of not normal\n"
+            f"  {self.dtype}, products {self.precision}, on {self.backend}"
+        )
+
+    def _repr_html_(self) -> str:
+        """The figures as a table. No script."""
+        rows = [
+            ("holds", "yes" if self.holds else "NO"),
+            ("inputs", f"{self.num_inputs:,}"),
+            ("levels of gates", f"{self.levels}"),
+            ("decisions agree", share(self.decision_agreement)),
+            ("largest residual", f"{self.max_residual:.2e}"),
+            ("largest part of a rounding bound used", f"{self.max_bound_ratio:.3g}"),
+            ("bounds vacuous", share(self.vacuous)),
+            ("wrongly proven", f"{self.wrongly_proven:,}"),
+            ("proven, of normal", share(self.proven_normal)),
+            ("proven, of not normal", share(self.proven_not_normal)),
+            ("arithmetic", f"{self.dtype}, {self.precision}, on {self.backend}"),
+        ]
+        return table(("certificate", ""), rows)
 
     def raise_if_violated(self) -> None:
         """Raises `CertificateError` unless the certificate holds."""

@@ -1,0 +1,1 @@
+"""How far work is: a call with what is done, a bar on a terminal, lines in a pipe."""
