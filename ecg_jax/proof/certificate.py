@@ -21,7 +21,7 @@ where `N[a, x]` is frozen at `a` on the max side, at `x` on the min side; and th
 is affine in what enters the opened gates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ import numpy as np
 
 from ecg_jax.errors import CertificateError, NonFiniteError
 from ecg_jax.lattice.maxmin import MaxMin
+from ecg_jax.progress import Progress, Shown, parts, told
 from ecg_jax.proof.adversary import Pool
 from ecg_jax.proof.claims import EQUALITY, SANDWICH, Bench
 from ecg_jax.proof.rounding import product_precision
@@ -231,6 +232,7 @@ def certify(
     batch: int = 256,
     num_adversarial: int = 448,
     precision: str | None = None,
+    progress: Shown = None,
 ) -> Certificate:
     """Checks an equation on data and on adversarial points, batch by batch.
 
@@ -243,6 +245,7 @@ def certify(
       num_adversarial: about how many points to add to the data: scaled and mirrored
         examples, noise, the origin, points on the boundaries of gates.
       precision: of float32 products, see `rounding_bound`.
+      progress: called as `progress(done, total)`; True for a bar, None for silence.
 
     Returns:
       The certificate; it does not raise by itself.
@@ -295,12 +298,14 @@ def certify(
             merged = check.merge(excess[known], bound[known], known, place)
             checks[claim, dtype] = merged
 
-    for part in _blocks(np.arange(len(pool)), batch):
-        add(True, part, part, np.ones(len(part)))
     pairs = rng.integers(len(pool), size=(num_pairs, 2))
     ways = rng.choice(_WAYS, size=num_pairs)
-    for part in _blocks(np.arange(num_pairs), batch):
-        add(False, pairs[part, 0], pairs[part, 1], ways[part])
+    with told(progress, "certify") as tell:
+        first, second = parts(tell, len(pool), num_pairs)
+        for part in _blocks(len(pool), batch, first):
+            add(True, part, part, np.ones(len(part)))
+        for part in _blocks(num_pairs, batch, second):
+            add(False, pairs[part, 0], pairs[part, 1], ways[part])
     return Certificate(
         checks=tuple(checks.values()),
         num_inputs=counts["inputs"],
@@ -349,5 +354,8 @@ def check_values(value: np.ndarray, rows: np.ndarray | None = None) -> None:
         )
 
 
-def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def _blocks(num: int, size: int, progress: Progress) -> Iterator[np.ndarray]:
+    """Numbers from 0 on, some at a time; tells of those that are done."""
+    for start in range(0, num, size):
+        yield np.arange(start, min(start + size, num))
+        progress(min(start + size, num), num)

@@ -14,6 +14,7 @@ from ecg_jax.lattice.descent import Descent
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.kept import once
 from ecg_jax.program.words import counted
+from ecg_jax.progress import Progress, Shown, parts, silent, told
 from ecg_jax.proof.certificate import MOST_VACUOUS, parts_of, vacuous
 from ecg_jax.proof.rounding import (
     product_precision,
@@ -123,7 +124,11 @@ class TreeCertificate:
 
 
 def certify_tree(
-    tree: Tree, data: Any, decision: Decision | None = None
+    tree: Tree,
+    data: Any,
+    decision: Decision | None = None,
+    *,
+    progress: Shown = None,
 ) -> TreeCertificate:
     """Checks the complete equation at every sample, and the chosen bounds.
 
@@ -135,14 +140,25 @@ def certify_tree(
       tree: a grown tree.
       data: examples with a leading axis.
       decision: of the tree on these data, where it is known.
+      progress: called as `progress(done, total)`; True for a bar, None for silence.
     """
     tree.program.check_data(data)
-    decision = decide(tree, data) if decision is None else decision
+    with told(progress, "certify") as tell:
+        return _checked(tree, data, decision, tell)
+
+
+def _checked(
+    tree: Tree, data: Any, decision: Decision | None, tell: Progress
+) -> TreeCertificate:
+    """`certify_tree` on data that fit."""
+    deciding, evaluating, bounding, hashing = parts(tell, 4, 1, 2, 1)
+    if decision is None:
+        decision = decide(tree, data, progress=deciding)
     descent = tree.descent
-    value = deepest(descent, data)
+    value = deepest(descent, data, evaluating)
     residual = np.abs(value - decision.value)
-    limit = blocks(_bound(descent), data)
-    unseen = ~np.isin(pattern_hashes(tree.eq, data), tree.seen)
+    limit = blocks(_bound(descent), data, progress=bounding)
+    unseen = ~np.isin(pattern_hashes(tree.eq, data, hashing), tree.seen)
     normal, proven = decision.normal, decision.prover >= 0
     return TreeCertificate(
         num_inputs=len(value),
@@ -171,13 +187,13 @@ def relative(residual: np.ndarray, value: np.ndarray) -> float:
     return largest / scale if scale else np.inf
 
 
-def deepest(descent: Descent, data: Any) -> np.ndarray:
+def deepest(descent: Descent, data: Any, progress: Progress = silent) -> np.ndarray:
     """What all opened levels leave of `f` at each sample, evaluated there.
 
     `<template, x> + offset` of the atom that decides; or, where the descent ends before
     atoms, the component with every opened gate frozen.
     """
-    return blocks(_deepest(descent), data)
+    return blocks(_deepest(descent), data, progress=progress)
 
 
 @once
@@ -230,9 +246,9 @@ def _pattern_leaves(eq: Any) -> Any:
     return lambda x: tree_util.tree_leaves(eq.pattern(x))
 
 
-def pattern_hashes(eq: Any, data: Any) -> np.ndarray:
+def pattern_hashes(eq: Any, data: Any, progress: Progress = silent) -> np.ndarray:
     """A 64-bit hash of the outermost pattern of every sample."""
-    patterns = blocks(_pattern_leaves(eq), data)
+    patterns = blocks(_pattern_leaves(eq), data, progress=progress)
     rng = np.random.default_rng(0)
     total = np.zeros(len(tree_util.tree_leaves(data)[0]), np.uint64)
     for leaf in patterns:
