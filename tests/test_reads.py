@@ -1,16 +1,26 @@
 """Objects read well: few lines in a terminal, a static table in a notebook."""
 
 import inspect
+import io
+import shutil
+import time
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from run_files import command, config, copy_of_run, tiny
 from small_trees import function, grown, quarters
 
 import ecg_jax as ej
+from ecg_jax import progress
+from ecg_jax.program.blocks import blocks
+from ecg_jax.progress import Display
+from ecg_jax.progress import told as told_of
 from ecg_jax.rules.table import RuleTable
+from ecg_jax.runs.foreign import FactorRun
+from ecg_jax.runs.pipeline import Run, run
 from ecg_jax.tree.decide import decide
 
 LINES, LETTERS, SIGNATURE = 5, 400, 600
@@ -139,3 +149,108 @@ def test_signatures_are_short(name):
         each = [getattr(value, verb) for verb in value.__all__]
     public = [v for v in each if inspect.isfunction(v) or is_made(v)]
     assert all(len(str(inspect.signature(v))) <= SIGNATURE for v in public)
+
+
+def calls_of(verb, *args, **options):
+    """What a verb tells of its progress."""
+    calls = []
+    verb(*args, **options, progress=lambda *call: calls.append(call))
+    return calls
+
+
+def told(name):
+    data = quarters(1, 40)
+    equation = ej.factor(function("pool"), data[0])
+    return {
+        "grow": lambda: calls_of(ej.grow, function("mlp"), data, depth=2, budget=2),
+        "decide": lambda: calls_of(ej.decide, grown("mlp"), data),
+        "certify": lambda: calls_of(ej.certify, equation, data, num_pairs=64),
+        "certify tree": lambda: calls_of(ej.certify, grown("mlp"), data),
+    }[name]()
+
+
+@pytest.mark.parametrize("verb", ["grow", "decide", "certify", "certify tree"])
+def test_progress_rises_to_its_total(verb):
+    calls = told(verb)
+    done, totals = [d for d, _ in calls], {t for _, t in calls}
+    assert len(calls) > 3 and len(totals) == 1
+    assert done == sorted(done) and done[-1] == totals.pop()
+
+
+def test_a_block_is_told_when_it_is_done():
+    calls = []
+    blocks(jnp.sum, np.ones((10, 3)), block=4, progress=lambda *c: calls.append(c))
+    assert calls == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_a_verb_is_silent_unless_asked(capfd):
+    for asked, lines in ((None, 0), (False, 0), (True, 2)):
+        ej.decide(grown("mlp"), quarters(1, 40), progress=asked)
+        out, err = capfd.readouterr()
+        assert (len(out.splitlines()), err) == (lines, "")
+
+
+def test_what_fails_is_not_told_to_be_done():
+    calls = []
+    with pytest.raises(ej.NoGateError), told_of(lambda *c: calls.append(c), "x"):
+        raise ej.NoGateError
+    assert not calls
+
+
+class Slow(io.StringIO):
+    """A pipe, or a terminal, and a clock that runs fast."""
+
+    def __init__(self, is_terminal=False):
+        super().__init__()
+        self.is_terminal = is_terminal
+
+    def isatty(self):
+        return self.is_terminal
+
+
+def test_lines_in_a_pipe(monkeypatch):
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    out = Slow()
+    with Display(out) as shown:
+        tell = shown.begin("1 of 1: work")
+        for done in range(9):
+            tell(done, 8)
+    assert out.getvalue() == "1 of 1: work\n  25%\n  62%\n"
+    assert Display(Slow(), quiet=True).begin("x") and not Slow().getvalue()
+
+
+def test_a_bar_on_a_terminal():
+    for quiet in (False, True):
+        out = Slow(is_terminal=True)
+        with Display(out, quiet=quiet) as shown:
+            shown.begin("1 of 1: [work]")(3, 4)
+            time.sleep(0.3)
+            shown.say("a line")
+        text = out.getvalue()
+        assert all(part in text for part in ("75%", "a line\n", "[work]")) != quiet
+        assert not (quiet and text)
+
+
+def test_stages_are_named_in_order(tmp_path):
+    said, folder = [], copy_of_run(tmp_path / "run")
+    for name in ("metrics.json", "evaluation.json", "partition.parquet"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "equation")
+    run(config(tiny().data), folder, resume=True, say=said.append)
+    stages = [line for line in said if " of 7: " in line]
+    names = ("beats", "factor", "evaluate", "sketches", "figures", "report")
+    assert [line.split(": ")[1] for line in stages] == list(names)
+    assert stages[1] == "3 of 7: factor"  # what is there already is not begun
+    assert said.index("3 of 7: factor") < said.index("4 of 7: evaluate")
+    assert said[-1] == f"report: {folder / 'report.html'}"
+
+
+def test_quiet_says_nothing(tmp_path):
+    model = tiny().run / "model"
+    words = ("factor", model, "--data", tiny().data, "--out", tmp_path / "out")
+    small = ("--tree.depth", "1", "--tree.budget", "1", "--beats.no-second-opinion")
+    assert command(*words, *small, "--quiet") == (0, "", "")
+    there = f"{tmp_path / 'out'} is complete\n"
+    assert command(*words, *small, "--resume") == (0, there, "")
+    assert FactorRun.stages == (Run.stages[0], *Run.stages[2:])
