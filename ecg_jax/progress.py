@@ -95,7 +95,7 @@ class Display:
         if not self.quiet and self.out.isatty():
             self._bar = _bar(self.out)
             self._bar.start()
-            self._bar.add_task("", total=None)
+            self._bar.add_task("", total=None, left="")
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -118,10 +118,12 @@ class Display:
             return self._lines()
         for task in self._bar.task_ids:
             self._bar.remove_task(task)
-        task, bar = self._bar.add_task("", total=None), self._bar
+        bar = self._bar
+        task = bar.add_task("", total=None, left="")
 
         def tell(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total or None)
+            left = "remaining" if total else ""
+            bar.update(task, completed=done, total=total or None, left=left)
 
         return tell
 
@@ -146,8 +148,9 @@ def _bar(out: TextIO) -> Any:
         progress.SpinnerColumn(),
         progress.BarColumn(),
         progress.TaskProgressColumn(),
+        progress.TextColumn("elapsed"),
         progress.TimeElapsedColumn(),
-        progress.TextColumn("remaining"),
+        progress.TextColumn("{task.fields[left]}"),
         progress.TimeRemainingColumn(),
         console=Console(file=out, force_jupyter=False),
         redirect_stdout=out is sys.stdout,
