@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
-if TYPE_CHECKING:
-    from ecg_jax.runs.pipeline import Say
+from ecg_jax.progress import Display
+
+Call = Callable[[], object]
 
 USAGE = """usage: ecg-jax COMMAND [options]
 
@@ -31,7 +32,7 @@ commands:
 """
 
 
-def run(args: list[str]) -> None:
+def run(args: list[str]) -> Call:
     """Train a network, factor it, and write the report."""
     import tyro
 
@@ -52,12 +53,13 @@ def run(args: list[str]) -> None:
           resume: go on with an interrupted run.
           quiet: print nothing but errors.
         """
-        run_pipeline(config, out, resume=resume, say=_say(quiet))
+        with Display(quiet=quiet) as shown:
+            run_pipeline(config, out, resume=resume, say=shown.say, begin=shown.begin)
 
-    _cli(main, "run", args)
+    return _parsed(main, "run", args)
 
 
-def factor(args: list[str]) -> None:
+def factor(args: list[str]) -> Call:
     """Factor an existing model on a data set."""
     import tyro
 
@@ -90,15 +92,24 @@ def factor(args: list[str]) -> None:
           resume: go on with an interrupted one.
           quiet: print nothing but errors.
         """
-        say = _say(quiet)
-        factor_model(
-            model, data, data_dir, out, normal_class, beats, tree, say, resume=resume
-        )
+        with Display(quiet=quiet) as shown:
+            factor_model(
+                model,
+                data,
+                data_dir,
+                out,
+                normal_class,
+                beats,
+                tree,
+                shown.say,
+                resume=resume,
+                begin=shown.begin,
+            )
 
-    _cli(main, "factor", args)
+    return _parsed(main, "factor", args)
 
 
-def evaluate(args: list[str]) -> None:
+def evaluate(args: list[str]) -> Call:
     """Evaluate a run on other recordings."""
     import tyro
 
@@ -124,7 +135,8 @@ def evaluate(args: list[str]) -> None:
 
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
-        with redirect_stdout(sys.stderr):  # nothing but the object on stdout
+        # nothing but the object on stdout
+        with Display(sys.stderr), redirect_stdout(sys.stderr):
             metrics = evaluate_run(run, data, data_dir)
         if seen := metrics["data"]["seen_in_training"]:
             print(
@@ -136,10 +148,10 @@ def evaluate(args: list[str]) -> None:
             write_json(out, metrics)
         print(json.dumps(plain(metrics), indent=2))
 
-    _cli(main, "evaluate", args)
+    return _parsed(main, "evaluate", args)
 
 
-def explain(args: list[str]) -> None:
+def explain(args: list[str]) -> Call:
     """Explain one recording."""
     import tyro
 
@@ -155,7 +167,8 @@ def explain(args: list[str]) -> None:
         from ecg_jax.runs.explain import explain as explain_record
         from ecg_jax.shares import percent
 
-        answer = explain_record(run, record, out)
+        with Display(sys.stderr):
+            answer = explain_record(run, record, out)
         normal, total = answer["num_normal"], answer["num_beats"]
         print(
             f"{answer['record']}: {normal:,} beats normal, {total - normal:,} not "
@@ -167,10 +180,10 @@ def explain(args: list[str]) -> None:
                 f"annotated, but not found or at an end, so without answer: {missed:,}"
             )
 
-    _cli(main, "explain", args)
+    return _parsed(main, "explain", args)
 
 
-def fetch(args: list[str]) -> None:
+def fetch(args: list[str]) -> Call:
     """Download a data set."""
     import tyro
 
@@ -190,21 +203,30 @@ def fetch(args: list[str]) -> None:
         """
         from ecg_jax.ecg.fetch import fetch as fetch_archive
 
-        print(fetch_archive(name, out, url=url, sha256=sha256, progress=_bytes))
+        with Display(sys.stderr) as shown:
+            tell = shown.begin(f"fetch: {name}")
+            there = fetch_archive(
+                name,
+                out,
+                url=url,
+                sha256=sha256,
+                progress=lambda done, total: tell(done, total or 0),
+            )
+        print(there)
 
-    _cli(main, "fetch", args)
+    return _parsed(main, "fetch", args)
 
 
-def cite(args: list[str]) -> None:
+def cite(args: list[str]) -> Call:
     """Print whom to cite."""
     del args
     from ecg_jax.pages.names import CITATIONS
 
-    for words, identifier, _ in CITATIONS:
-        print(f"{words} {identifier}")
+    lines = [f"{words} {identifier}" for words, identifier, _ in CITATIONS]
+    return functools.partial(print, *lines, sep="\n")
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
+COMMANDS: dict[str, Callable[[list[str]], Call]] = {
     "run": run,
     "factor": factor,
     "evaluate": evaluate,
@@ -230,8 +252,11 @@ def main(argv: list[str] | None = None) -> None:
         _fail(f"ecg-jax: no command {args[0]!r}\n  try: one of {', '.join(COMMANDS)}")
     from ecg_jax.errors import EcgJaxError
 
+    hidden = bool({"--quiet", "--help", "-h"} & set(args))
     try:
-        command(args[1:])
+        with Display(sys.stderr, quiet=hidden):  # while modules are imported
+            call = command(args[1:])
+        call()
     except EcgJaxError as error:
         _fail(f"ecg-jax {args[0]}: {type(error).__name__}: {error}")
     except OSError as error:
@@ -254,8 +279,8 @@ def _reason(error: OSError) -> str:
     return f"{type(error).__name__}: {where}{error.strerror or error}"
 
 
-def _cli(function: Callable[..., Any], command: str, args: list[str]) -> None:
-    """Parses the options of a command, then calls it; a wrong option is one line."""
+def _parsed(function: Callable[..., Any], command: str, args: list[str]) -> Call:
+    """A command with its options, to be called; a wrong option is one line."""
     import tyro
 
     @functools.wraps(function)
@@ -265,13 +290,13 @@ def _cli(function: Callable[..., Any], command: str, args: list[str]) -> None:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            call = tyro.cli(parsed, prog=f"ecg-jax {command}", args=args)
+            return tyro.cli(parsed, prog=f"ecg-jax {command}", args=args)
     except SystemExit as stop:
         if stop.code in (None, 0):
             raise
         why = _line(said.getvalue())
-        _fail(f"ecg-jax {command}: {why}\n  try: ecg-jax {command} --help")
-    call()
+        message = f"ecg-jax {command}: {why}\n  try: ecg-jax {command} --help"
+        return functools.partial(_fail, message)
 
 
 def _line(box: str) -> str:
@@ -285,13 +310,3 @@ def _line(box: str) -> str:
         del parts[0]
     words = [part.strip() for part in parts if "helptext" not in part]
     return "; ".join(word for word in words if word)
-
-
-def _say(quiet: bool) -> "Say":
-    return (lambda line: None) if quiet else (lambda line: print(line, flush=True))
-
-
-def _bytes(done: int, total: int | None) -> None:
-    """Progress of a download, on one line."""
-    of = f" of {total / 1e6:.1f}" if total else ""
-    print(f"\r{done / 1e6:.1f}{of} MB", end="", file=sys.stderr, flush=True)

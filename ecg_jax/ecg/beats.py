@@ -122,7 +122,7 @@ class Beats:
     excluded: tuple[tuple[str, str], ...] = ()
     leads: tuple[str, ...] = ()
     given: Float[np.ndarray, "beat ..."] | None = None
-    classes: Mapping[str, str] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
     is_r_detected: bool = False
     is_recorded: bool = True
 

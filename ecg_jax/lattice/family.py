@@ -23,6 +23,9 @@ from ecg_jax.program.levels import outermost
 from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Rules
 from ecg_jax.program.trace import trace
+from ecg_jax.program.words import counted, form_of, name_of, short
+
+MOST_NAMED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,16 @@ class Family:
     example: Any
     like: Any
     program: Program
+
+    def __repr__(self) -> str:
+        names = ", ".join(short(gate.name, 24) for gate in self.gates[:MOST_NAMED])
+        more = ", ..." if len(self.gates) > MOST_NAMED else ""
+        return (
+            f"Family of {name_of(self.fn)}: {counted(self.num_gates, 'gate')} opened, "
+            f"for all weights: {names}{more}\n"
+            f"  weights: {form_of(self.like)}\n"
+            f"  input: {form_of(self.example)}"
+        )
 
     @classmethod
     def traced(

@@ -22,7 +22,9 @@ from jaxtyping import Array, Float
 from ecg_jax.errors import ExampleError, FreezeError, PatternError
 from ecg_jax.program.gates import Gate, on
 from ecg_jax.program.kept import Immutable
+from ecg_jax.program.words import counted, form_of, name_of, short
 
+MOST_SHOWN = 3
 Pattern = list[Any]
 
 Hook = Callable[[int, tuple[Any, ...]], Array]
@@ -50,6 +52,17 @@ class MaxMin(Immutable):
     run: Callable[[Any, Hook], Array]
     example: Any
     program: Any = None
+
+    def __repr__(self) -> str:
+        gates = [
+            f"  {short(gate.name, 24)}: {_sides(side)}"
+            for gate, side in zip(self.gates, self.sides, strict=True)
+        ]
+        shown = gates if len(gates) <= MOST_SHOWN else gates[: MOST_SHOWN - 1]
+        more = len(gates) - len(shown)
+        shown += [f"  and {counted(more, 'gate')} more"] * bool(more)
+        head = f"MaxMin of {name_of(self.fn)}: {counted(self.num_gates, 'gate')} opened"
+        return "\n".join([head, *shown, f"  input: {form_of(self.example)}"])
 
     def __call__(self, x: Any) -> Float[Array, ""]:
         """`f(x)`, by the operations that the function itself is made of."""
@@ -217,3 +230,11 @@ class MaxMin(Immutable):
                     f"boolean mask of shape {np.shape(w)}."
                 )
         return list(frozen)
+
+
+def _sides(side: Any) -> str:
+    """How many units of a gate are on each side, in words."""
+    if isinstance(side, core.Tracer):
+        return f"{counted(side.size, 'unit')}, their sides by the weights"
+    high, low = (int(np.sum(np.asarray(on(side, sign)))) for sign in (1, -1))
+    return f"{counted(high, 'unit')} on the max side, {low:,} on the min side"

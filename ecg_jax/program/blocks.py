@@ -10,6 +10,7 @@ from jax import tree_util
 
 from ecg_jax.program import _jax
 from ecg_jax.program.checks import num_examples
+from ecg_jax.progress import Progress, silent
 
 BLOCK = 512
 """The most examples in flight at once."""
@@ -21,7 +22,13 @@ MEMORY = 2**30
 """What the values that live at once in a block may take, in bytes."""
 
 
-def blocks(fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK) -> Any:
+def blocks(
+    fn: Callable[..., Any],
+    data: Any,
+    *args: Any,
+    block: int = BLOCK,
+    progress: Progress = silent,
+) -> Any:
     """`vmap(fn)` over a data set, block by block; results as NumPy arrays.
 
     Args:
@@ -30,6 +37,7 @@ def blocks(fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK) ->
       args: further arguments, the same for every example.
       block: the most examples in flight at once. Fewer are, where the data are fewer
         or their values fill more than `MEMORY`. All blocks have one shape.
+      progress: told of the examples done after every block.
 
     Returns:
       The results with the first axis of `data`.
@@ -42,6 +50,7 @@ def blocks(fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK) ->
     for start in range(0, num, block):
         part = tree_util.tree_map(partial(_block, start, block), data)
         out.append(tree_util.tree_map(np.asarray, _mapped(fn, part, *args)))
+        progress(min(start + block, num), num)
     whole = tree_util.tree_map(lambda *leaves: np.concatenate(leaves)[:num], *out)
     return whole
 

@@ -5,19 +5,29 @@ What a gate means is said by its functions and fields, never by its name.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
-from jax import tree_util
+from jax import core, tree_util
 from jaxtyping import Array
 
 from ecg_jax.errors import FreezeError
+from ecg_jax.program.words import counted, short
 
 
 def _itself(mask: Any, leaf: Any) -> Any:
     del leaf
     return mask
+
+
+@runtime_checkable
+class Units(Protocol):
+    """A function to an array over the units of a gate."""
+
+    def __call__(self, *args: Any, **named: Any) -> Array:
+        """Of operands, or a pattern, or both."""
+        ...
 
 
 BOTH = 2
@@ -95,17 +105,17 @@ class Gate:
     name: str
     operands: tuple[int, ...]
     curvature: Any
-    apply: Callable[..., Array]
+    apply: Units
     pattern: Callable[..., Any]
-    tangent: Callable[..., Array]
+    tangent: Units
     fill: Any = False
-    defined: Callable[[Any], Array] | None = None
-    spread: Callable[[Any, Any], Any] = _itself
+    defined: Units | None = None
+    spread: Callable[..., Any] = _itself
     elementwise: bool = False
     straight: bool = False
     bounds: tuple[float, float] = (-np.inf, np.inf)
     split: Split | None = None
-    size: Callable[..., Array] | None = None
+    size: Units | None = None
     lipschitz: float | None = None
     errors: str = "own"
     pieces: Callable[..., Array] | None = None
@@ -117,6 +127,28 @@ class Gate:
                 f"curvature {self.curvature}, straight {self.straight}.\n"
                 "  try: curvature=1, straight=False: `split` says what is taken away"
             )
+
+    def __repr__(self) -> str:
+        return f"Gate `{short(self.name)}`: {self._curved}{self._seen}"
+
+    @property
+    def _curved(self) -> str:
+        """Its curvature in words."""
+        kind = "piecewise linear" if self.straight else "smooth"
+        if self.split is not None:
+            return f"{kind}, a difference of convex functions"
+        if isinstance(self.curvature, core.Tracer):
+            return f"{kind}, convex or concave by the weights"
+        signs = set(np.ravel(self.curvature).tolist())
+        words = [
+            word for sign, word in ((1, "convex"), (-1, "concave")) if sign in signs
+        ]
+        return f"{kind}, {' or '.join(words)}"
+
+    @property
+    def _seen(self) -> str:
+        count = counted(len(self.operands), "operand")
+        return f", of {count}{', entry by entry' * self.elementwise}"
 
     def sides(self, weight: Any) -> Any:
         """The side of each unit with these weights: see `MaxMin.sides`."""

@@ -1,5 +1,6 @@
 """A flat program: equations over numbered values, and what evaluates them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +18,9 @@ from ecg_jax.program import _jax
 from ecg_jax.program.checks import check_arrays, check_finite, num_examples, told
 from ecg_jax.program.gates import Gate
 from ecg_jax.program.roles import Equation, Rules
+from ecg_jax.program.words import counted, forms_of, short
 
+MOST_NAMED = 4
 GateHook = Callable[[Equation, tuple[Any, ...]], Any]
 
 
@@ -36,6 +39,19 @@ class Program:
     in_tree: Any
     rules: Rules = field(repr=False)
     free: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        roles = [e.role for e in self.equations if isinstance(e.role, Gate)]
+        gates = Counter(short(gate.name, 24) for gate in roles)
+        named = ", ".join(f"{n} {name}" for name, n in gates.most_common(MOST_NAMED))
+        more = ", ..." if len(gates) > MOST_NAMED else ""
+        free = counted(len(self.free), "constant")
+        return (
+            f"Program: {counted(len(self.equations), 'equation')}, "
+            f"{counted(len(roles), 'gate')}{f' ({named}{more})' * bool(gates)}"
+            + f", {free} without a value" * bool(self.free)
+            + f"\n  input: {forms_of([self.avals[n] for n in self.inputs])}"
+        )
 
     def at(self, values: Sequence[Any]) -> "Program":
         """The program with its free constants at these values."""

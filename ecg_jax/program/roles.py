@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -55,7 +55,17 @@ class FreeValueError(LookupError):
 GIVE = "give the weights as constants: factor(lambda x: fn(params, x), x)"
 
 Role = Affine | Predicate | Same | Known | Rewrite | Refused | Gate
-Rule = Callable[["Application"], Role]
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """A function that says what one application of a primitive is."""
+
+    def __call__(self, application: "Application", /) -> Role:
+        """The role of its equation."""
+        ...
+
+
 Rules = Mapping[Any, Rule]
 
 

@@ -21,7 +21,7 @@ where `N[a, x]` is frozen at `a` on the max side, at `x` on the min side; and th
 is affine in what enters the opened gates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,9 +30,12 @@ import numpy as np
 
 from ecg_jax.errors import CertificateError, NonFiniteError
 from ecg_jax.lattice.maxmin import MaxMin
+from ecg_jax.progress import Progress, Shown, parts, told
 from ecg_jax.proof.adversary import Pool
 from ecg_jax.proof.claims import EQUALITY, SANDWICH, Bench
 from ecg_jax.proof.rounding import product_precision
+from ecg_jax.shares import share
+from ecg_jax.shown import table
 
 MOST_VACUOUS = 0.01
 """The share of the data whose bounds may say nothing."""
@@ -179,6 +182,28 @@ class Certificate:
             "  try:   check your own rules, if any; else please report the function"
         )
 
+    def __repr__(self) -> str:
+        used = max((check.ratio for check in self.checks), default=np.nan)
+        return (
+            f"Certificate {'holds' if self.holds else 'VIOLATED'}: "
+            f"{self.num_inputs:,} inputs, {self.num_pairs:,} pairs\n"
+            f"  largest part of a rounding bound used: {used:.3g} (holds up to 1)\n"
+            f"  {self.dtype}, products {self.precision}, on {self.backend}; "
+            f"{share(self.vacuous)} of the bounds vacuous"
+        )
+
+    def _repr_html_(self) -> str:
+        """The claims as a table. No script."""
+        rows = []
+        for c in self.checks:
+            worst = "no finite bound", "", "", ""
+            if c.count:
+                worst = f"{c.excess:.2e}", f"{c.bound:.2e}", f"{c.ratio:.4f}"
+                worst = *worst, "yes" if c.holds else "NO"
+            rows.append((c.claim, c.dtype, f"{c.count:,}", *worst))
+        head = ("claim", "dtype", "count", "worst", "bound", "of bound", "holds")
+        return table(head, rows, title=repr(self))
+
     def __str__(self) -> str:
         lines = [
             f"certificate {'holds' if self.holds else 'VIOLATED'}: {self.num_inputs} "
@@ -207,6 +232,7 @@ def certify(
     batch: int = 256,
     num_adversarial: int = 448,
     precision: str | None = None,
+    progress: Shown = None,
 ) -> Certificate:
     """Checks an equation on data and on adversarial points, batch by batch.
 
@@ -219,6 +245,7 @@ def certify(
       num_adversarial: about how many points to add to the data: scaled and mirrored
         examples, noise, the origin, points on the boundaries of gates.
       precision: of float32 products, see `rounding_bound`.
+      progress: called as `progress(done, total)`; True for a bar, None for silence.
 
     Returns:
       The certificate; it does not raise by itself.
@@ -271,12 +298,14 @@ def certify(
             merged = check.merge(excess[known], bound[known], known, place)
             checks[claim, dtype] = merged
 
-    for part in _blocks(np.arange(len(pool)), batch):
-        add(True, part, part, np.ones(len(part)))
     pairs = rng.integers(len(pool), size=(num_pairs, 2))
     ways = rng.choice(_WAYS, size=num_pairs)
-    for part in _blocks(np.arange(num_pairs), batch):
-        add(False, pairs[part, 0], pairs[part, 1], ways[part])
+    with told(progress, "certify") as tell:
+        first, second = parts(tell, len(pool), num_pairs)
+        for part in _blocks(len(pool), batch, first):
+            add(True, part, part, np.ones(len(part)))
+        for part in _blocks(num_pairs, batch, second):
+            add(False, pairs[part, 0], pairs[part, 1], ways[part])
     return Certificate(
         checks=tuple(checks.values()),
         num_inputs=counts["inputs"],
@@ -325,5 +354,8 @@ def check_values(value: np.ndarray, rows: np.ndarray | None = None) -> None:
         )
 
 
-def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def _blocks(num: int, size: int, progress: Progress) -> Iterator[np.ndarray]:
+    """Numbers from 0 on, some at a time; tells of those that are done."""
+    for start in range(0, num, size):
+        yield np.arange(start, min(start + size, num))
+        progress(min(start + size, num), num)

@@ -6,8 +6,6 @@ operations, or `Refused`. There is no default. Extend by argument:
 `factor(fn, x, rules={**RULES, my_primitive: my_rule})`.
 """
 
-from types import MappingProxyType
-
 from jax import lax
 
 from ecg_jax.program.roles import Rules
@@ -19,6 +17,7 @@ from ecg_jax.rules.order import ORDER_RULES
 from ecg_jax.rules.pool import POOL_RULES
 from ecg_jax.rules.select import SELECT_RULES
 from ecg_jax.rules.smooth import SMOOTH_RULES
+from ecg_jax.rules.table import RuleTable
 
 _REAL = {
     **GATE_RULES,
@@ -28,7 +27,7 @@ _REAL = {
     **DIFFERENCE_RULES,
 }
 
-RULES: Rules = MappingProxyType(
+RULES: Rules = RuleTable(
     {
         **AFFINE_RULES,
         **{key: on_reals(rule) for key, rule in _REAL.items()},

@@ -30,6 +30,7 @@ from ecg_jax.program.widen import widen
 from ecg_jax.rules import RULES
 from ecg_jax.runs.model import Model
 from ecg_jax.runs.pipeline import (
+    Begin,
     Run,
     RunConfig,
     Say,
@@ -151,10 +152,17 @@ class FactorConfig(RunConfig):
 class FactorRun(Run):
     """A run whose network is there already."""
 
-    trains = False
+    stages = tuple(stage for stage in Run.stages if stage != "train")
 
-    def __init__(self, folder: Path, config: FactorConfig, say: Say, model: "Found"):
-        super().__init__(folder, config, say)
+    def __init__(
+        self,
+        folder: Path,
+        config: FactorConfig,
+        say: Say,
+        model: "Found",
+        begin: Begin | None = None,
+    ):
+        super().__init__(folder, config, say, begin)
         self.model = model
 
     def network(self, beats: Beats) -> Model:
@@ -207,6 +215,7 @@ def factor_model(
     say: Say = print,
     *,
     resume: bool = False,
+    begin: Begin | None = None,
 ) -> dict[str, Any]:
     """Factors an existing model on a data set: a run without training.
 
@@ -220,6 +229,7 @@ def factor_model(
       tree: how the equation is grown.
       say: told of progress, a line at a time.
       resume: go on where an interrupted call stopped.
+      begin: told of every stage that begins; see `run`.
 
     Returns:
       The contents of `metrics.json`.
@@ -238,7 +248,7 @@ def factor_model(
         sha256=found.sha256,
         normal_class=getattr(found.what, "normal_class", None),
     )
-    return complete(FactorRun(out, config, say, found), resume=resume)
+    return complete(FactorRun(out, config, say, found, begin), resume=resume)
 
 
 def find_model(path: Path, normal_class: int = 0) -> Found:

@@ -27,6 +27,7 @@ from ecg_jax.networks.saved import (
     save_network,
 )
 from ecg_jax.networks.train import train
+from ecg_jax.progress import Progress, silent
 from ecg_jax.runs.model import Model
 from ecg_jax.runs.run_folder import (
     METRICS,
@@ -52,6 +53,7 @@ from ecg_jax.views.evaluation import Evaluation, evaluate
 FORMAT = "ecg_jax.run/1"
 MOST_NAMED = 10
 Say = Callable[[str], None]
+Begin = Callable[[str], Progress]
 
 
 @dataclass(frozen=True)
@@ -134,16 +136,26 @@ class RunConfig:
 class Run:
     """A run folder, and the stages that fill it."""
 
-    trains = True
+    stages = ("beats", "train", "factor", "evaluate", "sketches", "figures", "report")
 
-    def __init__(self, folder: Path, config: RunConfig, say: Say):
+    def __init__(
+        self, folder: Path, config: RunConfig, say: Say, begin: Begin | None = None
+    ):
         self.folder, self.config, self.say = folder, config, say
+        self.begin = begin or self._said
+
+    @property
+    def trains(self) -> bool:
+        """Whether a network is trained."""
+        return "train" in self.stages
 
     def beats(self) -> Beats:
         """Stage 1: recordings cut into beats, from the cache where they are there."""
         source = source_of(self.config.data, self.config.data_dir)
         self.say(f"data: {source.title}")
-        found = self._timed("beats", lambda: source.beats(self.config.beats))
+        found = self._timed(
+            "beats", lambda tell: source.beats(self.config.beats, progress=tell)
+        )
         if self.trains:
             need_split(found)
         if found.given is not None:
@@ -172,7 +184,7 @@ class Run:
         rows = training_rows(beats)
         variables = self._timed(
             "train",
-            lambda: train(
+            lambda tell: train(
                 config,
                 self.config.training,
                 beats.inputs(rows["train"]),
@@ -182,7 +194,7 @@ class Run:
                 beats.is_normal[rows["validation"]].astype(np.float32),
                 beats.record[rows["validation"]],
                 folder,
-                self._epoch,
+                lambda _, figures: self._epoch(figures, tell),
             ),
         )
         sides = beats.records.split
@@ -212,12 +224,13 @@ class Run:
             exact = network.cast(np.float64).margin
             tree = self._timed(
                 "factor",
-                lambda: grow(
+                lambda tell: grow(
                     exact,
                     inputs.astype(np.float64),
                     **asdict(options),
                     records=beats.record[rows] if beats.is_recorded else None,
                     cover=self.config.cover,
+                    progress=tell,
                 ),
             )
             save(tree, folder)
@@ -230,7 +243,7 @@ class Run:
             self.say("evaluate: there already")
         else:
             found = self._timed(
-                "evaluate", lambda: evaluate(network.margin, tree, beats)
+                "evaluate", lambda _: evaluate(network.margin, tree, beats)
             )
             save_evaluation(found, self.folder)
         return load_evaluation(self.folder, tree, beats)
@@ -249,24 +262,41 @@ class Run:
             config=self.config.to_json(),
             command=self.config.command(shown_path(self.folder)),
         )
-        write_all(found, self.folder, about, self._timed, self.timing)
+
+        def timed(stage: str, work: Callable[[], Any]) -> Any:
+            result = self._timed(stage, lambda _: work())
+            if stage == self.stages[-2]:
+                self._begins(self.stages[-1])
+            return result
+
+        write_all(found, self.folder, about, timed, self.timing)
 
     def timing(self) -> dict[str, float]:
         """Seconds of every stage, those of interrupted runs included."""
         path = self.folder / TIMING
         return read_json(path) if path.exists() else {}
 
-    def _timed(self, stage: str, work: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = work()
+    def _said(self, title: str) -> Progress:
+        """Names a stage, where nobody shows how far it is."""
+        self.say(title)
+        return silent
+
+    def _begins(self, stage: str) -> Progress:
+        """Names a stage that begins."""
+        number = 1 + self.stages.index(stage)
+        return self.begin(f"{number} of {len(self.stages)}: {stage}")
+
+    def _timed(self, stage: str, work: Callable[[Progress], Any]) -> Any:
+        tell, start = self._begins(stage), time.perf_counter()
+        result = work(tell)
         timing = self.timing()
         timing[stage] = timing.get(stage, 0.0) + time.perf_counter() - start
         write_json(self.folder / TIMING, timing)
         self.say(f"{stage}: {timing[stage]:.1f} s")
         return result
 
-    def _epoch(self, step: int, figures: dict[str, float]) -> None:
-        del step
+    def _epoch(self, figures: dict[str, float], tell: Progress) -> None:
+        tell(int(figures["epoch"]), self.config.training.num_epochs)
         whole = figures.get("record_auc")
         more = "" if whole is None else f", {whole:.4f} by recording"
         self.say(
@@ -276,7 +306,12 @@ class Run:
 
 
 def run(
-    config: RunConfig, out: Path, *, resume: bool = False, say: Say = print
+    config: RunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    say: Say = print,
+    begin: Begin | None = None,
 ) -> dict[str, Any]:
     """The main job, from recordings to the report.
 
@@ -285,6 +320,8 @@ def run(
       out: the run folder; made if it is not there.
       resume: go on with a run that was interrupted, skipping finished stages.
       say: told of progress, a line at a time.
+      begin: told of every stage that begins; gives what is told how far it is.
+        Default: `say` names the stage.
 
     Returns:
       The contents of `metrics.json`.
@@ -295,7 +332,7 @@ def run(
       RunError: the run to resume has another configuration.
       EcgJaxError: of any stage.
     """
-    return complete(Run(out, config, say), resume=resume)
+    return complete(Run(out, config, say, begin), resume=resume)
 
 
 def complete(job: Run, *, resume: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ecg_jax.ecg.cut import BeatConfig
 from ecg_jax.ecg.datasets import cache_home, open_dataset, stratified
 from ecg_jax.ecg.records import Folder
 from ecg_jax.errors import DataError, MissingFileError
+from ecg_jax.progress import Progress, silent
 
 FEWEST = 3
 """So many recordings there are at least where each side has one."""
@@ -34,7 +35,13 @@ class Source(Protocol):
         """What to cite."""
         ...
 
-    def beats(self, config: BeatConfig, *, heldout: bool = False) -> Beats:
+    def beats(
+        self,
+        config: BeatConfig,
+        *,
+        heldout: bool = False,
+        progress: Progress = silent,
+    ) -> Beats:
         """Its beats; all of them held out, or split by recordings."""
         ...
 
@@ -62,11 +69,19 @@ class Recordings:
         """What to cite."""
         return self.folder.citation
 
-    def beats(self, config: BeatConfig, *, heldout: bool = False) -> Beats:
-        """Its beats, cut as `config` says."""
+    def beats(
+        self,
+        config: BeatConfig,
+        *,
+        heldout: bool = False,
+        progress: Progress = silent,
+    ) -> Beats:
+        """Its beats, cut as `config` says; told of the recordings that are done."""
         splits = dict.fromkeys(self.folder.names, "heldout") if heldout else None
         cache = cache_home() / "beats"
-        return extract_beats(self.folder, config, cache_dir=cache, splits=splits)
+        return extract_beats(
+            self.folder, config, cache_dir=cache, splits=splits, progress=progress
+        )
 
 
 @dataclass(frozen=True)
@@ -81,9 +96,15 @@ class BeatsFile:
         """The name of the file."""
         return self.path.name
 
-    def beats(self, config: BeatConfig, *, heldout: bool = False) -> Beats:
+    def beats(
+        self,
+        config: BeatConfig,
+        *,
+        heldout: bool = False,
+        progress: Progress = silent,
+    ) -> Beats:
         """Its beats `[beat, lead, time]`, split where three recordings are known."""
-        del config  # they are cut already
+        del config, progress  # they are cut already
         found = given.beats(self.path)
         found = replace(found, given=found.millivolts)
         records = found.records

@@ -3,11 +3,18 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from ecg_jax.progress import Progress, silent
+
 _BLOCK = 8192  # samples whose distances are held at once
 
 
 def kmeans(
-    x: Float[np.ndarray, "n t"], num: int, *, seed: int = 0, steps: int = 30
+    x: Float[np.ndarray, "n t"],
+    num: int,
+    *,
+    seed: int = 0,
+    steps: int = 30,
+    progress: Progress = silent,
 ) -> Float[np.ndarray, "k t"]:
     """Lloyd's algorithm from a k-means++ start.
 
@@ -16,6 +23,7 @@ def kmeans(
       num: how many centres, at most `n`.
       seed: of the start, which looks at 20,000 samples.
       steps: Lloyd iterations; fewer where the cells no longer change.
+      progress: told of every iteration.
 
     Returns:
       The centres; an empty cell keeps its centre.
@@ -32,7 +40,8 @@ def kmeans(
     data = np.asarray(x, np.float32)
     centres = _plus_plus(np.asarray(sample, np.float32), num, rng)
     cells = nearest(data, centres)
-    for _ in range(steps):
+    for step in range(steps):
+        progress(step, steps)
         centres = means(data, cells, centres)
         before, cells = cells, nearest(data, centres)
         if np.array_equal(before, cells):

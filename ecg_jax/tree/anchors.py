@@ -16,6 +16,7 @@ from jax import tree_util
 from jaxtyping import Bool, Float, Int, UInt8
 
 from ecg_jax.errors import CoverError
+from ecg_jax.progress import Progress, silent
 from ecg_jax.statistics.cluster import kmeans, means
 from ecg_jax.tree.cover import (
     Cover,
@@ -87,6 +88,7 @@ def select(
     num: int,
     config: CoverConfig,
     localize: float | None = None,
+    progress: Progress = silent,
 ) -> Cover:
     """Chooses up to `num` components for one side.
 
@@ -98,6 +100,7 @@ def select(
       num: how many components, at most.
       config: how to choose.
       localize: what a squared distance costs; see `kernels.decides`.
+      progress: told of every step of "prototypes".
 
     Returns:
       The components; all units of the side are frozen but for "prototypes".
@@ -106,7 +109,7 @@ def select(
       CoverError: there is no such way, or fewer samples than components.
     """
     if way == "prototypes":
-        return choose(side, samples, num, config, localize)
+        return choose(side, samples, num, config, localize, progress)
     if way not in WAYS:
         raise CoverError(
             f"no way to choose components is called {way!r}.\n"

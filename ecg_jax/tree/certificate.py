@@ -13,6 +13,8 @@ from ecg_jax.errors import CertificateError
 from ecg_jax.lattice.descent import Descent
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.kept import once
+from ecg_jax.program.words import counted
+from ecg_jax.progress import Progress, Shown, parts, silent, told
 from ecg_jax.proof.certificate import MOST_VACUOUS, parts_of, vacuous
 from ecg_jax.proof.rounding import (
     product_precision,
@@ -21,6 +23,8 @@ from ecg_jax.proof.rounding import (
     values_at_cut,
 )
 from ecg_jax.proof.slack import FROZEN_RULES
+from ecg_jax.shares import share
+from ecg_jax.shown import table
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision, Tree
 
@@ -75,6 +79,36 @@ class TreeCertificate:
         sound = self.max_bound_ratio <= 1 and self.wrongly_proven == 0
         return sound and self.vacuous <= MOST_VACUOUS
 
+    def __repr__(self) -> str:
+        return (
+            f"TreeCertificate {'holds' if self.holds else 'VIOLATED'}: "
+            f"{self.num_inputs:,} inputs, {counted(self.levels, 'level')} of gates\n"
+            f"  largest part of a rounding bound used: {self.max_bound_ratio:.3g} "
+            f"(holds up to 1); {share(self.vacuous)} of the bounds vacuous\n"
+            f"  decisions agree: {share(self.decision_agreement)}; "
+            f"wrongly proven: {self.wrongly_proven:,}\n"
+            f"  proven: {share(self.proven_normal)} of normal, "
+            f"{share(self.proven_not_normal)} of not normal\n"
+            f"  {self.dtype}, products {self.precision}, on {self.backend}"
+        )
+
+    def _repr_html_(self) -> str:
+        """The figures as a table. No script."""
+        rows = [
+            ("holds", "yes" if self.holds else "NO"),
+            ("inputs", f"{self.num_inputs:,}"),
+            ("levels of gates", f"{self.levels}"),
+            ("decisions agree", share(self.decision_agreement)),
+            ("largest residual", f"{self.max_residual:.2e}"),
+            ("largest part of a rounding bound used", f"{self.max_bound_ratio:.3g}"),
+            ("bounds vacuous", share(self.vacuous)),
+            ("wrongly proven", f"{self.wrongly_proven:,}"),
+            ("proven, of normal", share(self.proven_normal)),
+            ("proven, of not normal", share(self.proven_not_normal)),
+            ("arithmetic", f"{self.dtype}, {self.precision}, on {self.backend}"),
+        ]
+        return table(("certificate", ""), rows)
+
     def raise_if_violated(self) -> None:
         """Raises `CertificateError` unless the certificate holds."""
         if not self.holds:
@@ -90,7 +124,11 @@ class TreeCertificate:
 
 
 def certify_tree(
-    tree: Tree, data: Any, decision: Decision | None = None
+    tree: Tree,
+    data: Any,
+    decision: Decision | None = None,
+    *,
+    progress: Shown = None,
 ) -> TreeCertificate:
     """Checks the complete equation at every sample, and the chosen bounds.
 
@@ -102,14 +140,25 @@ def certify_tree(
       tree: a grown tree.
       data: examples with a leading axis.
       decision: of the tree on these data, where it is known.
+      progress: called as `progress(done, total)`; True for a bar, None for silence.
     """
     tree.program.check_data(data)
-    decision = decide(tree, data) if decision is None else decision
+    with told(progress, "certify") as tell:
+        return _checked(tree, data, decision, tell)
+
+
+def _checked(
+    tree: Tree, data: Any, decision: Decision | None, tell: Progress
+) -> TreeCertificate:
+    """`certify_tree` on data that fit."""
+    deciding, evaluating, bounding, hashing = parts(tell, 4, 1, 2, 1)
+    if decision is None:
+        decision = decide(tree, data, progress=deciding)
     descent = tree.descent
-    value = deepest(descent, data)
+    value = deepest(descent, data, evaluating)
     residual = np.abs(value - decision.value)
-    limit = blocks(_bound(descent), data)
-    unseen = ~np.isin(pattern_hashes(tree.eq, data), tree.seen)
+    limit = blocks(_bound(descent), data, progress=bounding)
+    unseen = ~np.isin(pattern_hashes(tree.eq, data, hashing), tree.seen)
     normal, proven = decision.normal, decision.prover >= 0
     return TreeCertificate(
         num_inputs=len(value),
@@ -138,13 +187,13 @@ def relative(residual: np.ndarray, value: np.ndarray) -> float:
     return largest / scale if scale else np.inf
 
 
-def deepest(descent: Descent, data: Any) -> np.ndarray:
+def deepest(descent: Descent, data: Any, progress: Progress = silent) -> np.ndarray:
     """What all opened levels leave of `f` at each sample, evaluated there.
 
     `<template, x> + offset` of the atom that decides; or, where the descent ends before
     atoms, the component with every opened gate frozen.
     """
-    return blocks(_deepest(descent), data)
+    return blocks(_deepest(descent), data, progress=progress)
 
 
 @once
@@ -197,9 +246,9 @@ def _pattern_leaves(eq: Any) -> Any:
     return lambda x: tree_util.tree_leaves(eq.pattern(x))
 
 
-def pattern_hashes(eq: Any, data: Any) -> np.ndarray:
+def pattern_hashes(eq: Any, data: Any, progress: Progress = silent) -> np.ndarray:
     """A 64-bit hash of the outermost pattern of every sample."""
-    patterns = blocks(_pattern_leaves(eq), data)
+    patterns = blocks(_pattern_leaves(eq), data, progress=progress)
     rng = np.random.default_rng(0)
     total = np.zeros(len(tree_util.tree_leaves(data)[0]), np.uint64)
     for leaf in patterns:

@@ -31,6 +31,7 @@ from jax import tree_util
 from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.errors import CoverError
+from ecg_jax.progress import Progress, parts, silent
 from ecg_jax.statistics.cluster import kmeans, means, nearest
 from ecg_jax.tree.kernels import Side, decides, squared_distances
 
@@ -147,6 +148,7 @@ def choose(
     num: int,
     config: CoverConfig,
     localize: float | None = None,
+    progress: Progress = silent,
 ) -> Cover:
     """Chooses `num` components for one side, for coverage and purity together.
 
@@ -156,6 +158,7 @@ def choose(
       num: how many components.
       config: how to choose.
       localize: what a squared distance costs; see `decides`.
+      progress: told of every cell in every round.
 
     Returns:
       The prototypes, what each freezes, and the centres of their cells.
@@ -165,11 +168,12 @@ def choose(
     """
     check_count(samples, num)
     judge = _Judge(side, samples, config, localize)
-    centres = kmeans(samples.vectors, num, seed=config.seed)
+    start, *rounds = parts(progress, 1, *[2] * config.rounds)
+    centres = kmeans(samples.vectors, num, seed=config.seed, progress=start)
     cells = nearest(samples.vectors, centres)
     best: tuple[tuple[float, float], Cover] | None = None
-    for _ in range(config.rounds):
-        cover, spread = judge.cover(centres, cells)
+    for tell in rounds:
+        cover, spread = judge.cover(centres, cells, tell)
         merit = min(cover.proven, config.wanted), -spread
         if best is None or merit >= best[0]:
             best = merit, cover
@@ -255,13 +259,16 @@ class _Judge:
         return [min(at_once, whole - start) for start in range(0, whole, at_once)]
 
     def cover(
-        self, centres: np.ndarray, inside: Int[np.ndarray, " n"]
+        self, centres: np.ndarray, inside: Int[np.ndarray, " n"], progress: Progress
     ) -> tuple[Cover, float]:
         """The cover with the fewest units alive that proves what is wanted."""
         samples, wanted = self.samples, self.config.wanted
         away = squared_distances(jnp.asarray(samples.vectors), jnp.asarray(centres))
         away = np.asarray(away)
-        cells = [self._cell(away[:, k], inside == k) for k in range(len(centres))]
+        cells: list[_Cell] = []
+        for k in range(len(centres)):
+            cells.append(self._cell(away[:, k], inside == k))
+            progress(len(cells), len(centres))
         anchors, frozen, gap = self._gaps(cells)
         for count in self.counts:
             proven = proven_by_others(samples, gap, anchors)
@@ -274,6 +281,7 @@ class _Judge:
                 break
             for cell in missing:
                 self._unfreeze(cell, count)
+                progress(len(cells), len(cells))
             anchors, frozen, gap = self._gaps(cells)
         own = np.asarray(decides(gap, samples.room, away, self.localize))
         spread = float(np.mean(np.take_along_axis(away, own[:, None], 1)))

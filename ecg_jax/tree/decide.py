@@ -12,12 +12,13 @@ from jaxtyping import Array
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.checks import examples
 from ecg_jax.program.kept import once
+from ecg_jax.progress import Progress, Shown, parts, silent, told
 from ecg_jax.proof.certificate import check_values
 from ecg_jax.tree.kernels import decides, squared_distances
 from ecg_jax.tree.tree import Decision, Tree, first_level
 
 
-def decide(tree: Tree, data: Any) -> Decision:
+def decide(tree: Tree, data: Any, *, progress: Shown = None) -> Decision:
     """The deciding leaf, the proof and the sandwich of every sample.
 
     At each level one child decides, among witnesses where `f(x) >= 0`, among refuters
@@ -27,6 +28,7 @@ def decide(tree: Tree, data: Any) -> Decision:
     Args:
       tree: a grown tree.
       data: examples with a leading axis, or `Beats`.
+      progress: called as `progress(done, total)`; True for a bar, None for silence.
 
     Returns:
       See `Decision`.
@@ -37,8 +39,15 @@ def decide(tree: Tree, data: Any) -> Decision:
     """
     data = examples(data, tree.example)
     tree.program.check_data(data)
-    value = finite_values(tree, data)
-    first = blocks(_first_level(tree), (data, value))
+    with told(progress, "decide") as tell:
+        return _decided(tree, data, tell)
+
+
+def _decided(tree: Tree, data: Any, tell: Progress) -> Decision:
+    """`decide` of data that are checked."""
+    values, level, *deeper, rest = parts(tell, 2, 4, *[1] * (tree.depth - 1), 1)
+    value = finite_values(tree, data, values)
+    first = blocks(_first_level(tree), (data, value), progress=level)
     slack = first["slack"]
     sign = np.where(value >= 0, 1, -1)
     witnesses, refuters = first["max"], first["min"]
@@ -53,8 +62,8 @@ def decide(tree: Tree, data: Any) -> Decision:
     other = np.where(own_side("least") < room, own_side("best"), -1)
     prover = np.where(own < room, cell, other)
 
-    for depth in range(2, tree.depth + 1):
-        rows, cells, lost = _descend(tree, data, cell, sign, room, depth)
+    for depth, tell in zip(range(2, tree.depth + 1), deeper, strict=True):
+        rows, cells, lost = _descend(tree, data, cell, sign, room, depth, tell)
         if not len(rows):
             continue
         cell[rows], path[rows, depth - 1], own[rows] = cells, cells, lost
@@ -68,7 +77,8 @@ def decide(tree: Tree, data: Any) -> Decision:
         prover[rows] = np.where(deeper, cells, prover[rows])
     rows = np.flatnonzero(prover < 0)
     if len(rows) and any(node.parent > 0 for node in tree.nodes):
-        gap = blocks(tree.gaps, tree_util.tree_map(lambda v: v[rows], data))[1]
+        part = tree_util.tree_map(lambda v: v[rows], data)
+        gap = blocks(tree.gaps, part, progress=rest)[1]
         signs = np.array([node.sign for node in tree.nodes])
         for side, level in ((1, witnesses), (-1, refuters)):
             lost = np.where(signs == side, gap, np.inf)
@@ -88,14 +98,16 @@ def decide(tree: Tree, data: Any) -> Decision:
     )
 
 
-def finite_values(tree: Tree, data: Any) -> np.ndarray:
+def finite_values(tree: Tree, data: Any, progress: Progress = silent) -> np.ndarray:
     """The function's own value at every sample.
 
     Raises:
       NonFiniteError: it is NaN or infinite at one of them.
     """
-    value = blocks(tree.alone, data)
-    check_values(np.where(blocks(tree.program.is_nan, data), np.nan, value))
+    first, second = parts(progress, 1, 1)
+    value = blocks(tree.alone, data, progress=first)
+    is_nan = blocks(tree.program.is_nan, data, progress=second)
+    check_values(np.where(is_nan, np.nan, value))
     return value
 
 
@@ -138,6 +150,7 @@ def _descend(
     sign: np.ndarray,
     room: np.ndarray,
     depth: int,
+    progress: Progress,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One level down: rows whose cell has children, the child, and its gap."""
     ids = _children(tree, depth)
@@ -146,7 +159,7 @@ def _descend(
         return rows[:0], rows[:0], np.zeros(0)
     part = tree_util.tree_map(lambda v: v[rows], data)
     own = (part, cell[rows], sign[rows], room[rows])
-    child, lost = blocks(_child(tree, depth), own)
+    child, lost = blocks(_child(tree, depth), own, progress=progress)
     return rows, np.array(ids)[child], lost
 
 

@@ -5,6 +5,7 @@ from typing import Any, overload
 from ecg_jax.lattice import text
 from ecg_jax.lattice.maxmin import MaxMin
 from ecg_jax.program.checks import examples
+from ecg_jax.progress import Shown
 from ecg_jax.proof import certificate
 from ecg_jax.proof.certificate import Certificate
 from ecg_jax.tree import circuit
@@ -13,17 +14,22 @@ from ecg_jax.tree.tree import Tree
 
 
 @overload
-def certify(equation: MaxMin, data: Any, **options: Any) -> Certificate: ...
-@overload
-def certify(equation: Tree, data: Any, **options: Any) -> TreeCertificate: ...
 def certify(
-    equation: MaxMin | Tree, data: Any, **options: Any
+    equation: MaxMin, data: Any, *, progress: Shown = None, **options: Any
+) -> Certificate: ...
+@overload
+def certify(
+    equation: Tree, data: Any, *, progress: Shown = None, **options: Any
+) -> TreeCertificate: ...
+def certify(
+    equation: MaxMin | Tree, data: Any, *, progress: Shown = None, **options: Any
 ) -> Certificate | TreeCertificate:
     """Checks an equation on data: that it equals `fn`, and that its bounds hold.
 
     Args:
       equation: one level, as `factor` gives it, or a tree.
       data: examples along the first axis, or `Beats`.
+      progress: called as `progress(done, total)`; True for a bar, None for silence.
       **options: as `ecg_jax.proof.certificate.certify` takes them for one level
         (`num_pairs`, `seed`, ...), `ecg_jax.tree.certificate.certify_tree` for a tree.
 
@@ -43,8 +49,8 @@ def certify(
     """
     data = examples(data, equation.example)
     if isinstance(equation, Tree):
-        return certify_tree(equation, data, **options)
-    return certificate.certify(equation, data, **options)
+        return certify_tree(equation, data, progress=progress, **options)
+    return certificate.certify(equation, data, progress=progress, **options)
 
 
 def to_text(equation: MaxMin | Tree, **options: Any) -> str:

@@ -22,6 +22,7 @@ from ecg_jax.program.blocks import blocks
 from ecg_jax.program.checks import check_examples, examples
 from ecg_jax.program.roles import Rules
 from ecg_jax.program.trace import trace
+from ecg_jax.progress import Progress, Shown, parts, told
 from ecg_jax.rules import RULES
 from ecg_jax.tree import anchors
 from ecg_jax.tree.certificate import pattern_hashes
@@ -49,6 +50,7 @@ def grow(
     records: Sequence[Any] | np.ndarray | None = None,
     cover: CoverConfig | None = None,
     rules: Rules = RULES,
+    progress: Shown = None,
 ) -> Tree:
     """Grows the equation `f = max_k W_k = min_k R_k`, with `f` itself as the rest.
 
@@ -73,6 +75,7 @@ def grow(
         other than their prototype's: what they prove carries over to other people.
       cover: how much is wanted, and how many units may stay alive for it.
       rules: table from primitives to rules.
+      progress: called as `progress(done, total)`; True for a bar, None for silence.
 
     Returns:
       The tree: `tree(x) == fn(x)`, `tree.bounds(x)`; `decide` and `certify` take it.
@@ -104,24 +107,25 @@ def grow(
     root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, num)
     program = trace(fn, example, rules)
     tree = Tree(program, (root,), example, None, metric, localize, fn)
-    values = finite_values(tree, data)
-    grower = _Grower(
-        tree=tree,
-        data=data,
-        values=values,
-        records=records,
-        depth=min(depth, tree.descent.num_levels),
-        budget=budget,
-        min_count=min_count,
-        select=select,
-        config=cover or CoverConfig(),
-    )
-    nodes = list(tree.nodes)
-    for sign in SIDES:
-        nodes += grower.side(sign, first_id=len(nodes))
-    seen = np.unique(pattern_hashes(tree.eq, data))
-    whole = Tree(program, tuple(nodes), example, seen, metric, localize, fn)
-    return _counted(whole, data)
+    with told(progress, "grow") as tell:
+        first, *sides, hashing, counting = parts(tell, 1, *[4 for _ in SIDES], 1, 2)
+        grower = _Grower(
+            tree=tree,
+            data=data,
+            values=finite_values(tree, data, first),
+            records=records,
+            depth=min(depth, tree.descent.num_levels),
+            budget=budget,
+            min_count=min_count,
+            select=select,
+            config=cover or CoverConfig(),
+        )
+        nodes = list(tree.nodes)
+        for sign, side in zip(SIDES, sides, strict=True):
+            nodes += grower.side(sign, len(nodes), side)
+        seen = np.unique(pattern_hashes(tree.eq, data, hashing))
+        whole = Tree(program, tuple(nodes), example, seen, metric, localize, fn)
+        return _counted(whole, data, counting)
 
 
 def check_options(
@@ -181,13 +185,14 @@ class _Grower:
     select: str
     config: CoverConfig
 
-    def side(self, sign: int, first_id: int) -> list[Node]:
+    def side(self, sign: int, first_id: int, progress: Progress) -> list[Node]:
         """The components of one side."""
         answers = self.values >= 0 if sign > 0 else self.values < 0
         if not answers.any():
             return []
         side = Side(self.tree.eq, sign)
-        part, samples = self._samples(side, np.flatnonzero(answers))
+        seeing, choosing, splitting = parts(progress, 1, 3, 2)
+        part, samples = self._samples(side, np.flatnonzero(answers), seeing)
         prototypes = Prototypes(self.tree, part, samples, sign, self.config)
         start = 1 if side.num_units else self._first_depth(part, sign)
         if not start:
@@ -196,17 +201,25 @@ class _Grower:
         width = min(width, max(1, len(samples) // max(self.min_count, 1)))
         if start == 1:
             found = anchors.select(
-                self.select, side, samples, width, self.config, self.tree.localize
+                self.select,
+                side,
+                samples,
+                width,
+                self.config,
+                self.tree.localize,
+                choosing,
             )
             frozen = [tuple(side.split(flags)) for flags in found.frozen]
             first = First(1, found.anchors, frozen, found.centres, found.cells)
         else:
-            first = first_below(prototypes, width, start)
+            first = first_below(prototypes, width, start, choosing)
         nodes = _nodes(prototypes, first, first_id)
         splitter = Splitter(prototypes, self.depth, self.budget, self.min_count)
-        return splitter.grow(nodes, first.cells)
+        return splitter.grow(nodes, first.cells, splitting)
 
-    def _samples(self, side: Side, rows: np.ndarray) -> tuple[Any, Samples]:
+    def _samples(
+        self, side: Side, rows: np.ndarray, progress: Progress
+    ) -> tuple[Any, Samples]:
         """Samples of a side that take part in choosing: as inputs, and as arrays."""
         tree, sign, config = self.tree, side.sign, self.config
         rng = np.random.default_rng(config.seed)
@@ -223,7 +236,8 @@ class _Grower:
             operands, features = tree.eq.operands(v), side.features(v)[1]
             return tree.vector(v), tree.slack(v), operands, pattern, features
 
-        vectors, slack, operands, patterns, features = blocks(seen, part)
+        found = blocks(seen, part, progress=progress)
+        vectors, slack, operands, patterns, features = found
         return part, Samples(
             vectors=vectors,
             room=sign * self.values[rows] - slack,
@@ -270,9 +284,9 @@ def _nodes(prototypes: Prototypes, first: First, first_id: int) -> list[Node]:
     ]
 
 
-def _counted(tree: Tree, data: Any) -> Tree:
+def _counted(tree: Tree, data: Any, progress: Progress) -> Tree:
     """Writes how many samples each node decides; drops components that decide none."""
-    decision = decide(tree, data)
+    decision = decide(tree, data, progress=progress)
     ids, counts = np.unique(decision.path[decision.path > 0], return_counts=True)
     count = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     alive = [n for n in tree.nodes if n.id == 0 or count.get(n.id, 0)]

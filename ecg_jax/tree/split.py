@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ecg_jax.program.blocks import blocks
+from ecg_jax.progress import Progress, silent
 from ecg_jax.statistics.cluster import kmeans, means, nearest
 from ecg_jax.tree.cover import proven_by_others
 from ecg_jax.tree.kernels import decides, squared_distances
@@ -40,7 +41,9 @@ class First:
     cells: Int[np.ndarray, " n"]
 
 
-def first_below(prototypes: Prototypes, num: int, depth: int) -> First:
+def first_below(
+    prototypes: Prototypes, num: int, depth: int, progress: Progress = silent
+) -> First:
     """Components below the root, at a depth below the outermost level.
 
     Cells begin as those of k-means; prototypes and cells take turns.
@@ -58,12 +61,13 @@ def first_below(prototypes: Prototypes, num: int, depth: int) -> First:
     centres = kmeans(x, num, seed=config.seed)
     cells = nearest(x, centres)
     best, most = None, -1.0
-    for _ in range(config.rounds):
+    for turn in range(config.rounds):
         inside = [np.flatnonzero(cells == k) for k in range(num)]
         everyone = np.arange(len(x))
-        picked = [
-            prototypes.pick(rows if len(rows) else everyone, depth) for rows in inside
-        ]
+        picked: list[tuple[int, Masks]] = []
+        for rows in inside:
+            progress(num * turn + len(picked), num * config.rounds)
+            picked.append(prototypes.pick(rows if len(rows) else everyone, depth))
         anchors = np.array([row for row, _ in picked])
         frozen = [masks for _, masks in picked]
         masks = [np.stack(mask) for mask in zip(*frozen, strict=True)]
@@ -94,18 +98,25 @@ class Splitter:
     budget: int
     min_count: int
 
-    def grow(self, nodes: list[Node], cells: Int[np.ndarray, " n"]) -> list[Node]:
+    def grow(
+        self,
+        nodes: list[Node],
+        cells: Int[np.ndarray, " n"],
+        progress: Progress = silent,
+    ) -> list[Node]:
         """Adds children, two at a time, where the spread they remove is largest.
 
         Args:
           nodes: the components below the root, with ids in order.
           cells: the position in `nodes` that each sample falls to.
+          progress: told of the leaves there are, and of the budget.
         """
         nodes, first = list(nodes), nodes[0].id
         cells, top = cells + first, nodes[0].depth
         halves = {n.id: self._halves(cells == n.id, n) for n in nodes}
         leaves = len(nodes)
         while leaves < self.budget:
+            progress(leaves, self.budget)
             leaf = max(halves, key=lambda i: halves[i][0])
             gain, rows, half = halves.pop(leaf)
             if gain <= 0:

@@ -12,6 +12,7 @@ bounds `f` itself, on every input, and `f` stays as the child *rest*:
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from html import escape
 from typing import Any
 
 import jax
@@ -28,9 +29,13 @@ from ecg_jax.program.blocks import blocks
 from ecg_jax.program.gates import on
 from ecg_jax.program.kept import Immutable
 from ecg_jax.program.program import Program
+from ecg_jax.program.words import counted, form_of, name_of, short
+from ecg_jax.shares import share
+from ecg_jax.shown import polyline, table
 from ecg_jax.tree.kernels import METRICS, Side, gaps
 from ecg_jax.tree.slack import slack_of
 
+MOST_NAMED = 8
 SIDES = {1: "normal", -1: "not normal"}
 
 
@@ -66,6 +71,21 @@ class Node:
     centre: Any
     count: int
 
+    def __repr__(self) -> str:
+        side = f" ({self.side})" if self.side else ""
+        return f"Node {short(self.name)}{side}: {self.words}"
+
+    @property
+    def words(self) -> str:
+        """What it freezes, and how many samples it was grown on it decides."""
+        samples = counted(self.count, "sample")
+        if not self.sign:
+            return f"the function itself; {samples}"
+        return (
+            f"freezes {share(self.share_frozen)} of its units, "
+            f"{counted(self.depth, 'level')} of gates; {samples}"
+        )
+
     @property
     def sign(self) -> int:
         """+1 for a witness, -1 for a refuter, 0 for the root."""
@@ -99,6 +119,23 @@ class Decision:
     lower: Float[np.ndarray, " n"]
     upper: Float[np.ndarray, " n"]
     slack: Float[np.ndarray, " n"]
+
+    def __repr__(self) -> str:
+        normal = int(self.normal.sum())
+        proven = np.mean(self.prover >= 0) if len(self.value) else np.nan
+        return (
+            f"Decision on {counted(len(self.value), 'sample')}: {normal:,} normal, "
+            f"{len(self.value) - normal:,} not normal\n"
+            f"  proven: {share(float(proven))}; wrongly proven: {self.wrongly_proven:,}"
+        )
+
+    def _repr_html_(self) -> str:
+        """Answers and proofs of either side as a table. No script."""
+        proven, rows = self.prover >= 0, []
+        for side, mine in (("normal", self.normal), ("not normal", ~self.normal)):
+            part = float(np.mean(proven[mine])) if mine.any() else np.nan
+            rows.append((side, f"{int(mine.sum()):,}", share(part)))
+        return table(("answer", "samples", "proven"), rows, title=repr(self))
 
     @property
     def normal(self) -> Bool[np.ndarray, " n"]:
@@ -140,6 +177,32 @@ class Tree(Immutable):
     metric: str = "euclidean"
     localize: float | None = None
     fn: Callable[[Any], Array] | None = None
+
+    def __repr__(self) -> str:
+        high, low = (sum(n.sign == sign for n in self.nodes) for sign in SIDES)
+        names = [short(n.name, 24) for n in self.nodes[1:]]
+        more = [f"and {len(names) - MOST_NAMED} more"] * (len(names) > MOST_NAMED)
+        return (
+            f"Tree of {name_of(self.fn)}: {high} witness{'es' * (high != 1)}, "
+            f"{counted(low, 'refuter')}, depth {self.depth}\n"
+            f"  input: {form_of(self.example)}\n"
+            f"  components: {', '.join([*names[:MOST_NAMED], *more]) or 'none'}"
+        )
+
+    def _repr_html_(self) -> str:
+        """The components as a nested list, each with its prototype. No script."""
+        return f"<div>{escape(repr(self).splitlines()[0])}{self._list(0)}</div>"
+
+    def _list(self, parent: int) -> str:
+        """The components below one, as an HTML list."""
+        rows = []
+        for node in (self.nodes[i] for i in self.children(parent)):
+            name, words = escape(node.name), escape(f"{node.side}; {node.words}")
+            below = self._list(node.id)
+            rows.append(
+                f"<li>{polyline(node.anchor)} <b>{name}</b>: {words}{below}</li>"
+            )
+        return f"<ul>{''.join(rows)}</ul>" if rows else ""
 
     @property
     def function(self) -> Callable[[Any], Array]:

@@ -1,0 +1,54 @@
+"""What objects show in a notebook: tables, lists, a line. Static, and escaped."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import numpy as np
+
+LEFT = 'style="text-align:left"'
+MOST_POINTS = 130
+WIDTH, HEIGHT = 130, 32
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[object]], title: str = ""
+) -> str:
+    """An HTML table of texts and numbers.
+
+    Example:
+      >>> table(["side"], [["<1"]], title="A & B").count("&")
+      2
+    """
+
+    def row(tag: str, cells: Sequence[object]) -> str:
+        inner = "".join(f"<{tag} {LEFT}>{escape(str(c))}</{tag}>" for c in cells)
+        return f"<tr>{inner}</tr>"
+
+    above = f"<caption {LEFT}>{escape(title)}</caption>" if title else ""
+    body = "".join(row("td", cells) for cells in rows)
+    return (
+        f"<table>{above}<thead>{row('th', head)}</thead><tbody>{body}</tbody></table>"
+    )
+
+
+def polyline(values: object) -> str:
+    """An inline SVG of a signal `[time]`, or of the first row of `[lead, time]`.
+
+    Empty where it is no such thing, so not worth a picture.
+    """
+    signal = np.asarray(values)
+    if signal.ndim not in (1, 2) or signal.shape[-1] < 2 or not signal.size:
+        return ""
+    if not np.issubdtype(signal.dtype, np.floating) or not np.isfinite(signal).all():
+        return ""
+    y = signal.reshape(-1, signal.shape[-1])[0].astype(float)
+    y = y[:: max(1, -(-len(y) // MOST_POINTS))]
+    size = np.ptp(y) or 1.0
+    down = HEIGHT - 2 - (HEIGHT - 4) * (y - y.min()) / size
+    across = np.linspace(1, WIDTH - 1, len(y))
+    points = " ".join(f"{a:.0f},{b:.1f}" for a, b in zip(across, down, strict=True))
+    return (
+        f'<svg role="img" aria-label="prototype" width="{WIDTH}" height="{HEIGHT}" '
+        f'viewBox="0 0 {WIDTH} {HEIGHT}" style="vertical-align:middle">'
+        f'<polyline fill="none" stroke="currentColor" points="{points}"/></svg>'
+    )
