@@ -52,7 +52,7 @@ def test_it_reads_well():
     x = np.stack([X] * 12, axis=1)
     told = repr(ej.beats(x, sample_rate_hz=RATE, labels=many, leads=leads))
     assert len(told) <= 400 and len(told.splitlines()) <= 5
-    assert "none counts as normal: quality is not measured" in told
+    assert "none counts as normal, so quality is not measured" in told
 
 
 @pytest.mark.parametrize("rate", [50.0, 125.0, 360.0])
@@ -354,3 +354,12 @@ def test_a_file_without_a_rate(tmp_path):
         f"{tmp_path / 'beats.npz'} does not say its sample rate.\n  try: "
         "sample_rate_hz=..., samples a second; an .npz file may hold it"
     )
+
+
+def test_leads_in_the_last_axis_are_noticed():
+    x = np.zeros((9, 125, 12), np.float32)
+    for leads in ("II", [f"L{i}" for i in range(12)]):
+        with pytest.raises(DataError, match=r"try: .*x.transpose\(0, 2, 1\)"):
+            ej.beats(x, sample_rate_hz=100, leads=leads)
+    with pytest.raises(ExampleError, match=r"try: \[beat, time\]: x\[..., 0\]"):
+        ej.beats(x[..., :1], sample_rate_hz=100)

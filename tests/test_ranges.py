@@ -7,7 +7,7 @@ import pytest
 
 import ecg_jax as ej
 from ecg_jax.cells.paths import UNITS, shifted
-from ecg_jax.errors import DataError, UnsupportedPrimitiveError
+from ecg_jax.errors import DataError, ExampleError, UnsupportedPrimitiveError
 
 RATE, NUM, TIME = 100.0, 24, 125
 TIME_S = (np.arange(TIME) - 50) / RATE
@@ -195,6 +195,14 @@ WRONG = {
         lambda b, c: ej.ranges(st_is_low, b, c, np.inf),
         "the limit of 'ST level' is inf, not a positive number",
     ),
+    "a shift in milliseconds": (
+        lambda b, c: ej.ranges(st_is_low, b, c, {"shift": 50}),
+        "'shift' within 50 seconds: that is no small change",
+    ),
+    "a gain in per cent": (
+        lambda b, c: ej.prove(st_is_low, b, c, {"gain": 10}),
+        "'gain' within 10 (a fraction: 1 is 100%): that is no small change",
+    ),
     "an unknown limit": (
         lambda b, c: ej.ranges(st_is_low, b, c, {"U wave": 1.0}),
         "there is no change 'U wave'",
@@ -265,6 +273,13 @@ def test_smooth_functions_have_brackets():
         first = float(bent(jnp.asarray(beats.inputs()[i]))) >= 0
         x = found.flipped(i, "ST level", "high")
         assert (float(bent(jnp.asarray(x))) >= 0) != first
+
+
+def test_arrays_in_place_of_beats():
+    with pytest.raises(ExampleError, match="beats is a ndarray, not Beats"):
+        ej.changes(arrays())
+    with pytest.raises(ExampleError, match="found is a Beats, not Ranges"):
+        ej.plot.ranges(given())
 
 
 def test_smooth_gates_of_several_values_are_refused():

@@ -125,3 +125,8 @@ def test_words_and_figure():
     text = svg(ranges(told, side="normal"))
     for word in ("ST level", "0.5 mV", "50 ms", "60% Q3", "rises"):
         assert word in text
+    rare = Side((np.inf, np.inf, np.inf), 0.01, "Q1")
+    told = [Reach("gain", "fraction", 0.5, 100, rare, never)]
+    assert "1% Q1" in svg(ranges(told)) and "none flips" not in svg(ranges(told))
+    told = [Reach("gain", "fraction", 0.5, 100, never, never)]
+    assert "none flips" in svg(ranges(told))

@@ -86,7 +86,7 @@ def _words(one: Reach) -> str:
         ("\N{LEFTWARDS ARROW}", one.low),
         ("\N{RIGHTWARDS ARROW}", one.high),
     ):
-        if side.flips >= LEAST_FLIPS:
+        if side.flips > 0:
             then = f" {side.takes_over}" if side.takes_over else ""
             told.append(f"{arrow} {percent(side.flips)}{then}")
-    return "   ".join(told) or "keeps its answer"
+    return "   ".join(told) or "none flips"

@@ -141,7 +141,9 @@ class Beats:
         ]
         if more := len(counts) - MOST_SHOWN:
             shown += [f"{more} more"] if more > 0 else []
-        none = "none counts as normal: quality is not measured"
+        if missing := len(self) - int(self.is_labelled.sum()):
+            shown += [f"none {missing:,}"] if counts else []
+        none = "none counts as normal, so quality is not measured: classes={label: 'N'}"
         shown += [none] if counts and not normal & {name for name, _ in counts} else []
         lines = (
             f"Beats: {len(self):,}{of}, {self.window_words}",

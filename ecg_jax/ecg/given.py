@@ -20,6 +20,7 @@ LEADS = ("II",)
 CLASSES = tuple(dict.fromkeys((*AAMI_CLASSES, *RECORDING_LABELS)))
 NORMAL_NAMES = ("n", "normal", "norm")
 MOST_NAMED = 5
+MOST_LEADS = 16
 SMOOTH_S, AROUND_S = 0.06, 0.08
 
 
@@ -107,7 +108,7 @@ def beats(
     num, time = len(array), array.shape[-1]
     millivolts = np.asarray(array, np.float32)
     millivolts = millivolts[:, None] if array.ndim == 2 else millivolts
-    names = _leads(leads, millivolts.shape[1])
+    names = _leads(leads, *millivolts.shape[1:])
     _check_amplitudes(millivolts)
     at = (
         _detect(millivolts[:, 0], rate)
@@ -181,6 +182,11 @@ def _checked(source: Any) -> Float[np.ndarray, "beat ..."]:
             "  try: an array [beat, time] of one lead, or [beat, lead, time]; "
             "x[None] of a single beat"
         )
+    if array.ndim == 3 and array.shape[-1] == 1 < array.shape[1]:
+        raise ExampleError(
+            f"the beats have the shape {array.shape}: many leads of one sample.\n"
+            "  try: [beat, time]: x[..., 0]"
+        )
     if not array.size or array.shape[-1] < 2:
         raise ExampleError(
             f"the beats have the shape {array.shape}: nothing to see.\n"
@@ -219,9 +225,14 @@ def _rate(value: Any) -> float:
     return float(value)
 
 
-def _leads(leads: Any, num: int) -> tuple[str, ...]:
+def _leads(leads: Any, num: int, time: int) -> tuple[str, ...]:
     """Names of the leads, one each."""
     names = (leads,) if isinstance(leads, str) else tuple(map(str, leads))
+    if len(names) != num and time <= min(num, MOST_LEADS):
+        raise DataError(
+            f"the beats are [beat, {num}, {time}], as if they had {num} leads of "
+            f"{time} samples.\n  try: [beat, lead, time]: x.transpose(0, 2, 1)"
+        )
     if len(names) != num:
         raise DataError(
             f"{len(names)} leads are named, {', '.join(names) or 'none'}; the beats "

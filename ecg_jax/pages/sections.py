@@ -306,6 +306,12 @@ def _network(network: NetworkFacts, data: DataFacts) -> str:
     out.append(
         figures_table(network.figures, "recordings" if data.is_recorded else "beats")
     )
+    if any(_is_turned(name, value) for name, value in network.figures.items()):
+        out.append(
+            "<p><b>An AUC below 0.5: it tells the labels apart the wrong way round."
+            "</b> Here f(x) &gt;= 0 means normal. If it means “not normal” to the "
+            "function, give its negative, <code>lambda x: -f(x)</code>.</p>"
+        )
     charts = ""
     if network.roc:
         figure = draw.roc(network.roc, operating=network.operating)
@@ -329,6 +335,15 @@ def _network(network: NetworkFacts, data: DataFacts) -> str:
     if network.disagreements:
         out.append(_disagreements(network))
     return "".join(out)
+
+
+def _is_turned(name: str, figure: Figure | float) -> bool:
+    """Whether a figure is an AUC that is worse than chance, with its interval."""
+    if not name.startswith("AUC"):
+        return False
+    high = figure.high if isinstance(figure, Figure) else None
+    value = figure.value if isinstance(figure, Figure) else figure
+    return (value if high is None else high) < 0.5
 
 
 def _answers(

@@ -33,6 +33,7 @@ from ecg_jax.program.levels import refusal
 from ecg_jax.program.program import run
 from ecg_jax.program.roles import Equation, Predicate, Refused, Rules
 from ecg_jax.program.trace import trace
+from ecg_jax.progress import Progress, silent
 from ecg_jax.proof.rounding import Walk
 from ecg_jax.proof.rounding_rules import Bounded
 
@@ -124,7 +125,7 @@ class Prover:
         radii: Float[np.ndarray, "family change"],
         *,
         max_boxes: int = MOST_BOXES,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = silent,
     ) -> Families:
         """Proves or breaks each family `|t_k| <= radii_k`, or leaves it open.
 
@@ -165,8 +166,7 @@ class Prover:
             family, middle, radius = (
                 np.concatenate(pair) for pair in zip(halves, queue, strict=True)
             )
-            if progress is not None:
-                progress(num - len(np.unique(family)), num)
+            progress(num - len(np.unique(family)), num)
         return Families(status, example, boxes)
 
     def _block(self, params: Any, part: Any, at: Any, reach: Any, size: int) -> _Boxed:

@@ -5,7 +5,6 @@ that succeeds and halved where it does not, until a step is shorter than the lea
 up to there no flip is possible, and soon after there is one.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from jaxtyping import Array, Float
 
 from ecg_jax.program.blocks import block_size
 from ecg_jax.program.roles import Rules
+from ecg_jax.progress import Progress, silent
 from ecg_jax.proof.boxes import Prover
 from ecg_jax.proof.walk import Flips, Path
 
@@ -71,7 +71,7 @@ class Bracketer:
         limits: Float[np.ndarray, " path"],
         *,
         max_pieces: int,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = silent,
     ) -> Flips:
         """Where each of many paths first flips: proven up to `time`, flipped `beyond`.
 
@@ -99,8 +99,7 @@ class Bracketer:
             for old, new in zip(state, self.forward(*data), strict=True):
                 old[part] = np.asarray(new)[: len(part)]
             state.status[(state.status == RUNNING) & (state.steps >= max_pieces)] = OPEN
-            if progress is not None:
-                progress(int(np.sum(state.status != RUNNING)), num)
+            progress(int(np.sum(state.status != RUNNING)), num)
         time = np.where(state.status == ENDED, np.inf, np.nan)
         beyond = np.full(num, np.nan)
         found = np.flatnonzero(state.status == FOUND)

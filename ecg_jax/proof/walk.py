@@ -33,6 +33,7 @@ from ecg_jax.program.program import Program, run
 from ecg_jax.program.roles import Equation, Predicate, Refused
 from ecg_jax.program.trace import trace
 from ecg_jax.program.widen import widen
+from ecg_jax.progress import Progress, silent
 
 Path = Callable[[Any, Array], Any]
 """`path(params, t) -> x(t)`, an input of the function; piecewise affine in `t`."""
@@ -124,7 +125,7 @@ class Walker:
         limits: Float[np.ndarray, " walk"],
         *,
         max_pieces: int = PIECES,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = silent,
     ) -> Flips:
         """Where each of many walks first flips.
 
@@ -167,8 +168,7 @@ class Walker:
                 ended = end[part] >= np.abs(limits[part])
                 out.time[part[ended]] = np.inf
                 running = np.append(part[~ended], running)
-            if progress is not None:
-                progress(num - len(running) - len(found), num)
+            progress(num - len(running) - len(found), num)
         sign = np.where(limits < 0, -1.0, 1.0)
         return replace(out, time=sign * out.time, beyond=sign * out.beyond)
 

@@ -136,7 +136,16 @@ class RunConfig:
 class Run:
     """A run folder, and the stages that fill it."""
 
-    stages = ("beats", "train", "factor", "evaluate", "sketches", "figures", "report")
+    stages = (
+        "beats",
+        "train",
+        "factor",
+        "evaluate",
+        "ranges",
+        "sketches",
+        "figures",
+        "report",
+    )
 
     def __init__(
         self, folder: Path, config: RunConfig, say: Say, begin: Begin | None = None
@@ -263,8 +272,8 @@ class Run:
             command=self.config.command(shown_path(self.folder)),
         )
 
-        def timed(stage: str, work: Callable[[], Any]) -> Any:
-            result = self._timed(stage, lambda _: work())
+        def timed(stage: str, work: Callable[[Progress], Any]) -> Any:
+            result = self._timed(stage, work)
             if stage == self.stages[-2]:
                 self._begins(self.stages[-1])
             return result

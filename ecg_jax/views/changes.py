@@ -11,12 +11,18 @@ from jaxtyping import Float
 
 from ecg_jax.cells.morphology import measure
 from ecg_jax.cells.paths import SHIFT, UNITS, Waves, direction, shifted
+from ecg_jax.cells.reach import amount
 from ecg_jax.ecg.beats import SMALLEST_MV, Beats
 from ecg_jax.ecg.beats import UNITS as UNITS_OF_INPUT
-from ecg_jax.errors import DataError
+from ecg_jax.errors import DataError, ExampleError
 
 LIMITS = {"mV": 0.5, "fraction": 0.5, "s": 0.05, "": 1.0}
 """How far a change goes where nothing else is said, by unit."""
+
+MOST = {"mV": 20.0, "fraction": 5.0}
+"""What is beyond these is in another unit; a shift, beyond the window."""
+
+_LONG = {"mV": "mV", "fraction": "(a fraction: 1 is 100%)", "s": "seconds", "": ""}
 
 Own = Callable[[Any, Any], Any]
 """A path of one's own: `own(x, t)`, `own(x, 0) = x`, piecewise affine in `t`."""
@@ -79,6 +85,21 @@ class Changes:
                 f"there is no change {name!r}.\n  try: one of {', '.join(self.names)}"
             )
 
+    def check_of(self, beats: Beats) -> None:
+        """Raises `DataError` unless the changes are of these beats."""
+        if self.beats is not beats:
+            raise DataError("the changes are of other beats.\n  try: ej.changes(beats)")
+
+    def check_limit(self, name: str, value: float) -> None:
+        """Raises `DataError` where a limit is in another unit, to judge by its size."""
+        unit, config = self.units[name], self.beats.config
+        most = {**MOST, "s": config.before_s + config.after_s}.get(unit, np.inf)
+        if value > most:
+            raise DataError(
+                f"{name!r} within {value:g} {_LONG[unit]}: that is no small change.\n"
+                f"  try: {LIMITS[unit]:g}, which is {amount(LIMITS[unit], unit)}"
+            )
+
     def __repr__(self) -> str:
         offered = [
             f"{name} ({self.units[name] or 'own'}, {np.sum(self.reasons[name] == '')})"
@@ -129,6 +150,11 @@ def changes(
     Raises:
       DataError: a frequency that is no positive number, a name that is taken.
     """
+    if not isinstance(beats, Beats):
+        raise ExampleError(
+            f"beats is a {type(beats).__name__}, not Beats.\n"
+            "  try: ecg_jax.beats(x, sample_rate_hz=...)"
+        )
     for name, value in (("wander_hz", wander_hz), ("mains_hz", mains_hz)):
         if not (np.isfinite(value) and value > 0):
             raise DataError(f"{name}={value!r} is no positive number.\n  try: 0.3, 50")

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Int
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.program.roles import Rules
+from ecg_jax.progress import Shown, told
 from ecg_jax.proof.boxes import BROKEN, MOST_BOXES, PROVEN, Prover
 from ecg_jax.views.changes import Changes
 from ecg_jax.views.frame import exact
@@ -70,15 +71,19 @@ class Proof:
             return np.asarray(_moved((x[0], v[0]), self.times[i].astype(self.dtype)))
 
     def __repr__(self) -> str:
-        counts = Counter(self.status.tolist())
-        shown = ", ".join(f"{counts[word]:,} {word}" for word in ("proven", "broken"))
+        counts = Counter(self.status[self.offered].tolist())
+        words = ("proven", "broken", "open")
+        shown = ", ".join(f"{counts[word]:,} {word}" for word in words)
+        left = Counter(self.reasons[~self.offered].tolist()).most_common(1)
+        why = f"\n  not offered for {len(self.status) - sum(counts.values()):,}"
+        more = f"{why}, most often: {left[0][0]}"[:150] if left else ""
         within = ", ".join(
             f"{name} {value:g} {self.changes.units[name]}"
             for name, value in self.within.items()
         )
         return (
-            f"Proof of {len(self.status):,} beats: {shown}, {counts['open']:,} open\n"
-            f"  within {within}"
+            f"Proof of {len(self.status):,} beats: {shown}\n"
+            f"  within {within[:150]}{more}"
         )
 
 
@@ -90,7 +95,7 @@ def prove(
     *,
     rules: Rules | None = None,
     max_boxes: int = MOST_BOXES,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Shown = None,
 ) -> Proof:
     """Whether changes of a beat, several at once, leave its answer as it is.
 
@@ -107,7 +112,7 @@ def prove(
       within: how far each change goes to either side, in its own unit.
       rules: of the operations; by default those of the package.
       max_boxes: the most parts that a family is cut into.
-      progress: called with beats done and beats in all.
+      progress: called as `progress(done, total)`; True for a bar, None for silence.
 
     Returns:
       The proof.
@@ -117,8 +122,7 @@ def prove(
         number, other beats.
       UnsupportedPrimitiveError: an operation is in the way.
     """
-    if changes.beats is not beats:
-        raise DataError("the changes are of other beats.\n  try: ej.changes(beats)")
+    changes.check_of(beats)
     _check(changes, within)
     call, program = traced(fn, beats.inputs(slice(0, 1))[0], rules)
     dtype = np.dtype(program.avals[program.output].dtype)
@@ -127,19 +131,19 @@ def prove(
     reasons = {name: changes.reasons[name].copy() for name in names}
     status = np.full(num, "open", object)
     boxes, times = np.zeros(num, np.int32), np.full((num, len(names)), np.nan)
-    with exact(dtype):
+    with exact(dtype), told(progress, "prove") as tell:
         known = known_beats(call, inputs, reasons)
         why = np.full(num, "", object)
         for name in reversed(names):
-            told = reasons[name] != ""
-            why[told] = [f"{name}: {text}" for text in reasons[name][told]]
+            missing = reasons[name] != ""
+            why[missing] = [f"{name}: {text}" for text in reasons[name][missing]]
         rows = np.flatnonzero(known & (why == ""))
         if len(rows):
             params = _params(changes, within, rows, dtype)
             example = [param[0] for param in params]
             prover = Prover(call, _moved, example, len(names), program.rules)
             radii = np.tile([within[name] for name in names], (len(rows), 1))
-            found = prover.prove(params, radii, max_boxes=max_boxes, progress=progress)
+            found = prover.prove(params, radii, max_boxes=max_boxes, progress=tell)
             status[rows] = [WORDS.get(int(s), "open") for s in found.status]
             boxes[rows], times[rows] = found.boxes, found.example
             left = rows[status[rows] == "open"]
@@ -163,6 +167,7 @@ def _check(changes: Changes, within: Mapping[str, float]) -> None:
                 f"{name!r} is within {value!r}, not a positive number.\n"
                 f"  try: 0.05, in its unit, {changes.units[name]}"
             )
+        changes.check_limit(name, value)
 
 
 def _params(

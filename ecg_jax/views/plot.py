@@ -15,7 +15,7 @@ from ecg_jax.draw.beat import labelled_paper, new_axes
 from ecg_jax.draw.cells import draw_cell
 from ecg_jax.draw.paper import limits_of, say
 from ecg_jax.ecg.beats import Beats
-from ecg_jax.errors import DataError
+from ecg_jax.errors import DataError, ExampleError
 from ecg_jax.shares import percent
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision, Tree
@@ -202,6 +202,10 @@ def ranges(
 ) -> "Figure":
     """Draws how far each change goes before answers change, in its own unit.
 
+    A bar reaches from where a quarter of the answers has changed to where three
+    quarters have, with a mark at the half; at the right the share of answers that
+    change before the edge, and the component that most often decides then.
+
     Args:
       found: from `ecg_jax.ranges`.
       rows: of which beats; by default all.
@@ -211,6 +215,11 @@ def ranges(
     Returns:
       The figure.
     """
+    if not isinstance(found, Ranges):
+        raise ExampleError(
+            f"found is a {type(found).__name__}, not Ranges.\n"
+            "  try: ecg_jax.ranges(fn, beats, ecg_jax.changes(beats))"
+        )
     figure = draw.ranges(found.reaches(rows), side=side, axes=ax)
     figure.patch.set(facecolor="white", alpha=1)
     return figure

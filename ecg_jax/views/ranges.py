@@ -17,6 +17,7 @@ from ecg_jax.program.blocks import blocks
 from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Rules
 from ecg_jax.program.trace import trace
+from ecg_jax.progress import Shown, parts, told
 from ecg_jax.proof.brackets import Bracketer
 from ecg_jax.proof.walk import Walker, is_piecewise_linear
 from ecg_jax.rules import RULES
@@ -156,7 +157,10 @@ class Ranges:
         return [one for one in found if one is not None]
 
     def __repr__(self) -> str:
-        lines = [f"Ranges of {len(self.low):,} beats and {len(self.names)} changes"]
+        lines = [
+            f"Ranges of {len(self.low):,} beats and {len(self.names)} changes, those "
+            "of most flips:"
+        ]
         with np.errstate(invalid="ignore"):
             flips = np.isfinite(self.low) | np.isfinite(self.high)
         order = np.argsort(-flips.mean(axis=0), kind="stable")
@@ -177,7 +181,7 @@ def ranges(
     *,
     rules: Rules | None = None,
     max_pieces: int = 10_000,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Shown = None,
 ) -> Ranges:
     """For each beat and change the first flip of the answer on either side.
 
@@ -196,7 +200,7 @@ def ranges(
         all, or by name; by default 0.5 mV, 50%, 50 ms.
       rules: of the operations; by default those of the package.
       max_pieces: the most pieces of a walk; beyond these it is open.
-      progress: called with walks done and walks in all.
+      progress: called as `progress(done, total)`; True for a bar, None for silence.
 
     Returns:
       The ranges.
@@ -205,8 +209,7 @@ def ranges(
       DataError: a limit that is no positive number, a name that is none, other beats.
       UnsupportedPrimitiveError: an operation is in the way.
     """
-    if changes.beats is not beats:
-        raise DataError("the changes are of other beats.\n  try: ej.changes(beats)")
+    changes.check_of(beats)
     most = _limits(changes, limits)
     inputs = beats.inputs()
     call, program = traced(fn, inputs[0], rules)
@@ -222,8 +225,9 @@ def ranges(
     walkers: dict[Any, Walker | Bracketer] = {}
     straight_only = is_piecewise_linear(program)
     flipped: list[tuple[Any, np.ndarray]] = []
-    with exact(dtype):
+    with exact(dtype), told(progress, "ranges") as tell:
         known = known_beats(call, inputs, reasons)
+        each = parts(tell, *[1] * count)
         for at, name in enumerate(changes.names):
             rows = np.flatnonzero(known & (reasons[name] == ""))
             if not len(rows):
@@ -240,7 +244,7 @@ def ranges(
             both = [np.repeat(param, 2, axis=0) for param in params]
             signed = np.tile([-most[name], most[name]], len(rows))
             found = walkers[key].flips(
-                both, signed, max_pieces=max_pieces, progress=progress
+                both, signed, max_pieces=max_pieces, progress=each[at]
             )
             low[rows, at], high[rows, at] = found.time[0::2], found.time[1::2]
             beyond[rows, at] = found.beyond.reshape(-1, 2)
@@ -291,6 +295,7 @@ def _limits(
                 f"the limit of {name!r} is {value!r}, not a positive number.\n"
                 f"  try: {LIMITS[changes.units[name]]:g}"
             )
+        changes.check_limit(name, value)
         out[name] = float(value)
     return out
 

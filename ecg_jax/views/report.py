@@ -12,6 +12,7 @@ from typing import Any
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import RunError, RunExistsError
 from ecg_jax.pages import write_report
+from ecg_jax.progress import Progress, silent
 from ecg_jax.storage.files import plain, write_json
 from ecg_jax.storage.table import write_parquet
 from ecg_jax.storage.versions import versions
@@ -27,7 +28,7 @@ from ecg_jax.views.what_changes import WhatChanges, what_changes
 
 PAGE, COMPONENTS, FIGURES = "report.html", "components.json", "figures"
 METRICS = "metrics.json"
-Timed = Callable[[str, Callable[[], Any]], Any]
+Timed = Callable[[str, Callable[[Progress], Any]], Any]
 
 
 def report(
@@ -92,7 +93,7 @@ def write_all(
     found: Evaluation,
     folder: Path,
     about: About,
-    timed: Timed = lambda stage, work: work(),
+    timed: Timed = lambda stage, work: work(silent),
     timing: Callable[[], Mapping[str, float]] = dict,
 ) -> Path:
     """Writes figures, page and metrics of an evaluation, in this order.
@@ -101,18 +102,18 @@ def write_all(
       found: the evaluation.
       folder: where to; it is there.
       about: what the evaluation does not know.
-      timed: does a stage's work and keeps how long it took.
+      timed: does a stage's work, which tells how far it is, and keeps how long it took.
       timing: seconds of every stage so far.
 
     Returns:
       The path of the page.
     """
-    changed = timed("ranges", lambda: what_changes(found))
+    changed = timed("ranges", lambda tell: what_changes(found, tell))
     if columns := changed.columns():
         write_parquet(columns, folder / RANGES)
     asked = composites(found)
-    shown = timed("sketches", lambda: components(found, changed, asked))
-    timed("figures", lambda: write_figures(shown, folder / FIGURES))
+    shown = timed("sketches", lambda tell: components(found, changed, asked))
+    timed("figures", lambda tell: write_figures(shown, folder / FIGURES))
     write_json(folder / COMPONENTS, [component_json(component) for component in shown])
     metrics = {
         **all_metrics(found, changed, asked),

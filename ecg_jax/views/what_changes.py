@@ -1,6 +1,6 @@
 """What would change the answers of a tree: ranges and families of some of its beats."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from ecg_jax.cells.reach import Reach
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import UnsupportedPrimitiveError
+from ecg_jax.progress import Progress, parts, silent
 from ecg_jax.tree.tree import SIDES, Decision, Tree
 from ecg_jax.views.changes import changes
 from ecg_jax.views.evaluation import Evaluation
@@ -125,14 +126,12 @@ class WhatChanges:
         }
 
 
-def what_changes(
-    found: Evaluation, progress: Callable[[int, int], None] | None = None
-) -> WhatChanges:
+def what_changes(found: Evaluation, progress: Progress = silent) -> WhatChanges:
     """Walks some beats of every component along every change, and proves families.
 
     Args:
       found: the evaluation; beats that it measures on are drawn from.
-      progress: called with walks done and walks in all.
+      progress: told how far it is.
     """
     part, rng = found.part, np.random.default_rng(0)
     leaf = part.decision.cell[found.rows]
@@ -149,7 +148,7 @@ def of_beats(
     beats: Beats,
     decision: Decision,
     rows: Int[np.ndarray, " beat"],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> WhatChanges:
     """Walks some beats along every change, and proves families.
 
@@ -158,14 +157,15 @@ def of_beats(
       beats: the beats that it decided.
       decision: what it said of them.
       rows: which to walk.
-      progress: called with walks done and walks in all.
+      progress: told how far it is.
     """
     normal, path = decision.normal[rows], decision.path[rows]
     some = beats.take(rows)
     moves = changes(some)
     try:
-        walked = ranges(tree, some, moves, progress=progress)
-        proof = prove(tree, some, moves, FAMILY)
+        one, two = parts(progress, 3, 1)
+        walked = ranges(tree, some, moves, progress=one)
+        proof = prove(tree, some, moves, FAMILY, progress=two)
     except UnsupportedPrimitiveError as error:
         return WhatChanges(rows, normal, path, None, None, str(error))
     return WhatChanges(rows, normal, path, walked, proof)
