@@ -16,16 +16,11 @@ from ecg_jax.errors import FreezeError
 from ecg_jax.program.words import counted, short
 
 
-def _itself(mask: Any, leaf: Any) -> Any:
-    del leaf
-    return mask
-
-
 @runtime_checkable
 class Units(Protocol):
-    """A function to an array over the units of a gate."""
+    """A function to an array over the units of a gate, or to a pattern of them."""
 
-    def __call__(self, *args: Any, **named: Any) -> Array:
+    def __call__(self, *args: Any, **named: Any) -> Any:
         """Of operands, or a pattern, or both."""
         ...
 
@@ -86,7 +81,7 @@ class Gate:
       fill: the canonical pattern of a unit that is not frozen; a number.
       defined: `defined(p)`, which units have a finite tangent at `p`; None: all.
       spread: `spread(mask, leaf)`, a mask over units brought to the shape of a leaf of
-        the pattern; the identity where every unit has one entry.
+        the pattern; None where every unit has one entry.
       elementwise: a unit sees its own entry of every operand, no other.
       straight: piecewise linear, its tangents are its own pieces.
       bounds: what every unit lies between, for any input.
@@ -106,11 +101,11 @@ class Gate:
     operands: tuple[int, ...]
     curvature: Any
     apply: Units
-    pattern: Callable[..., Any]
+    pattern: Units
     tangent: Units
     fill: Any = False
     defined: Units | None = None
-    spread: Callable[..., Any] = _itself
+    spread: Units | None = None
     elementwise: bool = False
     straight: bool = False
     bounds: tuple[float, float] = (-np.inf, np.inf)
@@ -118,7 +113,7 @@ class Gate:
     size: Units | None = None
     lipschitz: float | None = None
     errors: str = "own"
-    pieces: Callable[..., Array] | None = None
+    pieces: Units | None = None
 
     def __post_init__(self) -> None:
         if self.split is not None and (self.straight or np.any(self.curvature != 1)):
@@ -240,14 +235,18 @@ class Gate:
     def select(self, mask: Any, one: Any, other: Any) -> Any:
         """The pattern of `one` for the units in `mask`, of `other` elsewhere."""
         return tree_util.tree_map(
-            lambda a, b: jnp.where(self.spread(mask, a), a, b), one, other
+            lambda a, b: jnp.where(self._over(mask, a), a, b), one, other
         )
+
+    def _over(self, mask: Any, leaf: Any) -> Any:
+        """A mask over units, for a leaf of the pattern."""
+        return mask if self.spread is None else self.spread(mask, leaf)
 
     def keep(self, mask: Any, pattern: Any) -> Any:
         """The pattern with the canonical fill for the units outside `mask`."""
         return tree_util.tree_map(
             lambda p: jnp.where(
-                self.spread(mask, p), p, jnp.asarray(self.fill, jnp.result_type(p))
+                self._over(mask, p), p, jnp.asarray(self.fill, jnp.result_type(p))
             ),
             pattern,
         )
