@@ -2,7 +2,6 @@ import os
 import signal as signals
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
