@@ -72,8 +72,22 @@ OBJECTS = {
     "RuleTable": lambda: ej.RULES,
     "Beats": beats,
     "Explanation": lambda: ej.explain(grown("mlp"), quarters(1, 40)),
+    "Changes": lambda: ej.changes(beats()),
+    "Ranges": lambda: ranges(),
+    "Proof": lambda: ej.prove(bent, (own := beats()), ej.changes(own), {"gain": 0.1}),
 }
-PICTURES = {"Tree", "Decision", "Certificate", "TreeCertificate", "Explanation"}
+PICTURES = {"Tree", "MaxMin", "Decision", "Certificate", "TreeCertificate"}
+PICTURES |= {"Explanation", "Ranges", "Proof"}
+
+
+def bent(x):
+    return jax.nn.relu(x[3]) - jnp.abs(x[7]) + x[9]
+
+
+def ranges():
+    own = beats()
+    path = {NAME: lambda x, t: x + t}
+    return ej.ranges(bent, own, ej.changes(own, path), {"shift": 0.02})
 
 
 @pytest.mark.parametrize("name", OBJECTS)

@@ -23,6 +23,7 @@ from ecg_jax.errors import ExampleError, FreezeError, PatternError
 from ecg_jax.program.gates import Gate, on
 from ecg_jax.program.kept import Immutable
 from ecg_jax.program.words import counted, form_of, name_of, short
+from ecg_jax.shown import table
 
 MOST_SHOWN = 3
 Pattern = list[Any]
@@ -63,6 +64,14 @@ class MaxMin(Immutable):
         shown += [f"  and {counted(more, 'gate')} more"] * bool(more)
         head = f"MaxMin of {name_of(self.fn)}: {counted(self.num_gates, 'gate')} opened"
         return "\n".join([head, *shown, f"  input: {form_of(self.example)}"])
+
+    def _repr_html_(self) -> str:
+        """The opened gates and their sides as a table. No script."""
+        rows = [
+            (gate.name, _sides(side))
+            for gate, side in zip(self.gates, self.sides, strict=True)
+        ]
+        return table(("gate", "units"), rows, title=repr(self).splitlines()[0])
 
     def __call__(self, x: Any) -> Float[Array, ""]:
         """`f(x)`, by the operations that the function itself is made of."""

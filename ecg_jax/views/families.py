@@ -14,6 +14,7 @@ from ecg_jax.errors import DataError
 from ecg_jax.program.roles import Rules
 from ecg_jax.progress import Shown, told
 from ecg_jax.proof.boxes import BROKEN, MOST_BOXES, PROVEN, Prover
+from ecg_jax.shown import table
 from ecg_jax.views.changes import Changes
 from ecg_jax.views.frame import exact
 from ecg_jax.views.ranges import known_beats, traced
@@ -69,6 +70,13 @@ class Proof:
         x, v = _params(self.changes, self.within, np.array([i]), self.dtype)
         with exact(self.dtype):
             return np.asarray(_moved((x[0], v[0]), self.times[i].astype(self.dtype)))
+
+    def _repr_html_(self) -> str:
+        """How many beats are proven, broken, open, as a table. No script."""
+        counts = Counter(self.status[self.offered].tolist())
+        rows = [(word, f"{counts[word]:,}") for word in ("proven", "broken", "open")]
+        rows.append(("not offered", f"{int((~self.offered).sum()):,}"))
+        return table(("status", "beats"), rows, title=" ".join(repr(self).split()))
 
     def __repr__(self) -> str:
         counts = Counter(self.status[self.offered].tolist())

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ecg_jax.cells.reach import Reach, flip_words, reach
+from ecg_jax.cells.reach import Reach, amount, flip_words, reach
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.lattice.maxmin import MaxMin
@@ -21,6 +21,8 @@ from ecg_jax.progress import Shown, parts, told
 from ecg_jax.proof.brackets import Bracketer
 from ecg_jax.proof.walk import Walker, is_piecewise_linear
 from ecg_jax.rules import RULES
+from ecg_jax.shares import percent
+from ecg_jax.shown import table
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Tree
 from ecg_jax.views.changes import LIMITS, Changes, straight
@@ -155,6 +157,23 @@ class Ranges:
             for at, name in enumerate(self.names)
         ]
         return [one for one in found if one is not None]
+
+    def _repr_html_(self) -> str:
+        """How far each change goes, as a table. No script."""
+        rows = []
+        for one in self.reaches():
+            halves = [
+                amount(side.quartiles[1], one.unit)
+                if np.isfinite(side.quartiles[1])
+                else "-"
+                for side in (one.low, one.high)
+            ]
+            flips = [percent(side.flips) for side in (one.low, one.high)]
+            limit = amount(one.limit, one.unit)
+            rows.append((one.name, limit, *flips, *halves, f"{one.num_beats:,}"))
+        head = ("change", "within", "flip below", "flip above")
+        head = (*head, "half flip below", "half flip above", "beats")
+        return table(head, rows, title=repr(self).splitlines()[0])
 
     def __repr__(self) -> str:
         lines = [
