@@ -126,6 +126,19 @@ def test_the_change_that_a_network_was_made_for_is_the_nearest(found):
     assert np.allclose(high + level, 0.12, atol=0.05)
 
 
+def test_a_flip_is_drawn_over_its_beat(found):
+    i = int(np.isfinite(found.high[:, 0]).argmax())
+    axes = ej.plot.flip(found, i).axes[0]
+    dashed = axes.lines[-1].get_ydata()
+    told = found.nearest(i, 1)[0]
+    side = "low" if told["t"] < 0 else "high"
+    assert np.allclose(dashed, found.flipped(i, told["change"], side), atol=1e-6)
+    assert told["words"] in axes.get_title(loc="left")
+    far = ej.ranges(st_is_low, found.changes.beats, found.changes, 1e-9)
+    with pytest.raises(DataError, match="no change flips beat 0 within its limit"):
+        ej.plot.flip(far, 0)
+
+
 def test_a_tree_says_what_takes_over(found):
     beats = found.changes.beats
     tree = ej.grow(st_is_low, beats, depth=1, budget=3)

@@ -164,7 +164,7 @@ def changes(
     waves = Waves(wander_hz, mains_hz)
     shown = _upright(beats)
     inputs_shape = beats.inputs(slice(0, 1)).shape[1:]
-    per_mv = _input_per_mv(beats)
+    per_mv = input_per_mv(beats)
     linear = [name for name in UNITS if name != SHIFT]
     directions = {n: np.zeros((len(beats), *inputs_shape), np.float32) for n in linear}
     reasons = {n: np.full(len(beats), "", object) for n in (*UNITS, *own)}
@@ -190,7 +190,7 @@ def _upright(beats: Beats) -> Float[np.ndarray, "beat lead time"]:
     return np.asarray(beats.millivolts) * beats.turn[beats.record, None, None]
 
 
-def _input_per_mv(beats: Beats) -> Float[np.ndarray, "beat lead"]:
+def input_per_mv(beats: Beats) -> Float[np.ndarray, "beat lead"]:
     """How much of the input one mV is, for each beat and lead."""
     if beats.unit != UNITS_OF_INPUT["record"]:
         return np.ones(beats.millivolts.shape[:2])

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from ecg_jax import draw
 from ecg_jax.cells.sketch import Sketch
-from ecg_jax.draw.beat import labelled_paper, new_axes
+from ecg_jax.draw.beat import beat_over_prototype, labelled_paper, new_axes
 from ecg_jax.draw.cells import draw_cell
 from ecg_jax.draw.paper import limits_of, say
 from ecg_jax.ecg.beats import Beats
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["beat", "cell", "component", "ranges", "tree"]
+__all__ = ["beat", "cell", "component", "flip", "ranges", "tree"]
 
 
 def tree(tree: Tree, beats: Beats, *, max_columns: int = 12) -> "Figure":
@@ -222,4 +222,42 @@ def ranges(
         )
     figure = draw.ranges(found.reaches(rows), side=side, axes=ax)
     figure.patch.set(facecolor="white", alpha=1)
+    return figure
+
+
+def flip(found: Ranges, i: int, *, ax: "Axes | None" = None) -> "Figure":
+    """Draws a beat, and dashed how it looks where the first change flips its answer.
+
+    Args:
+      found: from `ecg_jax.ranges`.
+      i: which of its beats.
+      ax: axes to draw on.
+
+    Returns:
+      The figure.
+
+    Raises:
+      DataError: no change flips this beat within its limit.
+    """
+    first = found.nearest(i, 1)
+    if not first:
+        raise DataError(
+            f"no change flips beat {i} within its limit.\n  try: wider limits"
+        )
+    (told,), axes, beats = first, new_axes(ax), found.changes.beats
+    x = beats.inputs(np.array([i]))[0]
+    changed = found.flipped(i, told["change"], "low" if told["t"] < 0 else "high")
+    normal = float(found.value(x)) >= 0
+    side, other = ("normal", "not normal")[:: 1 if normal else -1]
+    beat_over_prototype(
+        axes,
+        found.drawn(i, x)[0],
+        found.drawn(i, changed)[0],
+        beats.config.time_s,
+        side=side,
+        lead=beats.leads[0] if beats.leads else "",
+        title=f"{side}; dashed: {told['words']} ({other})",
+    )
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     return figure

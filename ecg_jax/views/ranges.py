@@ -25,7 +25,7 @@ from ecg_jax.shares import percent
 from ecg_jax.shown import table
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Tree
-from ecg_jax.views.changes import LIMITS, Changes, straight
+from ecg_jax.views.changes import LIMITS, Changes, input_per_mv, straight
 from ecg_jax.views.frame import exact
 
 SIDES = ("low", "high")
@@ -140,6 +140,17 @@ class Ranges:
                     )
         found.sort(key=lambda flip: abs(flip["t"]) / self.limits[flip["change"]])
         return found[:most]
+
+    def value(self, x: Any) -> float:
+        """`fn(x)` of one input."""
+        with exact(self.dtype):
+            return float(self.fn(jnp.asarray(x, self.dtype)))
+
+    def drawn(self, i: int | np.integer, x: np.ndarray) -> np.ndarray:
+        """An input of beat `i`, changed or not, as `[lead, time]` in mV, upright."""
+        beats = self.changes.beats
+        shown = np.asarray(x).reshape(beats.millivolts.shape[1:])
+        return shown / input_per_mv(beats)[i][:, None]
 
     def reaches(
         self, rows: Int[np.ndarray, " row"] | slice = slice(None)
