@@ -93,7 +93,8 @@ class Changes:
     def check_limit(self, name: str, value: float) -> None:
         """Raises `DataError` where a limit is in another unit, to judge by its size."""
         unit, config = self.units[name], self.beats.config
-        most = {**MOST, "s": config.before_s + config.after_s}.get(unit, np.inf)
+        window = max(config.before_s + config.after_s, LIMITS["s"])
+        most = {**MOST, "s": window}.get(unit, np.inf)
         if value > most:
             raise DataError(
                 f"{name!r} within {value:g} {_LONG[unit]}: that is no small change.\n"
