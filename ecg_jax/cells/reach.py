@@ -16,7 +16,6 @@ LEAST_FLIPS = 0.05
 """Of a change that flips fewer answers than this nothing is said."""
 
 MOST_TOLD = 3
-HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,6 @@ class Reach:
     num_beats: int
     low: Side
     high: Side
-
-    @property
-    def flips(self) -> float:
-        """The larger share of answers that change, of both sides."""
-        return max(self.low.flips, self.high.flips)
 
 
 def reach(

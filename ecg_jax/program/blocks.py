@@ -85,3 +85,9 @@ def _block(start: int, size: int, data: Any) -> Any:
     if not missing:
         return part
     return np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
+
+
+def block_rows(data: Any, rows: np.ndarray, size: int) -> Any:
+    """Some rows of a data set as one block; the last row is repeated to fill it."""
+    rows = rows[np.minimum(np.arange(size), len(rows) - 1)]
+    return tree_util.tree_map(lambda leaf: np.asarray(leaf)[rows], data)

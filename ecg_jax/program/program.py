@@ -212,3 +212,27 @@ def run(
                 out = gate(eqn, eqn.role.live(args))
             outs = _jax.bind(eqn.primitive, eqn.params, args) if out is None else [out]
         env.update(zip(eqn.outputs, outs, strict=True))
+
+
+def operation(eqn: Equation) -> Callable[..., list[Any]]:
+    """What an equation does, as a function of its operands."""
+
+    def apply(*args: Any) -> list[Any]:
+        with _jax.user_source(eqn.traceback):
+            return list(_jax.bind(eqn.primitive, eqn.params, args))
+
+    return apply
+
+
+def at_places(
+    fn: Callable[..., Any], args: Sequence[Any], places: Sequence[int]
+) -> Callable[..., Any]:
+    """A function of some of its arguments; the others stay as they are."""
+
+    def of_some(*values: Any) -> Any:
+        full = list(args)
+        for place, value in zip(places, values, strict=True):
+            full[place] = value
+        return fn(*full)
+
+    return of_some

@@ -26,11 +26,10 @@ from jax import tree_util
 from jaxtyping import Array, Float, Int
 
 from ecg_jax.errors import UnsupportedPrimitiveError
-from ecg_jax.program import _jax
-from ecg_jax.program.blocks import block_size
+from ecg_jax.program.blocks import block_rows, block_size
 from ecg_jax.program.gates import Gate
 from ecg_jax.program.levels import refusal
-from ecg_jax.program.program import run
+from ecg_jax.program.program import at_places, operation, run
 from ecg_jax.program.roles import Equation, Predicate, Refused, Rules
 from ecg_jax.program.trace import trace
 from ecg_jax.progress import Progress, silent
@@ -170,9 +169,8 @@ class Prover:
         return Families(status, example, boxes)
 
     def _block(self, params: Any, part: Any, at: Any, reach: Any, size: int) -> _Boxed:
-        rows = np.minimum(np.arange(size), len(part) - 1)
-        own = tree_util.tree_map(lambda leaf: leaf[part[rows]], params)
-        found = self.kernel(own, at[rows], reach[rows])
+        boxes = block_rows((at, reach), np.arange(len(part)), size)
+        found = self.kernel(block_rows(params, part, size), *boxes)
         return _Boxed(*(np.asarray(v)[: len(part)] for v in found))
 
     def enclose(
@@ -239,13 +237,7 @@ def _affine_forms(walk: Walk, eqn: Equation, args: list[Any]) -> list[_Form]:
     """An affine operation of forms: errors as the rounding rules carry them."""
     live = [i for i, arg in enumerate(args) if isinstance(arg, _Form)]
 
-    def apply(*values: Any) -> list[Array]:
-        full = list(args)
-        for i, value in zip(live, values, strict=True):
-            full[i] = value
-        with _jax.user_source(eqn.traceback):
-            return list(_jax.bind(eqn.primitive, eqn.params, full))
-
+    apply = at_places(operation(eqn), args, live)
     given = [args[i] for i in live]
     centres, linear = jax.linearize(apply, *(form.centre for form in given))
     slopes = jax.vmap(linear)(*(form.slopes for form in given))
@@ -267,14 +259,7 @@ def _gate_form(gate: Gate, args: tuple[Any, ...]) -> tuple[_Form, Array]:
     if gate.pieces is None:
         return _smooth_form(gate, *args)
     live = [i for i, arg in enumerate(args) if isinstance(arg, _Form)]
-    split = gate.pieces
-
-    def pieces(*values: Any) -> Array:
-        full = list(args)
-        for i, value in zip(live, values, strict=True):
-            full[i] = value
-        return split(*full)
-
+    pieces = at_places(gate.pieces, args, live)
     given = [args[i] for i in live]
     c, linear = jax.linearize(pieces, *(form.centre for form in given))
     g = jax.vmap(linear)(*(form.slopes for form in given))

@@ -13,11 +13,11 @@ import numpy as np
 from jax import lax, tree_util
 from jaxtyping import Array, Float
 
-from ecg_jax.program.blocks import block_size
+from ecg_jax.program.blocks import block_rows, block_size
 from ecg_jax.program.roles import Rules
 from ecg_jax.progress import Progress, silent
 from ecg_jax.proof.boxes import Prover
-from ecg_jax.proof.walk import Flips, Path
+from ecg_jax.proof.walk import ENDED, FOUND, RUNNING, Flips, Path, rounds
 
 LEAST = 2.0**-20
 """The shortest step, over the limit."""
@@ -26,7 +26,8 @@ ROUND = 32
 """Steps that all paths of a block go before finished ones make room for others."""
 
 HALVINGS = 60
-RUNNING, FOUND, ENDED, OPEN = 0, 1, 2, 3
+OPEN = 3
+"""Beside the states of a walk: neither proven nor known to flip."""
 
 
 class _State(NamedTuple):
@@ -95,7 +96,7 @@ class Bracketer:
         size = block_size(lambda data: self._go_on(*data), (*whole, state))
         while len(running := np.flatnonzero(state.status == RUNNING)):
             part = running[:size]
-            data = _rows((*whole, state), part, size)
+            data = block_rows((*whole, state), part, size)
             for old, new in zip(state, self.forward(*data), strict=True):
                 old[part] = np.asarray(new)[: len(part)]
             state.status[(state.status == RUNNING) & (state.steps >= max_pieces)] = OPEN
@@ -105,18 +106,17 @@ class Bracketer:
         found = np.flatnonzero(state.status == FOUND)
         for at in range(0, len(found), size):
             part = found[at : at + size]
-            data = _rows((whole[0], state.start, state.beyond), part, size)
+            data = block_rows((whole[0], state.start, state.beyond), part, size)
             beyond[part] = np.asarray(self.halve(*data))[: len(part)]
             time[part] = state.start[part]
         nothing = np.zeros(num, np.int32)
         return Flips(sides * time, sides * beyond, state.steps, nothing)
 
-    def _flipped(self, params: Any, t: Array) -> Array:
-        first = self.fn(self.along(params, jnp.zeros_like(t)[None])) >= 0
-        return (self.fn(self.along(params, t[None])) >= 0) != first
+    def _normal(self, params: Any, t: Array) -> Array:
+        return self.fn(self.along(params, t[None])) >= 0
 
     def _go_on(self, params: Any, limit: Array, state: _State) -> _State:
-        normal = self.fn(self.along(params, jnp.zeros_like(limit)[None])) >= 0
+        normal = self._normal(params, jnp.zeros_like(limit))
 
         def step(state: _State) -> _State:
             start, length, beyond, _, steps = state
@@ -125,9 +125,8 @@ class Bracketer:
             radius = radius * (1 + 4 * jnp.finfo(limit.dtype).eps)
             low, high, *_ = self.prover.enclose(params, middle[None], radius[None])
             proven = jnp.where(normal, low >= 0, high < 0)
-            beyond = jnp.where(
-                self._flipped(params, end), jnp.minimum(beyond, end), beyond
-            )
+            flips = self._normal(params, end) != normal
+            beyond = jnp.where(flips, jnp.minimum(beyond, end), beyond)
             least = LEAST * limit
             short = length <= least
             known = jnp.isfinite(beyond)
@@ -142,30 +141,16 @@ class Bracketer:
                 steps + 1,
             )
 
-        def body(carry: tuple[Array, _State]) -> tuple[Array, _State]:
-            count, state = carry
-            going = state.status == RUNNING
-            pairs = zip(step(state), state, strict=True)
-            return count + 1, _State(*(jnp.where(going, n, o) for n, o in pairs))
-
-        def go_on(carry: tuple[Array, _State]) -> Array:
-            return (carry[0] < ROUND) & (carry[1].status == RUNNING)
-
-        return lax.while_loop(go_on, body, (jnp.zeros((), int), state))[1]
+        return rounds(step, state, ROUND)
 
     def _nearest(self, params: Any, low: Array, high: Array) -> Array:
         """A flip of `fn` between a number without one and one with it, by halving."""
+        normal = self._normal(params, jnp.zeros_like(low))
 
         def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = ends
             middle = low + (high - low) / 2
-            over = self._flipped(params, middle)
+            over = self._normal(params, middle) != normal
             return jnp.where(over, low, middle), jnp.where(over, middle, high)
 
         return lax.fori_loop(0, HALVINGS, halve, (low, high))[1]
-
-
-def _rows(data: Any, rows: np.ndarray, size: int) -> Any:
-    """Some rows, the last one repeated up to the size of a block."""
-    rows = rows[np.minimum(np.arange(size), len(rows) - 1)]
-    return tree_util.tree_map(lambda leaf: np.asarray(leaf)[rows], data)

@@ -13,7 +13,7 @@ its own dtype, changes sign (Sotoudeh & Thakur, ExactLine, NeurIPS 2019, walk so
 lines).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,11 +25,10 @@ from jax import lax, tree_util
 from jaxtyping import Array, Float, Int
 
 from ecg_jax.errors import UnsupportedPrimitiveError
-from ecg_jax.program import _jax
-from ecg_jax.program.blocks import block_size
+from ecg_jax.program.blocks import block_rows, block_size
 from ecg_jax.program.gates import Gate
 from ecg_jax.program.levels import refusal
-from ecg_jax.program.program import Program, run
+from ecg_jax.program.program import Program, at_places, operation, run
 from ecg_jax.program.roles import Equation, Predicate, Refused
 from ecg_jax.program.trace import trace
 from ecg_jax.program.widen import widen
@@ -150,7 +149,7 @@ class Walker:
         while len(running) or len(found):
             if len(running):
                 part, running = np.split(running, [job.size])
-                state = job.advance(part, start[part], out.pieces[part])
+                state = job.advance(part, start, out.pieces)
                 start[part], end[part], zero[part] = state.start, state.end, state.zero
                 out.pieces[part] = state.pieces
                 out.time[part[state.status == ENDED]] = np.inf
@@ -159,7 +158,7 @@ class Walker:
                 found = np.append(found, part[state.status == FOUND])
             if len(found) >= job.size or (len(found) and not len(running)):
                 part, found = np.split(found, [job.size])
-                last, beyond, flips = job.bracket(part, zero[part], end[part])
+                last, beyond, flips = job.bracket(part, zero, end)
                 at = part[flips]
                 out.time[at], out.beyond[at] = last[flips], beyond[flips]
                 part = part[~flips]
@@ -197,19 +196,8 @@ class Walker:
             status = jnp.where(zero <= end, FOUND, status)
             return _State(t, end, zero, status, state.pieces + 1)
 
-        def body(carry: tuple[Array, _State]) -> tuple[Array, _State]:
-            count, state = carry
-            new = step(state)
-            going = state.status == RUNNING
-            kept = (jnp.where(going, n, o) for n, o in zip(new, state, strict=True))
-            return count + 1, _State(*kept)
-
-        def go_on(carry: tuple[Array, _State]) -> Array:
-            count, state = carry
-            return (count < ROUND) & (state.status == RUNNING)
-
         state = _State(start, start, start, jnp.asarray(RUNNING), pieces)
-        return lax.while_loop(go_on, body, (jnp.zeros((), int), state))[1]
+        return rounds(step, state, ROUND)
 
     def _front(self, constants: dict[int, Any], side: Array) -> dict[int, Any]:
         """The values before any gate that gates and what follows read: affine in `t`.
@@ -248,7 +236,7 @@ class Walker:
                 length = jnp.minimum(length, own)
                 values, changes = [value], [slope]
             else:
-                values, changes = _affine(eqn, z, dz)
+                values, changes = _slopes(operation(eqn), z, dz)
             env.update(zip(eqn.outputs, values, strict=True))
             slopes.update(zip(eqn.outputs, changes, strict=True))
         out = self.line.output
@@ -271,30 +259,41 @@ class _Job:
     def advance(self, part: np.ndarray, start: np.ndarray, pieces: Any) -> _State:
         """`ROUND` pieces on, or up to where the line reaches zero, or the limit."""
         with jax.enable_x64(True):
-            data = (*_rows(self.wide, part), start, pieces)
-            state = self.walker.forward(*_padded(data, self.size))
+            data = block_rows((*self.wide, start, pieces), part, self.size)
+            state = self.walker.forward(*data)
             return _State(*(np.asarray(v)[: len(part)] for v in state))
 
     def bracket(self, part: np.ndarray, zero: np.ndarray, end: np.ndarray) -> Any:
         """Neighbours around `zero` between which `fn` changes; whether it does."""
         dtype = self.walker.dtype
-        data = (*_rows(self.narrow, part), zero.astype(dtype), end.astype(dtype))
-        found = self.walker.between(*_padded(data, self.size))
+        ends = zero.astype(dtype), end.astype(dtype)
+        data = block_rows((*self.narrow, *ends), part, self.size)
+        found = self.walker.between(*data)
         return tuple(np.asarray(v)[: len(part)] for v in found)
 
 
-def _affine(eqn: Equation, z: list[Any], dz: list[Any]) -> tuple[Any, Any]:
-    """An affine operation of values and their slopes."""
+def rounds(step: Callable[[Any], Any], state: Any, most: int) -> Any:
+    """Some steps of a state, a named tuple, as long as its `status` is `RUNNING`."""
+
+    def body(carry: tuple[Array, Any]) -> tuple[Array, Any]:
+        count, state = carry
+        going = state.status == RUNNING
+        pairs = zip(step(state), state, strict=True)
+        return count + 1, type(state)(*(jnp.where(going, n, o) for n, o in pairs))
+
+    def go_on(carry: tuple[Array, Any]) -> Array:
+        return (carry[0] < most) & (carry[1].status == RUNNING)
+
+    return lax.while_loop(go_on, body, (jnp.zeros((), int), state))[1]
+
+
+def _slopes(
+    fn: Callable[..., Any], z: Sequence[Any], dz: Sequence[Any]
+) -> tuple[Any, Any]:
+    """Values of a function and their slopes; operands without a slope are constant."""
     live = [i for i, slope in enumerate(dz) if slope is not None]
-
-    def apply(*values: Any) -> list[Array]:
-        args = list(z)
-        for i, value in zip(live, values, strict=True):
-            args[i] = value
-        with _jax.user_source(eqn.traceback):
-            return list(_jax.bind(eqn.primitive, eqn.params, args))
-
-    return jax.jvp(apply, tuple(z[i] for i in live), tuple(dz[i] for i in live))
+    some = at_places(fn, z, live)
+    return jax.jvp(some, tuple(z[i] for i in live), tuple(dz[i] for i in live))
 
 
 def _gate_piece(gate: Gate, z: Any, dz: Any) -> tuple[Array, Array, Array]:
@@ -302,17 +301,8 @@ def _gate_piece(gate: Gate, z: Any, dz: Any) -> tuple[Array, Array, Array]:
 
     Of pieces that are tied the steepest wins: it is ahead a moment later.
     """
-    split = gate.pieces
-    assert split is not None
-    given = [i for i, slope in enumerate(dz) if slope is not None]
-
-    def pieces(*values: Any) -> Array:
-        args = list(z)
-        for i, value in zip(given, values, strict=True):
-            args[i] = value
-        return split(*args)
-
-    p, dp = jax.jvp(pieces, tuple(z[i] for i in given), tuple(dz[i] for i in given))
+    assert gate.pieces is not None
+    p, dp = _slopes(gate.pieces, z, dz)
     sign = np.where(np.asarray(gate.curvature) < 0, -1.0, 1.0)
     sign = jnp.broadcast_to(sign, p.shape)
     p, dp = sign * p, sign * dp
@@ -417,16 +407,3 @@ def _cast(params: Any, dtype: Any) -> Any:
         return leaf.astype(dtype) if np.issubdtype(leaf.dtype, np.floating) else leaf
 
     return tree_util.tree_map(cast, params)
-
-
-def _rows(data: Any, rows: np.ndarray) -> Any:
-    return tree_util.tree_map(lambda leaf: leaf[rows], data)
-
-
-def _padded(data: Any, size: int) -> Any:
-    """As many rows as a block has; the last one is repeated."""
-
-    def pad(leaf: np.ndarray) -> np.ndarray:
-        return leaf[np.minimum(np.arange(size), len(leaf) - 1)]
-
-    return tree_util.tree_map(pad, data)

@@ -14,7 +14,8 @@ from ecg_jax.cells.paths import SHIFT, UNITS, Waves, direction, shifted
 from ecg_jax.cells.reach import amount
 from ecg_jax.ecg.beats import SMALLEST_MV, Beats
 from ecg_jax.ecg.beats import UNITS as UNITS_OF_INPUT
-from ecg_jax.errors import DataError, ExampleError
+from ecg_jax.errors import DataError
+from ecg_jax.views.frame import need_beats
 
 LIMITS = {"mV": 0.5, "fraction": 0.5, "s": 0.05, "": 1.0}
 """How far a change goes where nothing else is said, by unit."""
@@ -151,11 +152,7 @@ def changes(
     Raises:
       DataError: a frequency that is no positive number, a name that is taken.
     """
-    if not isinstance(beats, Beats):
-        raise ExampleError(
-            f"beats is a {type(beats).__name__}, not Beats.\n"
-            "  try: ecg_jax.beats(x, sample_rate_hz=...)"
-        )
+    need_beats(beats)
     for name, value in (("wander_hz", wander_hz), ("mains_hz", mains_hz)):
         if not (np.isfinite(value) and value > 0):
             raise DataError(f"{name}={value!r} is no positive number.\n  try: 0.3, 50")

@@ -25,14 +25,19 @@ def check_tree(tree: Tree) -> None:
         )
 
 
-def check_beats(tree: Tree, beats: Beats) -> None:
-    """Raises `ExampleError` unless the tree's function takes the beats."""
-    check_tree(tree)
+def need_beats(beats: Any) -> None:
+    """Raises `ExampleError` unless these are `Beats`."""
     if not isinstance(beats, Beats):
         raise ExampleError(
             f"beats is a {type(beats).__name__}, not Beats.\n"
             "  try: ecg_jax.beats(x, sample_rate_hz=...)"
         )
+
+
+def check_beats(tree: Tree, beats: Beats) -> None:
+    """Raises `ExampleError` unless the tree's function takes the beats."""
+    check_tree(tree)
+    need_beats(beats)
     have = beats.inputs(slice(0, 1)).shape[1:]
     want = tree.example.shape
     if have != want:

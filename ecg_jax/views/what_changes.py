@@ -12,6 +12,7 @@ from ecg_jax.cells.reach import Reach
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.progress import Progress, parts, silent
+from ecg_jax.storage.files import plain
 from ecg_jax.tree.tree import SIDES, Decision, Tree
 from ecg_jax.views.changes import changes
 from ecg_jax.views.evaluation import Evaluation
@@ -86,8 +87,8 @@ class WhatChanges:
                     "beats": one.num_beats,
                     "flips_low": one.low.flips,
                     "flips_high": one.high.flips,
-                    "quartiles_low": _plain(one.low.quartiles),
-                    "quartiles_high": _plain(one.high.quartiles),
+                    "quartiles_low": plain(one.low.quartiles),
+                    "quartiles_high": plain(one.high.quartiles),
                 }
                 for one in self.of_side(sign)
             }
@@ -101,14 +102,11 @@ class WhatChanges:
 
     def columns(self) -> dict[str, np.ndarray]:
         """The table: one row a beat and change."""
-        found = self.ranges
-        if found is None:
+        found, proof = self.ranges, self.proof
+        if found is None or proof is None:
             return {}
         num, names = len(self.rows), found.names
         each = np.repeat(np.arange(num), len(names))
-        status = (
-            np.full(num, "open", object) if self.proof is None else (self.proof.status)
-        )
         return {
             "beat": self.rows[each],
             "change": np.tile(np.array(names, object), num),
@@ -122,7 +120,7 @@ class WhatChanges:
             "then_high": found.takes_over[..., 1].ravel(),
             "pieces": found.pieces.sum(axis=2).ravel(),
             "reason": np.stack([found.reasons[n] for n in names], 1).ravel(),
-            "family": status[each],
+            "family": proof.status[each],
         }
 
 
@@ -169,8 +167,3 @@ def of_beats(
     except UnsupportedPrimitiveError as error:
         return WhatChanges(rows, normal, path, None, None, str(error))
     return WhatChanges(rows, normal, path, walked, proof)
-
-
-def _plain(values: tuple[float, ...]) -> list[float | None]:
-    """JSON knows no infinity: null is beyond the limit."""
-    return [value if np.isfinite(value) else None for value in values]

@@ -9,6 +9,7 @@ evaluate the network, jitted and vmapped.
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -77,7 +78,7 @@ def of_ranges(fn, beats, changes, rng, args):
     for name in changes.names:
         if not (changes.reasons[name] == "").any():
             continue
-        one = only(changes, name)
+        one = replace(changes, names=(name,))
         start = time.perf_counter()
         found = ej.ranges(fn, beats, one)
         seconds = time.perf_counter() - start
@@ -95,14 +96,6 @@ def of_ranges(fn, beats, changes, rng, args):
         out[name] = row
         print(name, row, flush=True)
     return out
-
-
-def only(changes, name):
-    """The changes with one name."""
-    kept = {name: changes.directions[name]} if name in changes.directions else {}
-    return type(changes)(
-        changes.beats, (name,), changes.units, kept, changes.reasons, changes.own
-    )
 
 
 def against_grid(fn, found, name, known, rng, args):
