@@ -236,6 +236,24 @@ class Beats:
         config = self.config
         return UNITS[config.normalise] if isinstance(config, BeatConfig) else "mV"
 
+    def upright(
+        self,
+        index: slice | Int[np.ndarray, " n"] | Bool[np.ndarray, " beat"] = slice(None),
+    ) -> Float32[np.ndarray, "n lead time"]:
+        """Beats in mV as figures show them: those that `inputs` turns, turned over."""
+        turn = self.turn[self.record[index], None, None]
+        return np.array(self.millivolts[index], np.float32) * turn.astype(np.float32)
+
+    def unit_mv(
+        self,
+        index: slice | Int[np.ndarray, " n"] | Bool[np.ndarray, " beat"] = slice(None),
+    ) -> Float[np.ndarray, "n lead"]:
+        """One unit of `inputs` in mV; 1 where windows are normalised one by one."""
+        record = self.record[index]
+        if self.unit == UNITS["record"]:
+            return np.maximum(self.records.scale_mv, SMALLEST_MV)[record]
+        return np.ones((len(record), self.millivolts.shape[1]))
+
     def take(self, rows: Int[np.ndarray, " row"]) -> "Beats":
         """Some of the beats, of the same recordings."""
         per_beat = ("millivolts", "record", "r_time_s", "rr_before_s", "rr_after_s")
@@ -258,11 +276,9 @@ class Beats:
         """
         if self.given is not None:
             return self.given[index]
-        x = np.array(self.millivolts[index], np.float32)
-        record = self.record[index]
-        x *= self.turn[record, None, None].astype(np.float32)
+        x = self.upright(index)
         if self.unit == UNITS["record"]:
-            x /= np.maximum(self.records.scale_mv, SMALLEST_MV)[record, :, None]
+            x /= self.unit_mv(index)[:, :, None]
         elif self.unit == UNITS["beat"]:
             x -= x.mean(-1, keepdims=True)
             x /= np.maximum(x.std(-1, keepdims=True), SMALLEST_MV)

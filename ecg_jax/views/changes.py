@@ -7,13 +7,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from ecg_jax.cells.morphology import measure
 from ecg_jax.cells.paths import SHIFT, UNITS, Waves, direction, shifted
 from ecg_jax.cells.reach import amount
-from ecg_jax.ecg.beats import SMALLEST_MV, Beats
 from ecg_jax.ecg.beats import UNITS as UNITS_OF_INPUT
+from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.views.frame import need_beats
 
@@ -160,9 +159,9 @@ def changes(
     if taken := sorted(set(own) & set(UNITS)):
         raise DataError(f"there is a change {taken[0]!r} already.\n  try: another name")
     waves = Waves(wander_hz, mains_hz)
-    shown = _upright(beats)
+    shown = beats.upright()
     inputs_shape = beats.inputs(slice(0, 1)).shape[1:]
-    per_mv = input_per_mv(beats)
+    per_mv = 1 / beats.unit_mv()
     linear = [name for name in UNITS if name != SHIFT]
     directions = {n: np.zeros((len(beats), *inputs_shape), np.float32) for n in linear}
     reasons = {n: np.full(len(beats), "", object) for n in (*UNITS, *own)}
@@ -181,15 +180,3 @@ def changes(
                 reasons[name][i] = why
     units = {**UNITS, **dict.fromkeys(own, "")}
     return Changes(beats, (*UNITS, *own), units, directions, reasons, own)
-
-
-def _upright(beats: Beats) -> Float[np.ndarray, "beat lead time"]:
-    """The beats in mV as they are shown: inverted recordings turned over."""
-    return np.asarray(beats.millivolts) * beats.turn[beats.record, None, None]
-
-
-def input_per_mv(beats: Beats) -> Float[np.ndarray, "beat lead"]:
-    """How much of the input one mV is, for each beat and lead."""
-    if beats.unit != UNITS_OF_INPUT["record"]:
-        return np.ones(beats.millivolts.shape[:2])
-    return 1 / np.maximum(beats.records.scale_mv, SMALLEST_MV)[beats.record]

@@ -120,7 +120,7 @@ def _shown(sketch: Sketch | None, beats: Beats, row: int | None) -> Sketch | Non
     """The sketch with its medoid in place of a median that is answered otherwise."""
     if sketch is None or row is None:
         return sketch
-    beat = beats.millivolts[row] * beats.turn[beats.record[row]]
+    beat = beats.upright(np.array([row]))[0]
     return replace(sketch, median=np.asarray(beat, sketch.median.dtype))
 
 

@@ -242,7 +242,6 @@ def explain_rows(
     check_beats(tree, beats)
     with arithmetic(tree):
         decision = decide(tree, inputs_of(tree, beats, rows))
-    turn = beats.turn[beats.record[rows], None]
     fitted = beats.windows(beats.reference)
     used = set(decision.prover.tolist()) | set(decision.cell.tolist())
     prototypes = {
@@ -253,7 +252,7 @@ def explain_rows(
     return _explanation(
         tree,
         decision,
-        beats.millivolts[rows, 0] * turn,
+        beats.upright(rows)[:, 0],
         prototypes,
         beats.config.time_s,
         beats.leads[0] if beats.leads else "",

@@ -25,7 +25,7 @@ from ecg_jax.shares import percent
 from ecg_jax.shown import table
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Tree
-from ecg_jax.views.changes import LIMITS, Changes, input_per_mv, straight
+from ecg_jax.views.changes import LIMITS, Changes, straight
 from ecg_jax.views.frame import exact
 
 SIDES = ("low", "high")
@@ -150,7 +150,7 @@ class Ranges:
         """An input of beat `i`, changed or not, as `[lead, time]` in mV, upright."""
         beats = self.changes.beats
         shown = np.asarray(x).reshape(beats.millivolts.shape[1:])
-        return shown / input_per_mv(beats)[i][:, None]
+        return shown * beats.unit_mv(np.array([i]))[0][:, None]
 
     def reaches(
         self, rows: Int[np.ndarray, " row"] | slice = slice(None)
