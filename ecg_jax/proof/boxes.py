@@ -33,6 +33,7 @@ from ecg_jax.program.program import at_places, operation, run
 from ecg_jax.program.roles import Equation, Predicate, Refused, Rules
 from ecg_jax.program.trace import trace
 from ecg_jax.progress import Progress, silent
+from ecg_jax.proof.corners import Form, corner_bounds, has_corner_bounds
 from ecg_jax.proof.rounding import Walk
 from ecg_jax.proof.rounding_rules import Bounded
 
@@ -58,24 +59,6 @@ class Families:
     status: Int[np.ndarray, " family"]
     example: Float[np.ndarray, "family change"]
     boxes: Int[np.ndarray, " family"]
-
-
-class _Form(NamedTuple):
-    """`centre + slopes . s +- error` over the box, and what error each number makes."""
-
-    centre: Any
-    slopes: Any
-    error: Any
-
-    @property
-    def reach(self) -> Array:
-        """How far it may be from its centre."""
-        return jnp.sum(jnp.abs(self.slopes), axis=0) + self.error
-
-    @property
-    def size(self) -> Array:
-        """The largest modulus of any value."""
-        return jnp.abs(self.centre) + self.reach
 
 
 class _Boxed(NamedTuple):
@@ -116,6 +99,7 @@ class Prover:
             params=example,
         )
         _check(self.program)
+        self.has_corners = has_corner_bounds(self.program)
         self.kernel = jax.jit(jax.vmap(self._box))
 
     def prove(
@@ -182,7 +166,7 @@ class Prover:
         plain = dict(program.constants)
         run([eqn for eqn in program.equations if eqn.role is None], plain)
         (number,) = program.inputs
-        forms = {number: _Form(middle, jnp.diag(radius), jnp.zeros_like(middle))}
+        forms = {number: Form(middle, jnp.diag(radius), jnp.zeros_like(middle))}
         widths = jnp.zeros_like(middle)
         for eqn in program.equations:
             if eqn.role is None or isinstance(eqn.role, Predicate):
@@ -197,7 +181,11 @@ class Prover:
         form = forms[program.output]
         error = form.error * (1 + 1 / 32) + 8 * jnp.finfo(middle.dtype).eps * form.size
         reach = jnp.sum(jnp.abs(form.slopes)) + error
-        return form.centre - reach, form.centre + reach, form.slopes, widths
+        low, high = form.centre - reach, form.centre + reach
+        if self.has_corners:
+            above, below = corner_bounds(program, forms, EVALUATIONS)
+            low, high = jnp.maximum(low, above), jnp.minimum(high, below)
+        return low, high, form.slopes, widths
 
     def _box(self, params: Any, middle: Array, radius: Array) -> _Boxed:
         low, high, slopes, widths = self.enclose(params, middle, radius)
@@ -233,9 +221,9 @@ def _halves(family: Any, at: Any, reach: Any, widest: Any) -> tuple[Any, Any, An
     )
 
 
-def _affine_forms(walk: Walk, eqn: Equation, args: list[Any]) -> list[_Form]:
+def _affine_forms(walk: Walk, eqn: Equation, args: list[Any]) -> list[Form]:
     """An affine operation of forms: errors as the rounding rules carry them."""
-    live = [i for i, arg in enumerate(args) if isinstance(arg, _Form)]
+    live = [i for i, arg in enumerate(args) if isinstance(arg, Form)]
 
     apply = at_places(operation(eqn), args, live)
     given = [args[i] for i in live]
@@ -243,22 +231,22 @@ def _affine_forms(walk: Walk, eqn: Equation, args: list[Any]) -> list[_Form]:
     slopes = jax.vmap(linear)(*(form.slopes for form in given))
     bounded = tuple(
         Bounded(None, arg.size, arg.error)
-        if isinstance(arg, _Form)
+        if isinstance(arg, Form)
         else walk.constants[n]
         for n, arg in zip(eqn.inputs, args, strict=True)
     )
     errors = walk.errors(eqn, bounded, EVALUATIONS)
     return [
-        _Form(c, g, jnp.broadcast_to(jnp.asarray(e, c.dtype), c.shape))
+        Form(c, g, jnp.broadcast_to(jnp.asarray(e, c.dtype), c.shape))
         for c, g, e in zip(centres, slopes, errors, strict=True)
     ]
 
 
-def _gate_form(gate: Gate, args: tuple[Any, ...]) -> tuple[_Form, Array]:
+def _gate_form(gate: Gate, args: tuple[Any, ...]) -> tuple[Form, Array]:
     """The larger (or smaller) of pieces, each a form; how wide each number makes it."""
     if gate.pieces is None:
         return _smooth_form(gate, *args)
-    live = [i for i, arg in enumerate(args) if isinstance(arg, _Form)]
+    live = [i for i, arg in enumerate(args) if isinstance(arg, Form)]
     pieces = at_places(gate.pieces, args, live)
     given = [args[i] for i in live]
     c, linear = jax.linearize(pieces, *(form.centre for form in given))
@@ -267,12 +255,12 @@ def _gate_form(gate: Gate, args: tuple[Any, ...]) -> tuple[_Form, Array]:
     e = jnp.abs(linear(*(form.error for form in given)))
     sign = jnp.broadcast_to(np.where(np.asarray(gate.curvature) < 0, -1, 1), c.shape)
     sign = sign.astype(c.dtype)
-    form, wide = _largest(_Form(sign * c, sign[None] * g, e))
+    form, wide = _largest(Form(sign * c, sign[None] * g, e))
     one = sign[0]
-    return _Form(one * form.centre, one[None] * form.slopes, form.error), wide
+    return Form(one * form.centre, one[None] * form.slopes, form.error), wide
 
 
-def _largest(p: _Form) -> tuple[_Form, Array]:
+def _largest(p: Form) -> tuple[Form, Array]:
     """The largest of several forms, along the first axis."""
     never = ~jnp.isfinite(p.centre)
     centre = jnp.where(never, -jnp.inf, p.centre)
@@ -293,7 +281,7 @@ def _largest(p: _Form) -> tuple[_Form, Array]:
     unit = 16 * float(jnp.finfo(c.dtype).eps)
     if len(centre) > 2:  # all rivals together: anything from 0 to the farthest ahead
         extra = jnp.maximum(top, 0) / 2
-        form = _Form(c + extra, g, e + extra + unit * (jnp.abs(c) + extra))
+        form = Form(c + extra, g, e + extra + unit * (jnp.abs(c) + extra))
         return form, _shares(pick(slopes, rival, 1) - g, extra)
     rc = jnp.where(jnp.isfinite(top), pick(centre, rival, 0), c)
     rg, re = pick(slopes, rival, 1), pick(p.error, rival, 0)
@@ -303,7 +291,7 @@ def _largest(p: _Form) -> tuple[_Form, Array]:
     share = jnp.where(open_, high / jnp.where(open_, high - low, 1), 0)
     extra = jnp.where(open_, -share * low / 2, 0)
     size = jnp.abs(c) + jnp.abs(rc) + jnp.sum(jnp.abs(g) + jnp.abs(rg), axis=0) + high
-    form = _Form(
+    form = Form(
         c + share * (rc - c) + extra,
         g + share[None] * (rg - g),
         (1 - share) * e + share * re + extra + jnp.where(open_, unit * size, 0),
@@ -311,7 +299,7 @@ def _largest(p: _Form) -> tuple[_Form, Array]:
     return form, _shares(rg - g, extra)
 
 
-def _smooth_form(gate: Gate, z: _Form) -> tuple[_Form, Array]:
+def _smooth_form(gate: Gate, z: Form) -> tuple[Form, Array]:
     """A smooth function of one value: its chord, and how far it is from that.
 
     A convex function lies below its chord, by `a b w / (a + b)` at most where its
@@ -354,7 +342,7 @@ def _smooth_form(gate: Gate, z: _Form) -> tuple[_Form, Array]:
     )
     error = (below + above) / 2 + 4 * rounded + unit * (size + jnp.abs(slope) * z.size)
     centre = (ends[0] + ends[1]) / 2 + (above - below) / 2
-    form = _Form(centre, slope[None] * z.slopes, jnp.abs(slope) * z.error + error)
+    form = Form(centre, slope[None] * z.slopes, jnp.abs(slope) * z.error + error)
     return form, _shares(z.slopes, error)
 
 

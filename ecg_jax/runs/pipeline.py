@@ -16,7 +16,7 @@ import numpy as np
 
 from ecg_jax.ecg.beats import GIVEN, BeatConfig, Beats, missed_words
 from ecg_jax.errors import DataError, ModelError
-from ecg_jax.networks.models import NetworkConfig
+from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
 from ecg_jax.networks.saved import (
