@@ -183,7 +183,8 @@ def margin_of(config: NetworkConfig, variables: Variables) -> Margin:
         variables: its variables; cast them (`cast`) to compute in float64.
 
     Returns:
-        A function `[lead, time] -> scalar`, to which jit, vmap and grad apply.
+        A function `[lead, time] -> scalar`, to which jit, vmap and grad apply; of a
+        single lead it takes `[time]` too.
 
     Example:
         >>> import jax
@@ -196,6 +197,8 @@ def margin_of(config: NetworkConfig, variables: Variables) -> Margin:
     shape = (config.num_leads, config.num_samples)
 
     def margin(x: Float[Array | np.ndarray, "..."]) -> Float[Array, ""]:
+        if config.num_leads == 1 and jnp.shape(x) == shape[1:]:
+            x = jnp.asarray(x)[None]
         if jnp.shape(x) != shape:
             raise ModelError(
                 f"the network takes one window [lead, time] of shape {shape}, "

@@ -30,6 +30,8 @@ from ecg_jax.statistics.cluster import kmeans, nearest
 
 SIDES = ("normal", "other")
 
+REAL = jnp.float32
+
 RANK = 64
 """Rows of `W` in a learned metric, at most."""
 
@@ -84,8 +86,10 @@ class Templates(nn.Module):
                 "  try: a shorter template (length), 0 for the whole window"
             )
         begin = nn.initializers.normal(1 / np.sqrt(leads * length))
-        t = self.param(f"{name}_templates", begin, (*shape, leads, length))
-        offset = self.param(f"{name}_offsets", nn.initializers.zeros_init(), shape)
+        t = self.param(f"{name}_templates", begin, (*shape, leads, length), REAL)
+        offset = self.param(
+            f"{name}_offsets", nn.initializers.zeros_init(), shape, REAL
+        )
         self._rough(name, t, training)
         return t, offset
 
@@ -95,18 +99,18 @@ class Templates(nn.Module):
         window = (config.num_leads, config.num_samples)
         count, size = config.templates, config.num_leads * config.num_samples
         zeros, normal = nn.initializers.zeros_init(), nn.initializers.normal
-        scale = jnp.exp(self.param("log_scale", zeros, ()))
+        scale = jnp.exp(self.param("log_scale", zeros, (), REAL))
         rows = None
         if config.form == "metric":
             begin = normal(0.1 / np.sqrt(size))
-            rows = self.param("metric", begin, (min(RANK, size), *window))
+            rows = self.param("metric", begin, (min(RANK, size), *window), REAL)
             if training is not None:
                 cost = config.stiffness * jnp.sum(jnp.square(rows))
                 self.sow("penalty", "stiffness", cost)
         sides = []
         for name in SIDES:
-            p = self.param(f"{name}_prototypes", normal(1.0), (count, *window))
-            offset = self.param(f"{name}_offsets", zeros, (count,))
+            p = self.param(f"{name}_prototypes", normal(1.0), (count, *window), REAL)
+            offset = self.param(f"{name}_offsets", zeros, (count,), REAL)
             t = p
             if rows is not None:
                 t = t + jnp.tensordot(jnp.tensordot(p, rows, ((1, 2), (1, 2))), rows, 1)
@@ -128,15 +132,15 @@ def _laid(
     offsets: Float[Array, "*count"],
 ) -> Float[Array, "..."]:
     """`<t, x> + c`, `[*batch, *count, place]`: a template at every place it fits."""
-    x = jnp.asarray(x)
+    x, batch = jnp.asarray(x), x.shape[:-2]
+    offsets = offsets.reshape((1,) * len(batch) + offsets.shape)
     if templates.shape[-1] == x.shape[-1]:
-        axes = ((x.ndim - 2, x.ndim - 1), (offsets.ndim, offsets.ndim + 1))
+        axes = ((x.ndim - 2, x.ndim - 1), (templates.ndim - 2, templates.ndim - 1))
         return (jnp.tensordot(x, templates, axes) + offsets)[..., None]
+    count = templates.shape[:-2]
     flat = templates.reshape(-1, *templates.shape[-2:])
-    windows = x.reshape(-1, *x.shape[-2:])
-    found = lax.conv_general_dilated(windows, flat, (1,), "VALID")
-    found = found.reshape(*x.shape[:-2], *offsets.shape, found.shape[-1])
-    return found + offsets[..., None]
+    found = lax.conv_general_dilated(x.reshape(-1, *x.shape[-2:]), flat, (1,), "VALID")
+    return found.reshape(*batch, *count, -1) + offsets[..., None]
 
 
 def _largest(values: Array, heat: Array | None, axes: int | tuple[int, ...]) -> Array:

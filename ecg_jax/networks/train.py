@@ -221,8 +221,8 @@ def _make_epoch(
         )
         y = y * (1.0 - smooth) + 0.5 * smooth
         loss = (weight * (jax.nn.softplus(logit) - y * logit)).mean()
-        penalty = sum(jax.tree.leaves(updates.pop("penalty", {})))
-        return loss + penalty, updates
+        penalty = sum(jax.tree.leaves(updates.get("penalty", {})))
+        return loss + penalty, {k: v for k, v in updates.items() if k in rest}
 
     def step(live, x, y, weight, count):
         drop, augmentation = jax.random.split(jax.random.fold_in(base, count))

@@ -39,12 +39,12 @@ from ecg_jax.runs.pipeline import (
     check_windows,
     complete,
     options,
-    seen,
     window_text,
 )
 from ecg_jax.runs.run_folder import read_json
 from ecg_jax.storage.files import write_atomic, write_json
 from ecg_jax.storage.versions import versions
+from ecg_jax.views.frame import seen
 
 ONNX, CARD = "model.onnx", "onnx.json"
 
@@ -180,7 +180,7 @@ class FactorRun(Run):
                 window=(leads, samples),
                 card=replace(
                     self.model.what.card,
-                    input=seen(beats, self.config.beats),
+                    input=seen(beats),
                     versions=versions(),
                 ),
             )

@@ -49,6 +49,7 @@ from ecg_jax.tree.grow import check_options, grow
 from ecg_jax.tree.store import load, save
 from ecg_jax.tree.tree import Tree
 from ecg_jax.views.evaluation import Evaluation, evaluate
+from ecg_jax.views.frame import seen
 
 FORMAT = "ecg_jax.run/1"
 MOST_NAMED = 10
@@ -212,7 +213,7 @@ class Run:
             data=Path(self.config.data).name,
             citation=source_of(self.config.data, self.config.data_dir).citation,
             split=", ".join(f"{int(np.sum(sides == s))} {s}" for s in np.unique(sides)),
-            input=seen(beats, self.config.beats),
+            input=seen(beats),
             training=asdict(self.config.training),
             versions=versions(),
         )
@@ -379,13 +380,6 @@ def training_rows(beats: Beats) -> dict[str, np.ndarray]:
                 "classes.\n  try: more recordings, or another data set"
             )
     return rows
-
-
-def seen(beats: Beats, config: BeatConfig) -> dict[str, Any]:
-    """What a network saw of beats, for its card: how they were cut, or given."""
-    if beats.given is None:
-        return asdict(config)
-    return {"given": {**asdict(beats.config), "leads": list(beats.leads)}}
 
 
 def beat_config(card: ModelCard) -> BeatConfig:
