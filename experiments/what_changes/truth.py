@@ -1,15 +1,17 @@
 """Do ranges tell what a network was taught? ST elevation of known size and threshold.
 
-python experiments/what_changes/truth.py [--recordings N] [--beats N] [--kinds mlp]
+python experiments/what_changes/truth.py level|waves [--recordings N] [--beats N]
+    [--kinds mlp] [--seed N]
 
 Synthetic recordings get an ST segment that is raised by a level drawn for each
 recording; "normal" is what lies below a threshold. Amplitudes, rate, baseline, noise
 and the T wave vary by themselves. A network learns the labels; held-out beats then
 tell, by `ej.ranges`, how far the ST level goes before the answer flips.
 
-The segment is raised in two ways: as "ST level" of `ej.changes` is defined (a level
-from the end of the QRS to the T), and by the two waves of the synthetic "st_elevation",
-which reach under the T. The second is also walked along its own shape.
+The segment is raised in one of two ways: as "ST level" of `ej.changes` is defined (a
+level from the end of the QRS to the T), or by the two waves of the synthetic
+"st_elevation", which reach under the T. Beats are walked along "ST level", and along
+the very shape that was added, at its usual place.
 """
 
 import argparse
@@ -35,7 +37,7 @@ from ecg_jax.networks.models import NetworkConfig, init_variables
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import Network
 from ecg_jax.statistics.scores import auc
-from ecg_jax.storage.files import write_json
+from ecg_jax.storage.files import plain, write_json
 from ecg_jax.storage.versions import versions
 
 THRESHOLD_MV = 0.15
@@ -55,53 +57,48 @@ J_S, T_S = 0.05, 0.29
 REST_MV = 0.025
 """Beats of a level so near to 0 have the threshold itself before them."""
 
-OWN = "ST waves"
+OWN = "what was added"
 ST = "ST level"
 
 
 def main() -> None:
     args = parsed()
     jax.config.update("jax_enable_x64", True)
-    start, found = time.perf_counter(), {}
-    for way in ("level", "waves"):
-        folder = StFolder(args.recordings, args.seed, way)
-        beats = extract_beats(folder, BEATS, cache_dir=None)
-        training = beats.rows("train")
-        rng = np.random.default_rng(args.seed)
-        spread = spreads(beats, folder, np.sort(rng.permutation(training)[:4000]))
-        rows = np.sort(rng.permutation(beats.rows("heldout"))[: args.beats])
-        moves = changes(beats.take(rows))
-        found[way] = {
-            "beats": {
-                s: len(beats.rows(s)) for s in ("train", "validation", "heldout")
-            },
-            "spread": spread,
-            "networks": {},
-        }
-        for name, network in networks(beats, args):
-            row = of_network(network, beats, moves, folder, spread)
-            found[way]["networks"][name] = row
-            print(f"{time.process_time():.0f} CPU s: {way}, {name}", flush=True)
-    found |= {
+    folder = StFolder(args.recordings, args.seed, args.way)
+    beats = extract_beats(folder, BEATS, cache_dir=None)
+    rng = np.random.default_rng(args.seed)
+    training = np.sort(rng.permutation(beats.rows("train"))[:4000])
+    spread = spreads(beats, folder, training)
+    rows = np.sort(rng.permutation(beats.rows("heldout"))[: args.beats])
+    moves = changes(beats.take(rows), args.way)
+    found = {}
+    for name, network in networks(beats, args):
+        found[name] = of_network(network, beats, moves, folder, spread)
+        print(f"{time.process_time():.0f} CPU s: {name}", flush=True)
+    told = {
+        "way": args.way,
         "threshold": THRESHOLD_MV,
         "levels": LEVELS_MV,
-        "held-out beats walked": args.beats,
         "recordings": args.recordings,
-        "seconds": time.perf_counter() - start,
+        "beats": {s: len(beats.rows(s)) for s in ("train", "validation", "heldout")},
+        "held-out beats walked": args.beats,
+        "spread": spread,
+        "networks": found,
         "versions": versions(),
     }
-    write_json(args.out, found)
-    print(json.dumps(found, indent=1, default=float))
+    out = args.out or Path(__file__).parent / "results" / f"truth-{args.way}.json"
+    write_json(out, told)
+    print(json.dumps(plain(told), indent=1))
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("way", choices=("level", "waves"))
     parser.add_argument("--recordings", type=int, default=1500)
     parser.add_argument("--beats", type=int, default=1000)
     parser.add_argument("--kinds", nargs="+", default=["mlp"])
     parser.add_argument("--seed", type=int, default=0)
-    default = Path(__file__).parent / "results" / "truth.json"
-    parser.add_argument("--out", type=Path, default=default)
+    parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
 
@@ -176,10 +173,10 @@ def waves(time_s: np.ndarray, t_s: float) -> np.ndarray:
 SHAPES = MappingProxyType({"level": level, "waves": waves})
 
 
-def changes(beats: Beats) -> ej.Changes:
-    """Those of `ej.changes`, and the simulated waves as one more direction."""
+def changes(beats: Beats, way: str) -> ej.Changes:
+    """Those of `ej.changes`, and the simulated shape as one more direction."""
     moves = ej.changes(beats)
-    added = waves(beats.config.time_s, T_S).astype(np.float32)
+    added = SHAPES[way](beats.config.time_s, T_S).astype(np.float32)
     return replace(
         moves,
         names=(*moves.names, OWN),
