@@ -60,7 +60,7 @@ class Templates(nn.Module):
     ) -> Float[Array, "*batch"]:
         """Logits `[...]` of windows `[..., lead, time]`."""
         config = self.config
-        heat = None if training is None else jnp.square(1 - jnp.asarray(training))
+        heat = None if training is None else _heat(jnp.asarray(training))
         if config.form == "max-min":
             shape = (config.templates, config.group)
             values = _laid(x, *self._free("all", shape, training))
@@ -141,6 +141,11 @@ def _laid(
     flat = templates.reshape(-1, *templates.shape[-2:])
     found = lax.conv_general_dilated(x.reshape(-1, *x.shape[-2:]), flat, (1,), "VALID")
     return found.reshape(*batch, *count, -1) + offsets[..., None]
+
+
+def _heat(training: Array) -> Array:
+    """The temperature `T` of a training of which a share is done."""
+    return jnp.square(1 - training)
 
 
 def _largest(values: Array, heat: Array | None, axes: int | tuple[int, ...]) -> Array:

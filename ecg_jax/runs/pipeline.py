@@ -50,6 +50,7 @@ from ecg_jax.tree.store import load, save
 from ecg_jax.tree.tree import Tree
 from ecg_jax.views.evaluation import Evaluation, evaluate
 from ecg_jax.views.frame import seen
+from ecg_jax.views.present import About
 
 FORMAT = "ecg_jax.run/1"
 MOST_NAMED = 10
@@ -207,18 +208,22 @@ class Run:
                 lambda _, figures: self._epoch(figures, tell),
             ),
         )
-        sides = beats.records.split
-        card = ModelCard(
-            title=f"{config.kind} on {Path(self.config.data).name}",
-            data=Path(self.config.data).name,
+        card = self.card(config, beats)
+        save_network(folder, Network(config, variables, card), replace=True)
+        return load_network(folder)
+
+    def card(self, config: NetworkConfig, beats: Beats) -> ModelCard:
+        """What is known of a network that was trained on the beats."""
+        name, sides = Path(self.config.data).name, beats.records.split
+        return ModelCard(
+            title=f"{config.kind} on {name}",
+            data=name,
             citation=source_of(self.config.data, self.config.data_dir).citation,
             split=", ".join(f"{int(np.sum(sides == s))} {s}" for s in np.unique(sides)),
             input=seen(beats),
             training=asdict(self.config.training),
             versions=versions(),
         )
-        save_network(folder, Network(config, variables, card), replace=True)
-        return load_network(folder)
 
     def tree(self, network: Model, beats: Beats) -> Tree:
         """Stage 3: the equation, grown on all training beats, in float64."""
@@ -260,18 +265,9 @@ class Run:
 
     def report(self, network: Model, found: Evaluation) -> None:
         """Stage 5: metrics, figures, and the page."""
-        from ecg_jax.views.present import About
         from ecg_jax.views.report import write_all
 
-        source = source_of(self.config.data, self.config.data_dir)
-        about = About(
-            title=network.card.title,
-            kind=network.kind,
-            data=source.title,
-            citation=source.citation,
-            config=self.config.to_json(),
-            command=self.config.command(shown_path(self.folder)),
-        )
+        about = self.about(network, found)
 
         def timed(stage: str, work: Callable[[Progress], Any]) -> Any:
             result = self._timed(stage, work)
@@ -280,6 +276,19 @@ class Run:
             return result
 
         write_all(found, self.folder, about, timed, self.timing)
+
+    def about(self, network: Model, found: Evaluation) -> About:
+        """What the page says that an evaluation does not know."""
+        del found
+        source = source_of(self.config.data, self.config.data_dir)
+        return About(
+            title=network.card.title,
+            kind=network.kind,
+            data=source.title,
+            citation=source.citation,
+            config=self.config.to_json(),
+            command=self.config.command(shown_path(self.folder)),
+        )
 
     def timing(self) -> dict[str, float]:
         """Seconds of every stage, those of interrupted runs included."""
@@ -417,11 +426,11 @@ def window_text(shape: Sequence[int]) -> str:
     return f"[{leads} lead{'s' * (leads != 1)}, {samples} samples]"
 
 
-def options(config: RunConfig) -> list[str]:
+def options(config: RunConfig, default: RunConfig | None = None) -> list[str]:
     """The options by which a configuration differs from the default."""
-    words = []
+    words, default = [], default or RunConfig()
     for part in ("beats", "network", "training", "tree", "cover"):
-        mine, usual = getattr(config, part), getattr(RunConfig(), part)
+        mine, usual = getattr(config, part), getattr(default, part)
         for item in fields(mine):
             value = getattr(mine, item.name)
             if value == getattr(usual, item.name):

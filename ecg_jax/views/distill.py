@@ -1,7 +1,7 @@
 """A network of a few templates that answers as another network does."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from numbers import Real
 from pathlib import Path
@@ -40,7 +40,7 @@ class Agreement:
       share: of them that both answer alike.
       constant: share that the teacher's more frequent answer gets right.
       kinds: the share of beats of each label, of each answer of the teacher, and of
-        recordings with a good signal and others.
+        recordings with a good signal and others, of each cell of the student.
     """
 
     num: int
@@ -184,6 +184,7 @@ def agreement(
     student: Float[np.ndarray, " row"],
     beats: Beats,
     rows: Int[np.ndarray, " row"],
+    cells: Sequence[str] = (),
 ) -> Agreement:
     """How often two networks answer alike, of all beats asked and of kinds of them.
 
@@ -192,13 +193,16 @@ def agreement(
       student: margins of the same beats.
       beats: all beats.
       rows: the beats asked.
+      cells: the component of the student that each of them falls to, by name.
     """
     normal, alike = teacher >= 0, (teacher >= 0) == (student >= 0)
     label, quality = beats.label[rows], beats.records.bsqi[beats.record[rows]]
+    cell = np.asarray(cells)
     kinds = {f"label {name or 'none'}": label == name for name in np.unique(label)}
     kinds |= {"teacher: normal": normal, "teacher: not normal": ~normal}
     if np.isfinite(quality).any():
         kinds |= {"bSQI of .9 and more": quality >= 0.9, "bSQI below .9": quality < 0.9}
+    kinds |= {f"component {name}": cell == name for name in np.unique(cell)}
     return Agreement(
         num=len(rows),
         share=float(alike.mean()),
