@@ -151,8 +151,8 @@ def test_an_operation_nobody_knows(onnx, tmp_path):
         ej.from_onnx(path)
     assert str(caught.value) == (
         f"{path}: its graph cannot be run: `Mystery` (node 'active', opset 17): no "
-        "such operation is known\n  try: export with opset 13 to 23, in evaluation mode, as "
-        "far as the logits, without operations of your own or of a runtime"
+        "such operation is known\n  try: export with opset 13 to 23, in evaluation "
+        "mode, as far as the logits, without operations of your own or of a runtime"
     )
 
 
