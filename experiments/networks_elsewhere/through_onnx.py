@@ -46,6 +46,7 @@ TORCH = {
 
 
 def from_torch(name, dynamo, path):
+    torch.backends.mha.set_fastpath_enabled(False)  # which TorchScript cannot export
     torch.manual_seed(0)
     network = TORCH[name]()
     example = torch.zeros(torch_small.LEADS, torch_small.TIME)
@@ -88,7 +89,9 @@ def keras_network(kind):
         y = layers.Dense(5)(layers.GlobalMaxPooling1D()(y))
     for layer in bodies[kind] or ():
         y = layer(y)
-    return keras.Model(x, y)
+    network = keras.Model(x, y)
+    network(np.zeros((1, 256, 12), np.float32))  # Keras exports what was called
+    return network
 
 
 KERAS = ("Keras CNN", "Keras residual", "Keras CNN and LSTM")
@@ -138,7 +141,11 @@ def main():
     asked = sys.argv[1:]
     jobs = [(n, d) for n in TORCH for d in (True, False)]
     jobs += [(name, None) for name in KERAS]
-    rows = []
+    path_of_rows = HERE / "results" / "through_onnx.csv"
+    kept = {}
+    if path_of_rows.exists():
+        with path_of_rows.open(newline="") as file:
+            kept = {(r["network"], r["exporter"]): r for r in csv.DictReader(file)}
     for name, dynamo in jobs:
         if asked and name not in asked:
             continue
@@ -151,13 +158,13 @@ def main():
                 else:
                     from_torch(name, dynamo, path)
             via = {True: "dynamo", False: "TorchScript", None: "Keras"}[dynamo]
-            rows.append({"network": name, "exporter": via, **check(path)})
-        print(rows[-1], flush=True)
-    if not asked:
-        with (HERE / "results" / "through_onnx.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            row = {"network": name, "exporter": via, **check(path)}
+        print(row, flush=True)
+        kept[name, via] = row
+        with path_of_rows.open("w", newline="") as file:
+            writer = csv.DictWriter(file, row, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(kept.values())
 
 
 if __name__ == "__main__":
