@@ -87,6 +87,10 @@ def _cast(x: Any, dtype: Any, saturate: bool) -> Array:
         raise OpRefusedError("text is no input of a JAX function")
     if dtype == np.dtype(bool):
         return jnp.not_equal(x, 0)
+    if dtype.name == "float8_e8m0fnu":
+        raise OpRefusedError("it rounds to powers of two, which is not in the table")
+    if dtype.name.endswith(("int4", "int2")) and is_floating(x):
+        x = jnp.asarray(x).astype(jnp.int32)  # the higher bits are cut off
     if not saturate or not dtype.name.startswith(("float8", "float4", "float6")):
         return to_dtype(x, dtype)
     largest = float(jnp.finfo(dtype).max)
