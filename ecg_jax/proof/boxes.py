@@ -99,6 +99,10 @@ class _Step(NamedTuple):
     shares: Any
 
 
+_Own = tuple[Callable[..., Sequence[Any]], Sequence[Any], Any]
+"""The last three of a step: `carry`, `errors` and `shares`."""
+
+
 class _Boxed(NamedTuple):
     """A box: bounds of `fn`, the worst corner, the number to halve, fn's answers."""
 
@@ -211,11 +215,11 @@ class Prover:
             args = [forms.get(n, plain.get(n)) for n in eqn.inputs]
             if isinstance(eqn.role, Gate):
                 reads = eqn.role.live(eqn.inputs)
-                out, *step = _gate_form(eqn.role, eqn.role.live(args))
+                out, step = _gate_form(eqn.role, eqn.role.live(args))
                 outs = [out]
             else:
                 reads = eqn.inputs
-                outs, *step = _affine_forms(walk, eqn, args)
+                outs, step = _affine_forms(walk, eqn, args)
             live = [n for n in reads if n in forms]
             steps.append(_Step(live, eqn.outputs, *step))
             forms.update(zip(eqn.outputs, outs, strict=True))
@@ -291,7 +295,7 @@ def _arriving(
 
 def _affine_forms(
     walk: Walk, eqn: Equation, args: list[Any]
-) -> tuple[list[_Form], Any, list[Array], None]:
+) -> tuple[list[_Form], _Own]:
     """An affine operation of forms: errors as the rounding rules carry them."""
     live = [i for i, arg in enumerate(args) if isinstance(arg, _Form)]
     apply = at_places(operation(eqn), args, live)
@@ -313,12 +317,10 @@ def _affine_forms(
         ]
 
     forms = map(_Form, centres, slopes, errors(lambda form: form.error))
-    return list(forms), linear, errors(lambda form: None), None
+    return list(forms), (linear, errors(lambda form: None), None)
 
 
-def _gate_form(
-    gate: Gate, args: tuple[Any, ...]
-) -> tuple[_Form, Any, list[Array], Array]:
+def _gate_form(gate: Gate, args: tuple[Any, ...]) -> tuple[_Form, _Own]:
     """The larger (or smaller) of pieces, each a form; then what a `_Step` says."""
     if gate.pieces is None:
         return _smooth_form(gate, *args)
@@ -334,7 +336,7 @@ def _gate_form(
     form, mix, extra, shares = _largest(_Form(sign * c, sign[None] * g, e))
     one = sign[0]
     form = _Form(one * form.centre, one[None] * form.slopes, form.error)
-    return form, lambda *errors: [mix(linear(*errors))], [extra], shares
+    return form, (lambda *errors: [mix(linear(*errors))], [extra], shares)
 
 
 def _largest(p: _Form) -> tuple[_Form, Any, Array, Array]:
@@ -389,7 +391,7 @@ def _largest(p: _Form) -> tuple[_Form, Any, Array, Array]:
     return form, mix, own, _shares(rg - g, extra)
 
 
-def _smooth_form(gate: Gate, z: _Form) -> tuple[_Form, Any, list[Array], Array]:
+def _smooth_form(gate: Gate, z: _Form) -> tuple[_Form, _Own]:
     """A smooth function of one value: its chord, and how far it is from that.
 
     A convex function lies below its chord, by `a b w / (a + b)` at most where its
@@ -433,7 +435,7 @@ def _smooth_form(gate: Gate, z: _Form) -> tuple[_Form, Any, list[Array], Array]:
     error = (below + above) / 2 + 4 * rounded + unit * (size + jnp.abs(slope) * z.size)
     centre = (ends[0] + ends[1]) / 2 + (above - below) / 2
     form = _Form(centre, slope[None] * z.slopes, jnp.abs(slope) * z.error + error)
-    return form, lambda v: [slope * v], [error], _shares(z.slopes, error)
+    return form, (lambda v: [slope * v], [error], _shares(z.slopes, error))
 
 
 def _shares(slopes: Array, extra: Array) -> Array:
