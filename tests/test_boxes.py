@@ -67,6 +67,16 @@ def test_a_family_that_only_touches_zero_is_proven():
     assert found.status.tolist() == [PROVEN] and found.boxes.tolist() == [1]
 
 
+def test_errors_that_cancel_are_not_added_up():
+    def fn(x):  # h / 8 + 1 / 8; forwards 63 / 8 of the error of `h` would arrive
+        h = jnp.maximum(x[0], 0.0)
+        return 4.0 * h - 3.875 * h + 0.125
+
+    params = [np.zeros((1, 1)), np.eye(CHANGES, 1)[None]]
+    found = prover(fn, params).prove(params, np.ones((1, CHANGES)), max_boxes=1)
+    assert found.status.tolist() == [PROVEN]
+
+
 def test_rounding_keeps_a_family_open():
     """`fn` is 1e-9, a difference of numbers near 1e3: in float32 it may be below 0."""
 

@@ -13,7 +13,7 @@ rounding is counted from there on by the rules of `rounding`.
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,29 +25,12 @@ from ecg_jax.lattice.maxmin import Hook, MaxMin
 from ecg_jax.lattice.opening import open_gates
 from ecg_jax.program.gates import Gate
 from ecg_jax.program.program import Equation, Program, run
+from ecg_jax.proof.forms import EVALUATIONS, Form
 from ecg_jax.proof.rounding import Walk, cut, opened_gates
 from ecg_jax.proof.rounding_rules import Bounded
 
 MOST = 6
 """Numbers of a box, at most: it has `2^6` corners."""
-
-
-class Form(NamedTuple):
-    """`centre + slopes . s +- error` over the box, and what error each number makes."""
-
-    centre: Any
-    slopes: Any
-    error: Any
-
-    @property
-    def reach(self) -> Array:
-        """How far it may be from its centre."""
-        return jnp.sum(jnp.abs(self.slopes), axis=0) + self.error
-
-    @property
-    def size(self) -> Array:
-        """The largest modulus of any value."""
-        return jnp.abs(self.centre) + self.reach
 
 
 def has_corner_bounds(program: Program) -> bool:
@@ -62,15 +45,12 @@ def has_corner_bounds(program: Program) -> bool:
     )
 
 
-def corner_bounds(
-    program: Program, forms: Mapping[int, Form], evaluations: float
-) -> tuple[Array, Array]:
+def corner_bounds(program: Program, forms: Mapping[int, Form]) -> tuple[Array, Array]:
     """What every evaluation of a program stays above, and below, over a box.
 
     Args:
       program: of one vector; see `has_corner_bounds`.
       forms: of the values that see it, over the box; exact but for rounding.
-      evaluations: how many roundings like that of the program are counted.
     """
     numbers, tail = cut(program, opened_gates(program))
     own = [forms[n] for n in numbers]
@@ -88,7 +68,7 @@ def corner_bounds(
         for n, f in zip(numbers, own, strict=True)
     }
     walk = Walk(program, opened_gates(program))
-    error = evaluations * walk.bound(tail, entering, None)
+    error = EVALUATIONS * walk.bound(tail, entering, None)
     return low - error, high + error
 
 
