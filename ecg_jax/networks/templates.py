@@ -46,7 +46,8 @@ class Templates(nn.Module):
     """Max and min of affine templates; see the module for the forms.
 
     In training the largest value is `T logsumexp(a / T)`, so that every template is
-    drawn to some beats first; `T` falls from 1 to 0 with the square of what is left.
+    drawn to some beats first; `T` falls from 1 to 0 with the fourth power of what is
+    left.
     What a rough template and a metric cost is sown as `penalty`.
     """
 
@@ -145,7 +146,7 @@ def _laid(
 
 def _heat(training: Array) -> Array:
     """The temperature `T` of a training of which a share is done."""
-    return jnp.square(1 - training)
+    return (1 - training) ** 4
 
 
 def _largest(values: Array, heat: Array | None, axes: int | tuple[int, ...]) -> Array:

@@ -103,7 +103,9 @@ class RunConfig:
       beats: how beats are cut out.
       network: the network's shape; leads and samples follow from the beats.
       training: how it is trained.
-      tree: how its equation is grown.
+      tree: how its equation is grown; that of templates, unless something is said of
+        it: one level, a component for each template, which decides where its bound is
+        best.
       cover: how the components of the first level are chosen.
     """
 
@@ -114,6 +116,18 @@ class RunConfig:
     training: TrainingConfig = TRAINING
     tree: TreeConfig = TREE
     cover: CoverConfig = COVER
+
+    def __post_init__(self) -> None:
+        """Templates are their own components."""
+        if self.network.kind == "templates" and self.tree == TREE:
+            tree = replace(
+                TREE,
+                depth=1,
+                budget=self.network.templates,
+                select="frequent",
+                localize=0.0,
+            )
+            object.__setattr__(self, "tree", tree)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, without what is no part of it or follows from the beats."""
