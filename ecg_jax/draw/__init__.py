@@ -15,10 +15,12 @@ from ecg_jax.draw.ranges import ranges
 from ecg_jax.draw.render import png, save, svg
 from ecg_jax.draw.spark import spark
 from ecg_jax.draw.strips import strips
+from ecg_jax.draw.templates import Template, templates
 from ecg_jax.draw.tree import TreeNode, tree
 from ecg_jax.draw.weights import weights
 
 __all__ = [
+    "Template",
     "TreeNode",
     "bars",
     "calibration",
@@ -37,6 +39,7 @@ __all__ = [
     "spark",
     "strips",
     "svg",
+    "templates",
     "tree",
     "weights",
 ]

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from ecg_jax.cells.reach import Reach
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.cells.weighing import Weighing
+from ecg_jax.draw import Template
 
 Row = Mapping[str, Any]
 Curve = tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]
@@ -155,6 +156,8 @@ class EquationFacts:
         metric: What distances are taken of: "cut" is what the gates see, all others
             are what a beat looks like.
         localize: What a squared distance costs; `None`: the nearest proof decides.
+        templates: Of the components, where the network is one max of affine functions
+            less another.
     """
 
     opened: Sequence[str] = ()
@@ -165,6 +168,7 @@ class EquationFacts:
     text: str = ""
     metric: str = "shape"
     localize: float | None = None
+    templates: Sequence[Template] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,11 @@
 """The equation, in MathML (which browsers render by themselves) and in words."""
 
+from ecg_jax import draw
 from ecg_jax.pages.data import Component, EquationFacts
-from ecg_jax.pages.html import anchor, details, esc, number, pairs
+from ecg_jax.pages.html import anchor, details, esc, number, pairs, picture
 
 MOST_NAMED = 12
+MOST_TERMS = 4
 SPACE = '<mspace width="0.6em"/>'
 SAME = (
     " Components joined by “=” are one and the same function; which of them answers is "
@@ -59,6 +61,36 @@ def mathematics(equation: EquationFacts) -> str:
     return f'<div class="equations">{shown}</div>{table}'
 
 
+def pictures(equation: EquationFacts) -> str:
+    """The equation with a picture for each template, where it is made of these."""
+    shown = equation.templates
+    if not shown:
+        return ""
+    normal, other = (
+        [t.name for t in shown if t.side == side] for side in ("normal", "not normal")
+    )
+    math = _row(
+        _f("x"),
+        _o("="),
+        *_largest_of(normal),
+        _o("\N{MINUS SIGN}"),
+        *_largest_of(other),
+    )
+    most = max(float(abs(t.weight).max()) for t in shown)
+    caption = (
+        "Each term is one template, a weight for every sample of the beat, plus a "
+        "number: on either side the one that the beat fits best decides. Height: the "
+        "template, all on one scale, its largest weight "
+        f"{most:.2g} per mV at one sample; blue where a higher value raises the "
+        "margin, orange where it lowers it. Line: the median of the beats that the "
+        "component answers for, not to scale; per cent: of the answers of its side."
+    )
+    figure = picture(
+        draw.svg(draw.templates(shown)), caption, alt="the templates", kind="paper"
+    )
+    return f'<div class="eq"><math display="block">{math}</math></div>{figure}'
+
+
 def as_text(equation: EquationFacts) -> str:
     """The equation as text: who is in each cell, what each component weighs."""
     if not equation.text:
@@ -108,6 +140,11 @@ def words(components: list[Component], equation: EquationFacts) -> str:
 def _decides(equation: EquationFacts) -> str:
     """Which of several components answers for a beat."""
     of = "of the gates' input" if equation.metric == "cut" else "of a cell"
+    if equation.localize == 0:
+        return (
+            "Of the components of a side, the one whose bound is best answers for a "
+            "beat: it takes least from the margin."
+        )
     if equation.localize is not None:
         return (
             "Of the components of a side, the one answers for a beat that takes least "
@@ -170,6 +207,20 @@ def _largest(over: str) -> str:
 
 def _smallest(over: str) -> str:
     return f"<munder><mi>min</mi>{_i(over)}</munder>{THIN}"
+
+
+def _largest_of(names: list[str]) -> list[str]:
+    """`max(P1(x), ..., P9(x))`, the middle left out where there are many."""
+    calls = [_call(esc(name), "x") for name in names]
+    if len(calls) > MOST_TERMS:
+        calls = [*calls[:2], _o("\N{HORIZONTAL ELLIPSIS}"), calls[-1]]
+    inner = "<mo>,</mo>".join(calls)
+    return [
+        "<mi>max</mi>",
+        "<mo stretchy=false>(</mo>",
+        inner,
+        "<mo stretchy=false>)</mo>",
+    ]
 
 
 def _indexed(name: str, index: str) -> str:

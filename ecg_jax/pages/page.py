@@ -41,6 +41,7 @@ def build(run: ReportData) -> str:
             "equation",
             "The network as an equation",
             equation.mathematics(run.equation)
+            + equation.pictures(run.equation)
             + "<h3>In words</h3>"
             + equation.words(components, run.equation)
             + equation.as_text(run.equation),

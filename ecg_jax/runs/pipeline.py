@@ -124,6 +124,7 @@ class RunConfig:
                 TREE,
                 depth=1,
                 budget=self.network.templates,
+                min_count=1,
                 select="frequent",
                 localize=0.0,
             )

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from ecg_jax.lattice.concavity import one_level
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.kept import once
 from ecg_jax.tree.tree import Tree
@@ -52,6 +54,44 @@ def templates(
             value, template = blocks(piece, data[i], *own, block=BLOCK)
             out[i] = template, value
     return out
+
+
+def own_templates(tree: Tree) -> dict[int, np.ndarray]:
+    """The templates of a function that is one max of affine functions less another.
+
+    Of `f = max_k a_k - max_j b_j` the component of `a_k` is `a_k - max_j b_j`, that of
+    `b_j` is `max_k a_k - b_j`: what is its own is one affine function.
+
+    Args:
+        tree: a grown tree.
+
+    Returns:
+        By component the gradient of `a_k`, or of `-b_j`: what raises the margin is
+        positive. Empty where the function is of another form.
+    """
+    with jax.ensure_compile_time_eval():
+        eq, signs = tree.eq, [np.ravel(side).tolist() for side in tree.eq.sides]
+    if sorted(signs) != [[-1], [1]] or not one_level(tree.program):
+        return {}
+
+    def part(x: Any, kept: int, anchor: Any) -> Any:
+        """The function with one side frozen at the anchor, without the other."""
+        pattern = eq.pattern(anchor)[0 if kept > 0 else 1]
+
+        def hook(i: int, z: tuple[Any, ...]) -> Any:
+            gate = eq.gates[i]
+            if signs[i] != [kept]:
+                return 0 * gate.apply(*z)
+            return gate.half_frozen(pattern[i], kept * eq.weights[i], *z)
+
+        return eq.run(x, hook)
+
+    own = jax.jit(jax.grad(part), static_argnums=1)
+    return {
+        node.id: np.asarray(own(jnp.asarray(node.anchor), node.sign, node.anchor))
+        for node in tree.nodes[1:]
+        if node.depth == 1 and node.share_frozen == 1
+    }
 
 
 @once

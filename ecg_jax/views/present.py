@@ -11,6 +11,7 @@ from ecg_jax import pages as report
 from ecg_jax.cells.paths import UNITS
 from ecg_jax.cells.reach import amount
 from ecg_jax.cells.sketch import LABEL_ORDER, UNLABELLED
+from ecg_jax.draw import Template
 from ecg_jax.ecg.beats import Beats, missed_words
 from ecg_jax.ecg.cut import BeatConfig
 from ecg_jax.program.gates import Gate, on
@@ -19,14 +20,18 @@ from ecg_jax.shares import share
 from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.statistics.quality import disagreements
 from ecg_jax.statistics.scores import auc, record_scores
+from ecg_jax.tree.atoms import own_templates
 from ecg_jax.tree.circuit import to_text
 from ecg_jax.tree.tree import SIDES
 from ecg_jax.views.distill import Agreement
 from ecg_jax.views.evaluation import Evaluation
 from ecg_jax.views.partition import arithmetic
+from ecg_jax.views.weighing import unit_mv
 from ecg_jax.views.what_changes import FAMILY, WhatChanges
 
 NUM_DISAGREEMENTS = 6
+MEASURED = 2048
+"""Beats that say how many mV a unit of the input is."""
 NUM_NULLS = 10
 """Random hyperplanes that an evaluation holds the cells against."""
 
@@ -223,6 +228,7 @@ def report_data(
     tree = found.part.tree
     with arithmetic(tree):
         sides = [np.asarray(side) for side in tree.eq.sides]
+        own = _templates(found, shown)
     return report.ReportData(
         title=about.title,
         subject=about.subject,
@@ -251,6 +257,7 @@ def report_data(
             text=_text(found, shown),
             metric=tree.metric,
             localize=tree.localize,
+            templates=own,
         ),
         metrics=metrics,
         config=about.config,
@@ -275,6 +282,29 @@ def report_data(
         versions=metrics.get("versions", {}),
         command=about.command,
     )
+
+
+def _templates(found: Evaluation, shown: Sequence[report.Component]) -> list[Template]:
+    """The component's own templates, of the lead that is drawn, in margin per mV."""
+    beats, out = found.part.beats, []
+    weights = own_templates(found.part.tree)
+    scale = unit_mv(beats, beats.reference[:MEASURED]) if weights else 1.0
+    for component in shown:
+        if component.id not in weights:
+            continue
+        sketch, window = component.sketch, beats.millivolts.shape[1:]
+        lead = 0 if sketch is None else sketch.lead
+        out.append(
+            Template(
+                name=component.name,
+                side=component.side or "",
+                time_s=beats.config.time_s,
+                weight=weights[component.id].reshape(window)[lead] / scale,
+                median=None if sketch is None else sketch.median[lead],
+                share=component.share_answers,
+            )
+        )
+    return out
 
 
 def change_facts(changed: WhatChanges) -> report.ChangeFacts:
