@@ -211,6 +211,10 @@ def padding(name, change):
     def exact(v, w):
         """Of `g` where the weight is positive, of `h` elsewhere; `g = phi + h`."""
         pattern = right.pattern(*v)
+        if right.split is not None and right.split.of_sum is not None:
+            return jnp.stack(
+                [right.split.of_sum(pattern, *w), right.split.gap(pattern, *w)]
+            )
         part = (right.apply(*w) - right.tangent(pattern, *w)) * right.curvature
         other = 0 if right.split is None else right.split.gap(pattern, *w)
         either = part if right.split is None else other
