@@ -205,7 +205,7 @@ def padding(name, change):
     a, z = (jax.vmap(lambda v: seen(name, v))(jnp.asarray(v)) for v in (a, z))
 
     def lost(v, w):
-        pattern, value = gate.pattern(*v), gate.apply(*w)
+        pattern, value = gate.pattern(*v), gate.apply(*w).astype(w[0].dtype)
         return jnp.stack([gate.gap(pattern, s, value, *w) for s in SIGNS])
 
     def exact(v, w):

@@ -29,7 +29,7 @@ from ecg_jax.lattice.descent import descend
 
 HERE = Path(__file__).parent
 BUDGETS = (1, 36, 144)
-CHOOSING, DECIDED, STEPS, BATCH = 400, 400, 200, 64
+CHOOSING, DECIDED, STEPS, BATCH = 300, 300, 200, 64
 WIDTH, PATCH = 16, 13
 
 
