@@ -299,7 +299,7 @@ def test_a_network_with_a_black_box_below(tmp_path):
     again = ej.load(tmp_path / "tree")
     assert ej.certify(again, data).levels == 2 and again.depth == 2
     assert np.array_equal(again.values(data), tree.values(data))
-    with pytest.raises(ej.UnsupportedPrimitiveError, match="cannot factor `conv_general_dilated`"):
+    with pytest.raises(ej.UnsupportedPrimitiveError, match="conv_general_dilated"):
         tree.descent.atom(data[0])
 
 
