@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ecg_jax.lattice.family import Family
     from ecg_jax.lattice.maxmin import MaxMin
     from ecg_jax.networks.onnx import from_onnx
+    from ecg_jax.networks.saved import Network, load_network
     from ecg_jax.program.gates import Gate
     from ecg_jax.rules import RULES
     from ecg_jax.tree.decide import decide
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ecg_jax.tree.tree import Tree
     from ecg_jax.views import plot
     from ecg_jax.views.changes import Changes, changes
+    from ecg_jax.views.distill import distill
     from ecg_jax.views.explain import Explanation, explain
     from ecg_jax.views.families import Proof, prove
     from ecg_jax.views.ranges import Ranges, ranges
@@ -36,6 +38,8 @@ _HOMES = {
     "Family": "lattice.family",
     "MaxMin": "lattice.maxmin",
     "from_onnx": "networks.onnx",
+    "Network": "networks.saved",
+    "load_network": "networks.saved",
     "Gate": "program.gates",
     "RULES": "rules",
     "decide": "tree.decide",
@@ -51,6 +55,7 @@ _HOMES = {
     "Tree": "tree.tree",
     "Changes": "views.changes",
     "changes": "views.changes",
+    "distill": "views.distill",
     "Explanation": "views.explain",
     "explain": "views.explain",
     "plot": "views.plot",
@@ -69,6 +74,7 @@ __all__ = [  # noqa: RUF022
     "Family",
     "Gate",
     "MaxMin",
+    "Network",
     "NoGateError",
     "Proof",
     "RULES",
@@ -79,11 +85,13 @@ __all__ = [  # noqa: RUF022
     "certify",
     "changes",
     "decide",
+    "distill",
     "explain",
     "factor",
     "from_onnx",
     "grow",
     "load",
+    "load_network",
     "margin",
     "merged",
     "plot",

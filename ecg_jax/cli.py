@@ -22,6 +22,7 @@ ECGs each component answers for. Research use only; not a medical device.
 commands:
   run       the main job: recordings -> network -> equation -> partition -> report
   factor    an existing model, a saved one or an ONNX file, on a data set
+  distill   a few templates that answer as an existing model does
   evaluate  a saved run on other recordings: one JSON object
   explain   one recording: what answers for each beat, and what is proven
   fetch     download challenge-2017 or mitdb from PhysioNet
@@ -107,6 +108,39 @@ def factor(args: list[str]) -> Call:
             )
 
     return _parsed(main, "factor", args)
+
+
+def distill(args: list[str]) -> Call:
+    """Train a network of templates to answer as an existing model does."""
+    import tyro
+
+    from ecg_jax.runs.distill import DistillConfig, distill_model
+    from ecg_jax.runs.foreign import beats_of_first
+
+    usual = DistillConfig(beats=beats_of_first(args))
+
+    def main(
+        model: tyro.conf.Positional[Path],
+        config: Annotated[DistillConfig, tyro.conf.arg(name="")] = usual,
+        out: Path = Path("distilled"),
+        resume: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """Train a network of templates on a model's answers, factor it, report.
+
+        Args:
+          model: the teacher: a saved network, a run folder, or a file model.onnx.
+          config: everything else that decides the result.
+          out: the run folder.
+          resume: go on with an interrupted one.
+          quiet: print nothing but errors.
+        """
+        with Display(quiet=quiet) as shown:
+            distill_model(
+                model, config, out, shown.say, resume=resume, begin=shown.begin
+            )
+
+    return _parsed(main, "distill", args)
 
 
 def evaluate(args: list[str]) -> Call:
@@ -229,6 +263,7 @@ def cite(args: list[str]) -> Call:
 COMMANDS: dict[str, Callable[[list[str]], Call]] = {
     "run": run,
     "factor": factor,
+    "distill": distill,
     "evaluate": evaluate,
     "explain": explain,
     "fetch": fetch,
@@ -262,7 +297,7 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         _fail(f"ecg-jax {args[0]}: {_reason(error)}")
     except KeyboardInterrupt:
-        resume = "; --resume goes on" if args[0] in ("run", "factor") else ""
+        resume = "; --resume goes on" if args[0] in ("run", "factor", "distill") else ""
         _fail(f"\necg-jax {args[0]}: interrupted{resume}", 130)
 
 

@@ -33,7 +33,8 @@ from ecg_jax import draw
 from ecg_jax.cells.sketch import composite
 from ecg_jax.ecg.beats import BeatConfig, extract_beats
 from ecg_jax.ecg.synth import SyntheticFolder
-from ecg_jax.networks.models import NetworkConfig, margin_of
+from ecg_jax.networks.config import NetworkConfig
+from ecg_jax.networks.models import margin_of
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.train import train
 

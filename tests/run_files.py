@@ -15,7 +15,7 @@ from ecg_jax import cli
 from ecg_jax.ecg.beats import BeatConfig, extract_beats
 from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.ecg.synth import SyntheticFolder
-from ecg_jax.networks.models import NetworkConfig
+from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
 from ecg_jax.runs.saved_evaluation import load_evaluation

@@ -67,6 +67,16 @@ def test_a_family_that_only_touches_zero_is_proven():
     assert found.status.tolist() == [PROVEN] and found.boxes.tolist() == [1]
 
 
+def test_errors_that_cancel_are_not_added_up():
+    def fn(x):  # h / 8 + 1 / 8; forwards 63 / 8 of the error of `h` would arrive
+        h = jnp.maximum(x[0], 0.0)
+        return 4.0 * h - 3.875 * h + 0.125
+
+    params = [np.zeros((1, 1)), np.eye(CHANGES, 1)[None]]
+    found = prover(fn, params).prove(params, np.ones((1, CHANGES)), max_boxes=1)
+    assert found.status.tolist() == [PROVEN]
+
+
 def test_rounding_keeps_a_family_open():
     """`fn` is 1e-9, a difference of numbers near 1e3: in float32 it may be below 0."""
 
@@ -120,3 +130,41 @@ def test_a_smooth_gate_of_several_values_is_refused():
     params, _ = families(1, np.float64)
     with pytest.raises(UnsupportedPrimitiveError, match="over a box"):
         prover(lambda x: jnp.linalg.norm(x), params)
+
+
+def test_corners_of_one_component_prove_a_box():
+    """Of one level: a component that is positive at all corners; those of `fn` lie."""
+    a = np.random.default_rng(0).normal(size=(8, DIM))
+
+    def fn(x):
+        v = jnp.asarray(a) @ x
+        return jnp.max(v[:4]) - jnp.max(v[4:])
+
+    params, radii = families(400, np.float64)
+    with_corners = prover(fn, params)
+    assert with_corners.has_corners
+    found = with_corners.prove(params, radii)
+    without = prover(fn, params)
+    without.has_corners = False
+    assert (found.status == without.prove(params, radii).status).all()
+    one = [
+        (p.prove(params, radii, max_boxes=1).status == PROVEN).sum()
+        for p in (with_corners, without)
+    ]
+    assert one[0] > one[1]
+
+    def dips(x):  # 1 at both ends, -1 in the middle: no component is positive at both
+        return jnp.abs(x[0]) * 2 - 1.0
+
+    params = [np.full((1, 1), 0.75), np.ones((1, 1, 1))]
+    ends = Prover(dips, path, [p[0] for p in params], 1, RULES)
+    assert ends.has_corners
+    found = ends.prove(params, np.full((1, 1), 1.75))
+    assert found.status.tolist() == [BROKEN]
+
+
+def test_deeper_functions_have_no_corner_bounds():
+    params, _ = families(1, np.float64)
+    relu = jax.nn.relu
+    assert not prover(lambda x: relu(relu(x[0]) - x[1]), params).has_corners
+    assert not prover(lambda x: jax.nn.gelu(x[0]), params).has_corners

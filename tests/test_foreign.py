@@ -190,18 +190,10 @@ def test_an_onnx_file_is_kept_with_its_sum(tmp_path):
         load_onnx(tmp_path)
 
 
-@pytest.fixture
-def usual_promotion():
-    """The runtime for ONNX files promotes ranks and dtypes."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
-
-
 @pytest.mark.parametrize("quotient", [False, True], ids=["relu", "quotient"])
-def test_an_onnx_file(quotient, tmp_path, usual_promotion):
+def test_an_onnx_file(quotient, tmp_path):
     """Also with a quotient of any sign below its gates: opened as far as that."""
     onnx = pytest.importorskip("onnx")
-    pytest.importorskip("jaxonnxruntime")
     TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
 
     rng = np.random.default_rng(0)

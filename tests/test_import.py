@@ -12,7 +12,6 @@ import ecg_jax
 OPTIONAL = (
     "duckdb",
     "flax",
-    "jaxonnxruntime",
     "matplotlib",
     "onnx",
     "optax",

@@ -19,7 +19,8 @@ from ecg_jax.errors import (
     RunError,
     TrainingError,
 )
-from ecg_jax.networks.models import NetworkConfig, margins
+from ecg_jax.networks.config import NetworkConfig
+from ecg_jax.networks.models import margins
 from ecg_jax.networks.sampling import TrainingConfig, augment, beat_weights, epoch_rows
 from ecg_jax.networks.train import CHECKPOINT, read_history, train
 from ecg_jax.statistics.scores import auc, record_scores

@@ -1,14 +1,14 @@
 """Flax networks that say whether a beat is normal, and their pure margins.
 
-Every network is built of dense layers, convolutions, batch norm, ReLU, max-pool,
+Every network is built of dense layers, convolutions, batch norm, ReLU, max-pool, max,
 average pool and additions only, so that its margin can be factored exactly. The
-output is the logit of "normal": a margin, `>= 0` means normal.
+output is the logit of "normal": a margin, `>= 0` means normal. In training a network is
+told what share of it is done (`training`); otherwise None.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,74 +17,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ecg_jax.errors import ModelError
+from ecg_jax.networks.config import NetworkConfig, Training
+from ecg_jax.networks.templates import Templates
 
-Kind = Literal["mlp", "authors", "resnet"]
 Variables = Mapping[str, Any]
 Windows = Float[Array | np.ndarray, "*batch lead time"]
 
 Margin = Callable[[Float[Array, "lead time"]], Float[Array, ""]]
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Shape of a network; the defaults were chosen in experiments/networks.
-
-    Attributes:
-        kind: `mlp` (dense layers with ReLU), `authors` (the encoder and decoder of
-            Snyder and Vishwanath, 2020) or `resnet` (a residual 1-D CNN).
-        num_leads: leads of the input; `ecg-jax run` takes them from the beats.
-        num_samples: samples of the input window, a lead; likewise.
-        widths: hidden layers of the `mlp`; those of the head of the `resnet` (one of
-            16 is enough there).
-        bottleneck: units between encoder and decoder of `authors`.
-        decoder: hidden layers of the decoder of `authors`.
-        channels: channels of each stage of the `resnet`; a stage halves the time axis.
-        blocks: residual blocks in a stage of the `resnet`.
-        kernel: samples of a `resnet` kernel.
-        stride: of the first convolution of the `resnet`.
-        dropout: share of units dropped before the last hidden layers, training only.
-    """
-
-    kind: Kind = "mlp"
-    num_leads: int = 1
-    num_samples: int = 65
-    widths: tuple[int, ...] = (256, 64, 16)
-    bottleneck: int = 5
-    decoder: tuple[int, ...] = (5, 5, 10)
-    channels: tuple[int, ...] = (16, 32, 32, 64)
-    blocks: int = 1
-    kernel: int = 7
-    stride: int = 1
-    dropout: float = 0.3
-
-    def __post_init__(self) -> None:
-        """Refuse a shape that no network has."""
-        sizes = {
-            "num_leads": (self.num_leads,),
-            "num_samples": (self.num_samples,),
-            "widths": self.widths,
-            "bottleneck": (self.bottleneck,),
-            "decoder": self.decoder,
-            "channels": self.channels,
-            "blocks": (self.blocks,),
-            "kernel": (self.kernel,),
-            "stride": (self.stride,),
-        }
-        wrong = [
-            f"  {name}: {value} is not made of positive whole numbers"
-            for name, value in sizes.items()
-            if any(type(size) is not int or size < 1 for size in value)
-        ]
-        if self.kind not in NETWORKS:
-            wrong.append(f"  kind: {self.kind!r} is none of {', '.join(NETWORKS)}")
-        if not 0.0 <= self.dropout < 1.0:
-            wrong.append(f"  dropout: {self.dropout} is not in [0, 1)")
-        if self.kind == "mlp" and not self.widths:
-            wrong.append("  widths: without a hidden layer there is nothing to factor")
-        if self.kind == "resnet" and not self.channels:
-            wrong.append("  channels: a resnet needs one stage at least")
-        if wrong:
-            raise ModelError("this network cannot be built:\n" + "\n".join(wrong))
 
 
 def _flatten(
@@ -94,14 +33,14 @@ def _flatten(
 
 
 def _max_pool(
-    x: Float[Array, "*batch time channel"], stride: int, training: bool
+    x: Float[Array, "*batch time channel"], stride: int, training: Training
 ) -> Float[Array, "*batch _ channel"]:
     """Max over pairs of samples of `[..., time, channel]`, the end padded by -inf.
 
     In training the same maximum is taken of two slices: on a CPU its gradient takes
     half the time of that of a pooling window.
     """
-    if not training:
+    if training is None:
         return nn.max_pool(x, (2,), strides=(stride,), padding="SAME")
     end = jnp.full((*x.shape[:-2], 1, x.shape[-1]), -jnp.inf, x.dtype)
     first = x[..., ::stride, :]
@@ -118,13 +57,13 @@ class Mlp(nn.Module):
     config: NetworkConfig
 
     @nn.compact
-    def __call__(self, x: Windows, training: bool = False) -> Float[Array, "*batch"]:
+    def __call__(self, x: Windows, training: Training = None) -> Float[Array, "*batch"]:
         """Logits `[...]` of windows `[..., lead, time]`."""
         x = _flatten(jnp.asarray(x))
         for i, width in enumerate(self.config.widths):
             x = nn.relu(nn.Dense(width, name=f"hidden_{i}")(x))
             if i < len(self.config.widths) - 1:
-                x = nn.Dropout(self.config.dropout, deterministic=not training)(x)
+                x = nn.Dropout(self.config.dropout, deterministic=training is None)(x)
         return nn.Dense(1, name="head")(x)[..., 0]
 
 
@@ -139,7 +78,7 @@ class Authors(nn.Module):
     config: NetworkConfig
 
     @nn.compact
-    def __call__(self, x: Windows, training: bool = False) -> Float[Array, "*batch"]:
+    def __call__(self, x: Windows, training: Training = None) -> Float[Array, "*batch"]:
         """Logits `[...]` of windows `[..., lead, time]`."""
         x = jnp.swapaxes(x, -1, -2)
         for i, (features, kernel) in enumerate(((64, 6), (64, 6), (32, 4), (16, 4))):
@@ -149,7 +88,7 @@ class Authors(nn.Module):
         for i, width in enumerate((32, 32, self.config.bottleneck)):
             x = nn.relu(nn.Dense(width, name=f"encoder_{i}")(x))
             if i == 0:
-                x = nn.Dropout(self.config.dropout, deterministic=not training)(x)
+                x = nn.Dropout(self.config.dropout, deterministic=training is None)(x)
         for i, width in enumerate(self.config.decoder):
             x = nn.relu(nn.Dense(width, name=f"decoder_{i}")(x))
         return nn.Dense(1, name="head")(x)[..., 0]
@@ -166,11 +105,11 @@ class ResNet(nn.Module):
     config: NetworkConfig
 
     @nn.compact
-    def __call__(self, x: Windows, training: bool = False) -> Float[Array, "*batch"]:
+    def __call__(self, x: Windows, training: Training = None) -> Float[Array, "*batch"]:
         """Logits `[...]` of windows `[..., lead, time]`."""
         config = self.config
         conv = partial(nn.Conv, kernel_size=(config.kernel,), use_bias=False)
-        norm = partial(nn.BatchNorm, use_running_average=not training, momentum=0.9)
+        norm = partial(nn.BatchNorm, use_running_average=training is None, momentum=0.9)
         x = jnp.swapaxes(x, -1, -2)
         x = conv(config.channels[0], strides=(config.stride,), name="stem")(x)
         x = nn.relu(norm(name="stem_norm")(x))
@@ -187,7 +126,7 @@ class ResNet(nn.Module):
                 x = nn.relu(x + y)
         x = x.mean(axis=-2)
         for i, width in enumerate(config.widths):
-            x = nn.Dropout(config.dropout, deterministic=not training)(x)
+            x = nn.Dropout(config.dropout, deterministic=training is None)(x)
             x = nn.relu(nn.Dense(width, name=f"hidden_{i}")(x))
         return nn.Dense(1, name="head")(x)[..., 0]
 
@@ -196,6 +135,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "mlp": Mlp,
     "authors": Authors,
     "resnet": ResNet,
+    "templates": Templates,
 }
 
 
@@ -243,7 +183,8 @@ def margin_of(config: NetworkConfig, variables: Variables) -> Margin:
         variables: its variables; cast them (`cast`) to compute in float64.
 
     Returns:
-        A function `[lead, time] -> scalar`, to which jit, vmap and grad apply.
+        A function `[lead, time] -> scalar`, to which jit, vmap and grad apply; of a
+        single lead it takes `[time]` too.
 
     Example:
         >>> import jax
@@ -256,6 +197,8 @@ def margin_of(config: NetworkConfig, variables: Variables) -> Margin:
     shape = (config.num_leads, config.num_samples)
 
     def margin(x: Float[Array | np.ndarray, "..."]) -> Float[Array, ""]:
+        if config.num_leads == 1 and jnp.shape(x) == shape[1:]:
+            x = jnp.asarray(x)[None]
         if jnp.shape(x) != shape:
             raise ModelError(
                 f"the network takes one window [lead, time] of shape {shape}, "

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ecg_jax.errors import ChecksumError, ModelError, RunExistsError
+from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.models import (
     Margin,
-    NetworkConfig,
     Variables,
     init_variables,
     margin_of,

@@ -22,14 +22,10 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from ecg_jax.errors import DataError, NonFiniteError, RunError
-from ecg_jax.networks.models import (
-    NetworkConfig,
-    Variables,
-    build,
-    init_variables,
-    margins,
-)
+from ecg_jax.networks.config import NetworkConfig
+from ecg_jax.networks.models import Variables, build, init_variables, margins
 from ecg_jax.networks.sampling import TrainingConfig, augment, beat_weights, epoch_rows
+from ecg_jax.networks.templates import begin
 from ecg_jax.statistics.scores import auc, record_scores
 from ecg_jax.storage.arrays import flatten, read_arrays, unflatten, write_arrays
 
@@ -52,9 +48,10 @@ def train(
     """Train a network; continue where an earlier call with the same arguments stopped.
 
     The loss is the weighted mean of `softplus(f) - y f`, the binary cross-entropy of
-    the logit `f`. Evaluated and returned is the running average of the weights, at the
-    epoch with the best `monitor` on the validation recordings; by beat alone where a
-    recording holds beats of both labels, so has none itself. After every epoch the
+    the logit `f`, plus what the network itself sows as `penalty`. Evaluated and
+    returned is the running average of the weights, at the epoch with the best `monitor`
+    on the validation recordings; by beat alone where a recording holds beats of both
+    labels, so has none itself. After every epoch the
     whole state is written to `folder` in one atomic step.
 
     Args:
@@ -89,7 +86,7 @@ def train(
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = _digest(network, training, train_x, train_y, train_record, valid_x)
     num_steps = len(epoch_rows(train_record, training, 0))
-    state = _initial_state(network, training)
+    state = _initial_state(network, training, train_x, train_y)
     history: list[dict[str, float]] = []
     if path.exists():
         state, history = _resume(path, digest, state)
@@ -188,8 +185,13 @@ def _optimizer(
     )
 
 
-def _initial_state(network: NetworkConfig, training: TrainingConfig) -> dict[str, Any]:
+def _initial_state(
+    network: NetworkConfig, training: TrainingConfig, x: np.ndarray, y: np.ndarray
+) -> dict[str, Any]:
     variables = init_variables(network, jax.random.key(training.seed))
+    if network.kind == "templates":
+        params = begin(network, x, y, variables["params"], training.seed)
+        variables = variables | {"params": params}
     optimizer = _optimizer(training, 1)
     live = {
         "variables": variables,
@@ -209,24 +211,27 @@ def _make_epoch(
     base = jax.random.fold_in(jax.random.key(training.seed), 1)
     smooth = training.label_smoothing
 
-    def loss_of(params, rest, x, y, weight, key):
+    def loss_of(params, rest, x, y, weight, key, done):
         logit, updates = module.apply(
             {"params": params, **rest},
             x,
-            training=True,
+            training=done,
             rngs={"dropout": key},
-            mutable=list(rest),
+            mutable=[*rest, "penalty"],
         )
         y = y * (1.0 - smooth) + 0.5 * smooth
-        return (weight * (jax.nn.softplus(logit) - y * logit)).mean(), updates
+        loss = (weight * (jax.nn.softplus(logit) - y * logit)).mean()
+        penalty = sum(jax.tree.leaves(updates.get("penalty", {})))
+        return loss + penalty, {k: v for k, v in updates.items() if k in rest}
 
     def step(live, x, y, weight, count):
         drop, augmentation = jax.random.split(jax.random.fold_in(base, count))
         x = augment(x.astype(jnp.float32), augmentation, training)
         variables = live["variables"]
         rest = {k: v for k, v in variables.items() if k != "params"}
+        done = count.astype(jnp.float32)
         (loss, rest), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-            variables["params"], rest, x, y, weight, drop
+            variables["params"], rest, x, y, weight, drop, done / num_steps
         )
         with jax.numpy_dtype_promotion("standard"):  # optax mixes int32 and floats
             updates, state = optimizer.update(
@@ -234,7 +239,6 @@ def _make_epoch(
             )
         variables = {"params": optax.apply_updates(variables["params"], updates)} | rest
         # A short memory at first, so that the average forgets the random start.
-        done = count.astype(jnp.float32)
         decay = jnp.minimum(training.average, (1.0 + done) / (10.0 + done))
         average = jax.tree.map(
             lambda old, new: decay * old + (1.0 - decay) * new,

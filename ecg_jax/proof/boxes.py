@@ -10,7 +10,10 @@ of `rounding`: `e' = |A| e + gamma |A| m`. The larger of two values `p`, `q` wit
 `L <= q - p <= U`, `L < 0 < U`, is between `p + l (q - p)` and `p + l (q - p) - l L`,
 `l = U / (U - L)`: half of that is error. A smooth unit is between its chord and the
 tangents at both ends. So `c - sum_k |G_k| - e <= fn(x(t))` for every `t` of the box and
-every evaluation of `fn`, rounding included. A box that is neither
+every evaluation of `fn`, rounding included. At the output errors that cancel need not
+be added up: with `y_i` the derivative of the output by what is added to value `i`, and
+`e_i` the error made there, `sum_i |y_i| e_i` is an error too, and mostly a smaller one;
+`y` is rounded itself, by no more than a small multiple of `e`. A box that is neither
 proven so nor broken by a point of it is halved along the number that widens it most
 (zonotopes: Singh et al., Fast and Effective Robustness Certification, NeurIPS 2018).
 """
@@ -29,20 +32,19 @@ from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.program.blocks import block_rows, block_size
 from ecg_jax.program.gates import Gate
 from ecg_jax.program.levels import refusal
-from ecg_jax.program.program import at_places, operation, run
-from ecg_jax.program.roles import Equation, Predicate, Refused, Rules
+from ecg_jax.program.program import run
+from ecg_jax.program.roles import Predicate, Refused, Rules
 from ecg_jax.program.trace import trace
 from ecg_jax.progress import Progress, silent
+from ecg_jax.proof.corners import corner_bounds, has_corner_bounds
+from ecg_jax.proof.forms import Form, Step, affine_forms, arriving, gate_form
 from ecg_jax.proof.rounding import Walk
-from ecg_jax.proof.rounding_rules import Bounded
 
 Path = Callable[[Any, Array], Any]
 """`path(params, t) -> x(t)`, an input of the function; affine in the vector `t`."""
 
 PROVEN, BROKEN, OPEN = 1, -1, 0
 MOST_BOXES = 4096
-EVALUATIONS = 4.0
-"""Roundings of a box: of `fn`, and of the centre, the slopes and the sizes here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,24 +60,6 @@ class Families:
     status: Int[np.ndarray, " family"]
     example: Float[np.ndarray, "family change"]
     boxes: Int[np.ndarray, " family"]
-
-
-class _Form(NamedTuple):
-    """`centre + slopes . s +- error` over the box, and what error each number makes."""
-
-    centre: Any
-    slopes: Any
-    error: Any
-
-    @property
-    def reach(self) -> Array:
-        """How far it may be from its centre."""
-        return jnp.sum(jnp.abs(self.slopes), axis=0) + self.error
-
-    @property
-    def size(self) -> Array:
-        """The largest modulus of any value."""
-        return jnp.abs(self.centre) + self.reach
 
 
 class _Boxed(NamedTuple):
@@ -116,6 +100,7 @@ class Prover:
             params=example,
         )
         _check(self.program)
+        self.has_corners = has_corner_bounds(self.program)
         self.kernel = jax.jit(jax.vmap(self._box))
 
     def prove(
@@ -182,22 +167,32 @@ class Prover:
         plain = dict(program.constants)
         run([eqn for eqn in program.equations if eqn.role is None], plain)
         (number,) = program.inputs
-        forms = {number: _Form(middle, jnp.diag(radius), jnp.zeros_like(middle))}
-        widths = jnp.zeros_like(middle)
+        forms = {number: Form(middle, jnp.diag(radius), jnp.zeros_like(middle))}
+        steps: list[Step] = []
         for eqn in program.equations:
             if eqn.role is None or isinstance(eqn.role, Predicate):
                 continue
             args = [forms.get(n, plain.get(n)) for n in eqn.inputs]
             if isinstance(eqn.role, Gate):
-                out, wide = _gate_form(eqn.role, eqn.role.live(args))
-                outs, widths = [out], widths + wide
+                reads = eqn.role.live(eqn.inputs)
+                out, step = gate_form(eqn.role, eqn.role.live(args))
+                outs = [out]
             else:
-                outs = _affine_forms(walk, eqn, args)
+                reads = eqn.inputs
+                outs, step = affine_forms(walk, eqn, args)
+            live = [n for n in reads if n in forms]
+            steps.append(Step(live, eqn.outputs, *step))
             forms.update(zip(eqn.outputs, outs, strict=True))
         form = forms[program.output]
-        error = form.error * (1 + 1 / 32) + 8 * jnp.finfo(middle.dtype).eps * form.size
+        error, widths = arriving(steps, number, program.output, middle)
+        error = jnp.fmin(error + 2 * walk.drift * form.error, form.error)
+        error = error * (1 + 1 / 32) + 8 * jnp.finfo(middle.dtype).eps * form.size
         reach = jnp.sum(jnp.abs(form.slopes)) + error
-        return form.centre - reach, form.centre + reach, form.slopes, widths
+        low, high = form.centre - reach, form.centre + reach
+        if self.has_corners:
+            above, below = corner_bounds(program, forms)
+            low, high = jnp.maximum(low, above), jnp.minimum(high, below)
+        return low, high, form.slopes, widths
 
     def _box(self, params: Any, middle: Array, radius: Array) -> _Boxed:
         low, high, slopes, widths = self.enclose(params, middle, radius)
@@ -231,138 +226,6 @@ def _halves(family: Any, at: Any, reach: Any, widest: Any) -> tuple[Any, Any, An
         np.concatenate([low, high]),
         np.concatenate([half, half]),
     )
-
-
-def _affine_forms(walk: Walk, eqn: Equation, args: list[Any]) -> list[_Form]:
-    """An affine operation of forms: errors as the rounding rules carry them."""
-    live = [i for i, arg in enumerate(args) if isinstance(arg, _Form)]
-
-    apply = at_places(operation(eqn), args, live)
-    given = [args[i] for i in live]
-    centres, linear = jax.linearize(apply, *(form.centre for form in given))
-    slopes = jax.vmap(linear)(*(form.slopes for form in given))
-    bounded = tuple(
-        Bounded(None, arg.size, arg.error)
-        if isinstance(arg, _Form)
-        else walk.constants[n]
-        for n, arg in zip(eqn.inputs, args, strict=True)
-    )
-    errors = walk.errors(eqn, bounded, EVALUATIONS)
-    return [
-        _Form(c, g, jnp.broadcast_to(jnp.asarray(e, c.dtype), c.shape))
-        for c, g, e in zip(centres, slopes, errors, strict=True)
-    ]
-
-
-def _gate_form(gate: Gate, args: tuple[Any, ...]) -> tuple[_Form, Array]:
-    """The larger (or smaller) of pieces, each a form; how wide each number makes it."""
-    if gate.pieces is None:
-        return _smooth_form(gate, *args)
-    live = [i for i, arg in enumerate(args) if isinstance(arg, _Form)]
-    pieces = at_places(gate.pieces, args, live)
-    given = [args[i] for i in live]
-    c, linear = jax.linearize(pieces, *(form.centre for form in given))
-    g = jax.vmap(linear)(*(form.slopes for form in given))
-    # Each piece is one operand, up to its sign.
-    e = jnp.abs(linear(*(form.error for form in given)))
-    sign = jnp.broadcast_to(np.where(np.asarray(gate.curvature) < 0, -1, 1), c.shape)
-    sign = sign.astype(c.dtype)
-    form, wide = _largest(_Form(sign * c, sign[None] * g, e))
-    one = sign[0]
-    return _Form(one * form.centre, one[None] * form.slopes, form.error), wide
-
-
-def _largest(p: _Form) -> tuple[_Form, Array]:
-    """The largest of several forms, along the first axis."""
-    never = ~jnp.isfinite(p.centre)
-    centre = jnp.where(never, -jnp.inf, p.centre)
-    slopes = jnp.where(never[None], 0, p.slopes)
-    best = jnp.argmax(centre, axis=0)
-
-    def pick(leaf: Array, at: Array, axis: int) -> Array:
-        index = jnp.expand_dims(at, axis=0)
-        index = jnp.broadcast_to(index, (*leaf.shape[:axis], *index.shape))
-        return jnp.take_along_axis(leaf, index, axis=axis).squeeze(axis)
-
-    c, g, e = pick(centre, best, 0), pick(slopes, best, 1), pick(p.error, best, 0)
-    apart = jnp.sum(jnp.abs(slopes - g[:, None]), axis=0) + p.error + e[None]
-    itself = jnp.arange(len(centre)).reshape(-1, *[1] * best.ndim) == best[None]
-    ahead = jnp.where(itself | never, -jnp.inf, centre - c[None] + apart)
-    rival = jnp.argmax(ahead, axis=0)
-    top = pick(ahead, rival, 0)
-    unit = 16 * float(jnp.finfo(c.dtype).eps)
-    if len(centre) > 2:  # all rivals together: anything from 0 to the farthest ahead
-        extra = jnp.maximum(top, 0) / 2
-        form = _Form(c + extra, g, e + extra + unit * (jnp.abs(c) + extra))
-        return form, _shares(pick(slopes, rival, 1) - g, extra)
-    rc = jnp.where(jnp.isfinite(top), pick(centre, rival, 0), c)
-    rg, re = pick(slopes, rival, 1), pick(p.error, rival, 0)
-    high = jnp.where(jnp.isfinite(top), top, -1)
-    low = rc - c - (jnp.sum(jnp.abs(rg - g), axis=0) + re + e)
-    open_ = high > 0
-    share = jnp.where(open_, high / jnp.where(open_, high - low, 1), 0)
-    extra = jnp.where(open_, -share * low / 2, 0)
-    size = jnp.abs(c) + jnp.abs(rc) + jnp.sum(jnp.abs(g) + jnp.abs(rg), axis=0) + high
-    form = _Form(
-        c + share * (rc - c) + extra,
-        g + share[None] * (rg - g),
-        (1 - share) * e + share * re + extra + jnp.where(open_, unit * size, 0),
-    )
-    return form, _shares(rg - g, extra)
-
-
-def _smooth_form(gate: Gate, z: _Form) -> tuple[_Form, Array]:
-    """A smooth function of one value: its chord, and how far it is from that.
-
-    A convex function lies below its chord, by `a b w / (a + b)` at most where its
-    slopes at the ends differ from the chord's by `a` and `b`, `w` apart. A difference
-    `g - h` of convex functions is below its chord by what `g` is, above by what `h` is.
-    """
-    low, high = z.centre - z.reach, z.centre + z.reach
-    width = high - low
-    wide = width > 0
-    ends = gate.apply(low), gate.apply(high)
-    patterns = gate.pattern(low), gate.pattern(high)
-    sign = jnp.broadcast_to(jnp.asarray(gate.curvature), ends[0].shape)
-    sign = sign.astype(ends[0].dtype)
-
-    def sag(values: Any, tangents: Any) -> Array:
-        """How far a convex function may be below its chord; tangents at other ends."""
-        rise = values[1] - values[0]
-        a, b = rise - (tangents[0] - values[0]), (values[1] - tangents[1]) - rise
-        a, b = jnp.maximum(a, 0), jnp.maximum(b, 0)
-        return jnp.where(a + b > 0, a * b / jnp.where(a + b > 0, a + b, 1), 0)
-
-    tangents = gate.tangent(patterns[0], high), gate.tangent(patterns[1], low)
-    size = jnp.sum(jnp.abs(jnp.stack([*ends, *tangents])), axis=0)
-    if gate.split is None:
-        below = sag([sign * v for v in ends], [sign * v for v in tangents])
-        below, above = jnp.where(sign > 0, below, 0), jnp.where(sign > 0, 0, below)
-    else:
-        h = gate.split.value(low), gate.split.value(high)
-        gaps = gate.split.gap(patterns[0], high), gate.split.gap(patterns[1], low)
-        own = h[1] - gaps[0], h[0] - gaps[1]  # tangents of `h`
-        above = sag(h, own)
-        whole = [v + w for v, w in zip(ends, h, strict=True)]
-        below = sag(whole, [v + w for v, w in zip(tangents, own, strict=True)])
-        size = size + jnp.sum(jnp.abs(jnp.stack([*h, *gaps])), axis=0)
-    slope = jnp.where(wide, (ends[1] - ends[0]) / jnp.where(wide, width, 1), 0)
-    unit = 16 * float(jnp.finfo(size.dtype).eps)
-    rounded = sum(
-        gate.padding(p, v, x)
-        for p, v, x in zip(patterns, ends, (low, high), strict=True)
-    )
-    error = (below + above) / 2 + 4 * rounded + unit * (size + jnp.abs(slope) * z.size)
-    centre = (ends[0] + ends[1]) / 2 + (above - below) / 2
-    form = _Form(centre, slope[None] * z.slopes, jnp.abs(slope) * z.error + error)
-    return form, _shares(z.slopes, error)
-
-
-def _shares(slopes: Array, extra: Array) -> Array:
-    """The error of units, dealt to the numbers by which their doubt moves."""
-    total = jnp.sum(jnp.abs(slopes), axis=0)
-    part = jnp.abs(slopes) / jnp.where(total > 0, total, 1)[None]
-    return jnp.sum((part * extra[None]).reshape(len(slopes), -1), axis=1)
 
 
 def _check(program: Any) -> None:

@@ -382,6 +382,7 @@ class Walk:
         """
         op = replace(self._operation(eqn, args), evaluations=evaluations)
         _, errors = self._rule(op)(op)
+        self.drift += sum(op.gammas)
         return [0.0 if error is None else error for error in errors]
 
     def _operation(

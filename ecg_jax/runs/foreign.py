@@ -39,12 +39,12 @@ from ecg_jax.runs.pipeline import (
     check_windows,
     complete,
     options,
-    seen,
     window_text,
 )
 from ecg_jax.runs.run_folder import read_json
 from ecg_jax.storage.files import write_atomic, write_json
 from ecg_jax.storage.versions import versions
+from ecg_jax.views.frame import seen
 
 ONNX, CARD = "model.onnx", "onnx.json"
 
@@ -180,7 +180,7 @@ class FactorRun(Run):
                 window=(leads, samples),
                 card=replace(
                     self.model.what.card,
-                    input=seen(beats, self.config.beats),
+                    input=seen(beats),
                     versions=versions(),
                 ),
             )
@@ -276,7 +276,7 @@ def find_model(path: Path, normal_class: int = 0) -> Found:
             f"{path} is no model: files end in .onnx.\n  try: a folder with a saved "
             "network, a run folder, or a file model.onnx"
         )
-    from_onnx(path)  # refused before any recording is read
+    _check_logits(path)  # refused before any recording is read
     onnx = OnnxModel(path, (0, 0), normal_class, ModelCard(title=path.name))
     return Found(onnx, path.name, _sha256(onnx.data))
 
@@ -290,6 +290,17 @@ def beats_of_first(args: Sequence[str]) -> BeatConfig:
             except EcgJaxError:
                 continue
     return RunConfig().beats
+
+
+def _check_logits(path: Path) -> None:
+    """Probabilities are all positive, so as margins they would all say "normal"."""
+    name = vars(from_onnx(path))["logits"]
+    if name is not None:
+        raise ModelError(
+            f"{path} gives probabilities, not logits: it ends in a softmax or a "
+            f"sigmoid.\n  try: export it without; its logits are the value {name!r}, "
+            f"ecg_jax.from_onnx(path, output={name!r})"
+        )
 
 
 def to_margin(

@@ -16,7 +16,7 @@ import numpy as np
 
 from ecg_jax.ecg.beats import GIVEN, BeatConfig, Beats, missed_words
 from ecg_jax.errors import DataError, ModelError
-from ecg_jax.networks.models import NetworkConfig
+from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
 from ecg_jax.networks.saved import (
@@ -49,6 +49,8 @@ from ecg_jax.tree.grow import check_options, grow
 from ecg_jax.tree.store import load, save
 from ecg_jax.tree.tree import Tree
 from ecg_jax.views.evaluation import Evaluation, evaluate
+from ecg_jax.views.frame import seen
+from ecg_jax.views.present import About
 
 FORMAT = "ecg_jax.run/1"
 MOST_NAMED = 10
@@ -101,7 +103,9 @@ class RunConfig:
       beats: how beats are cut out.
       network: the network's shape; leads and samples follow from the beats.
       training: how it is trained.
-      tree: how its equation is grown.
+      tree: how its equation is grown; that of templates, unless something is said of
+        it: one level, a component for each template, which decides where its bound is
+        best.
       cover: how the components of the first level are chosen.
     """
 
@@ -112,6 +116,18 @@ class RunConfig:
     training: TrainingConfig = TRAINING
     tree: TreeConfig = TREE
     cover: CoverConfig = COVER
+
+    def __post_init__(self) -> None:
+        """Templates are their own components."""
+        if self.network.kind == "templates" and self.tree == TREE:
+            tree = replace(
+                TREE,
+                depth=1,
+                budget=self.network.templates,
+                select="frequent",
+                localize=0.0,
+            )
+            object.__setattr__(self, "tree", tree)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, without what is no part of it or follows from the beats."""
@@ -206,18 +222,22 @@ class Run:
                 lambda _, figures: self._epoch(figures, tell),
             ),
         )
-        sides = beats.records.split
-        card = ModelCard(
-            title=f"{config.kind} on {Path(self.config.data).name}",
-            data=Path(self.config.data).name,
+        card = self.card(config, beats)
+        save_network(folder, Network(config, variables, card), replace=True)
+        return load_network(folder)
+
+    def card(self, config: NetworkConfig, beats: Beats) -> ModelCard:
+        """What is known of a network that was trained on the beats."""
+        name, sides = Path(self.config.data).name, beats.records.split
+        return ModelCard(
+            title=f"{config.kind} on {name}",
+            data=name,
             citation=source_of(self.config.data, self.config.data_dir).citation,
             split=", ".join(f"{int(np.sum(sides == s))} {s}" for s in np.unique(sides)),
-            input=seen(beats, self.config.beats),
+            input=seen(beats),
             training=asdict(self.config.training),
             versions=versions(),
         )
-        save_network(folder, Network(config, variables, card), replace=True)
-        return load_network(folder)
 
     def tree(self, network: Model, beats: Beats) -> Tree:
         """Stage 3: the equation, grown on all training beats, in float64."""
@@ -259,18 +279,9 @@ class Run:
 
     def report(self, network: Model, found: Evaluation) -> None:
         """Stage 5: metrics, figures, and the page."""
-        from ecg_jax.views.present import About
         from ecg_jax.views.report import write_all
 
-        source = source_of(self.config.data, self.config.data_dir)
-        about = About(
-            title=network.card.title,
-            kind=network.kind,
-            data=source.title,
-            citation=source.citation,
-            config=self.config.to_json(),
-            command=self.config.command(shown_path(self.folder)),
-        )
+        about = self.about(network, found)
 
         def timed(stage: str, work: Callable[[Progress], Any]) -> Any:
             result = self._timed(stage, work)
@@ -279,6 +290,19 @@ class Run:
             return result
 
         write_all(found, self.folder, about, timed, self.timing)
+
+    def about(self, network: Model, found: Evaluation) -> About:
+        """What the page says that an evaluation does not know."""
+        del found
+        source = source_of(self.config.data, self.config.data_dir)
+        return About(
+            title=network.card.title,
+            kind=network.kind,
+            data=source.title,
+            citation=source.citation,
+            config=self.config.to_json(),
+            command=self.config.command(shown_path(self.folder)),
+        )
 
     def timing(self) -> dict[str, float]:
         """Seconds of every stage, those of interrupted runs included."""
@@ -381,13 +405,6 @@ def training_rows(beats: Beats) -> dict[str, np.ndarray]:
     return rows
 
 
-def seen(beats: Beats, config: BeatConfig) -> dict[str, Any]:
-    """What a network saw of beats, for its card: how they were cut, or given."""
-    if beats.given is None:
-        return asdict(config)
-    return {"given": {**asdict(beats.config), "leads": list(beats.leads)}}
-
-
 def beat_config(card: ModelCard) -> BeatConfig:
     """How a model's beats are cut, as its card says, or as in a default run."""
     known = card.input and GIVEN not in card.input
@@ -423,11 +440,11 @@ def window_text(shape: Sequence[int]) -> str:
     return f"[{leads} lead{'s' * (leads != 1)}, {samples} samples]"
 
 
-def options(config: RunConfig) -> list[str]:
+def options(config: RunConfig, default: RunConfig | None = None) -> list[str]:
     """The options by which a configuration differs from the default."""
-    words = []
+    words, default = [], default or RunConfig()
     for part in ("beats", "network", "training", "tree", "cover"):
-        mine, usual = getattr(config, part), getattr(RunConfig(), part)
+        mine, usual = getattr(config, part), getattr(default, part)
         for item in fields(mine):
             value = getattr(mine, item.name)
             if value == getattr(usual, item.name):

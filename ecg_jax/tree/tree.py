@@ -22,6 +22,7 @@ from jax import tree_util
 from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.errors import PatternError
+from ecg_jax.lattice.concavity import is_concave
 from ecg_jax.lattice.descent import Descent, descent_of
 from ecg_jax.lattice.maxmin import MaxMin
 from ecg_jax.lattice.opening import open_gates
@@ -286,6 +287,26 @@ class Tree(Immutable):
             return bound(node.anchor, frozen)
         patterns = self.descent.patterns(node.anchor, depth)
         return lambda x: self.descent.bound(patterns, x, node.sign, frozen, depth)
+
+    def is_concave(self, name: str) -> bool:
+        """Whether a witness is known to be concave, a refuter convex, everywhere.
+
+        What such a component proves of some examples it proves of every mixture of
+        them. One that freezes several levels reads sides at the example and is neither.
+
+        Args:
+          name: such as "P3".
+
+        Raises:
+          PatternError: the tree has no such component.
+        """
+        fn, node = self.component(name), self.nodes[0]
+        if name != node.name:
+            node = self.nodes[self.find(name)]
+        sign = node.sign or 1
+        return node.depth <= 1 and is_concave(
+            fn, self.example, self.program.rules, sign=sign
+        )
 
     def find(self, name: str) -> int:
         """The id of a component by its name.

@@ -1,6 +1,7 @@
 """What every view asks: are these beats of this tree, what is its function called."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import jax
@@ -51,6 +52,14 @@ def name_of(tree: Tree) -> str:
     """What the tree's function is called; "your function" where it has no name."""
     name = getattr(tree.fn, "__name__", "")
     return "your function" if name in ("", "<lambda>") else name
+
+
+def seen(beats: Beats) -> dict[str, Any]:
+    """What a network sees of beats, for its card: how they were cut, or given."""
+    config = asdict(beats.config)
+    if beats.given is None:
+        return config
+    return {"given": {**config, "leads": list(beats.leads)}}
 
 
 def exact(dtype: Any) -> AbstractContextManager[Any]:

@@ -21,6 +21,7 @@ from ecg_jax.statistics.quality import disagreements
 from ecg_jax.statistics.scores import auc, record_scores
 from ecg_jax.tree.circuit import to_text
 from ecg_jax.tree.tree import SIDES
+from ecg_jax.views.distill import Agreement
 from ecg_jax.views.evaluation import Evaluation
 from ecg_jax.views.partition import arithmetic
 from ecg_jax.views.what_changes import FAMILY, WhatChanges
@@ -42,6 +43,7 @@ class About:
       citation: how to cite them.
       config: everything that decides the result; empty where nothing is known.
       command: what to type to get the page again.
+      agreement: of a distilled network with its teacher.
     """
 
     title: str
@@ -51,6 +53,7 @@ class About:
     citation: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    agreement: Agreement | None = None
 
 
 def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
@@ -140,6 +143,9 @@ def network_facts(found: Evaluation, about: About) -> list[report.NetworkFacts]:
         baselines=_baselines(beats, rows),
         disagreements=_disagreements(found) if what == "recordings" else (),
     )
+    if about.agreement is not None:
+        alike = {"answers as its teacher, share of beats": about.agreement.share}
+        facts = replace(facts, figures={**facts.figures, **alike})
     return [facts]
 
 

@@ -6,6 +6,7 @@ A run writes its own page through the same door, `write_all`.
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def write_all(
     write_json(folder / COMPONENTS, [component_json(component) for component in shown])
     metrics = {
         **all_metrics(found, changed, asked),
+        **({"distillation": asdict(about.agreement)} if about.agreement else {}),
         "timing": timing(),
         "versions": versions(),
     }

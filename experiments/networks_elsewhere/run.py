@@ -237,7 +237,7 @@ def check(name, count):
 
 
 def versions():
-    names = ("jax", "flax", "equinox", "dm-haiku", "keras", "jaxonnxruntime", "torch")
+    names = ("jax", "flax", "equinox", "dm-haiku", "keras", "onnx", "torch")
     found = {"python": platform.python_version(), "cores": os.cpu_count()}
     for name in names:
         try:

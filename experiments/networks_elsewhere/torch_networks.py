@@ -116,13 +116,19 @@ class InceptionTime(nn.Module):
         return self.head(x.mean(-1))
 
 
-def export(network, example, path):
-    """Writes an ONNX file after giving the batch norms statistics of their own."""
+def settle(network, example):
+    """Gives the batch norms statistics of their own, of noise."""
     with torch.no_grad():
         network.train()
         for _ in range(3):
             network(torch.randn(16, *example.shape))
         network.eval()
+
+
+def export(network, example, path):
+    """Writes an ONNX file after giving the batch norms statistics of their own."""
+    settle(network, example)
+    with torch.no_grad():
         torch.onnx.export(
             network, (example[None],), path, dynamo=False, opset_version=17
         )
