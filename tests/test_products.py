@@ -10,6 +10,7 @@ import ecg_jax as ej
 from ecg_jax.lattice.descent import descend
 
 STEPS, FEATURES = 3, 4
+PAIR = np.ones(2, np.float32)
 
 
 class Excited(nn.Module):
@@ -50,7 +51,8 @@ MODULES = {
     "LSTM": (nn.RNN(nn.OptimizedLSTMCell(2)), 12),
     "GRU": (nn.RNN(nn.GRUCell(2)), 11),
 }
-QUICK = ("layer norm", "gated unit", "attention pooling")
+QUICK = ("layer norm", "gated unit")
+"""Certificates of the others take minutes to compile, so they are slow."""
 
 
 def network(name, dtype):
@@ -113,6 +115,28 @@ def test_gaps_hide_nothing_where_factors_are_far_or_near(scale):
         assert np.all(gap >= exact) and np.all(gap <= exact + 1e-5 * scale**2)
 
 
+@pytest.mark.parametrize(
+    ("scale", "divisor"), [(1e-6, 1e-6), (1, 1), (1e6, 1e6), (1e6, 1e-6), (1e10, 1e37)]
+)
+def test_gaps_of_quotients_hide_nothing(scale, divisor):
+    """Also at anchors that are huge, or next to a pole, and at a factor of 0."""
+    eq = ej.factor(lambda x: x[0] / (jnp.abs(x[1]) + x.dtype.type(1e-30)), PAIR)
+    (gate,) = {g.name: g for g in eq.gates}.values()
+    rng = np.random.default_rng(3)
+    a, x = scale * rng.normal(size=(2, 4000))
+    b, y = divisor * 10.0 ** rng.uniform(-6, 1.2, (2, 4000))
+    near = 10.0 ** rng.uniform(-8, 0, 2000)
+    x[:2000], y[:2000] = a[:2000] * (1 + near), b[:2000] * (1 + near[::-1])
+    a[::5], x[::7] = 0, 0
+    a, b, x, y = (v.astype("f") for v in (a, b, x, y))
+    u, v, w, z = (v.astype(float) for v in (a, b, x, y))
+    e, d = (w - u) - u / v * (z - v), (z - v) / v
+    value, *operands = map(jnp.asarray, (x / y, x, y))
+    for sign, square in ((1, (e - d) ** 2), (-1, e**2 + d**2)):
+        gap = np.asarray(gate.gap((a, b), sign, value, *operands), float)
+        assert np.all(gap >= square / (2 * z) - np.finfo("f").tiny)
+
+
 def test_a_quotient_of_any_sign_says_what_to_write():
     with pytest.raises(ej.UnsupportedPrimitiveError) as caught:
         ej.factor(lambda x: x[0] / x[1], jnp.ones(2))
@@ -128,3 +152,43 @@ def test_equal_operands_are_a_square_and_one_sided():
     eq = ej.factor(lambda x: jnp.sum(x * x), jnp.ones(2))
     assert [gate.name for gate in eq.gates] == ["square"]
     assert np.all(eq.sides[0] == 1)
+
+
+def refusal(fn, x):
+    with pytest.raises(ej.UnsupportedPrimitiveError) as caught:
+        ej.factor(fn, x)
+    return str(caught.value).splitlines()[2:]
+
+
+def test_a_matrix_product_in_another_dtype_says_what_to_write():
+    def fn(x):
+        return jnp.dot(x, x[::-1], preferred_element_type=jnp.float64)
+
+    assert refusal(fn, PAIR) == [
+        "  why:     a matrix product of live values in another dtype than theirs",
+        "  try:     keep every value that sees the input in one dtype",
+    ]
+
+
+def test_a_matrix_product_of_too_many_terms_says_how_many():
+    assert refusal(lambda x: jnp.sum(x @ x.T @ x), np.ones((1025, 1), np.float32)) == [
+        "  why:     a matrix product of two values that both depend on the input, of "
+        "1,050,625 terms (attention over many steps?); up to 1,048,576 have a rule",
+        "  try:     attend over fewer steps (patches, pooling before), or factor the "
+        "network up to here",
+    ]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: jnp.sum(x * jnp.arange(2, dtype=x.dtype)),
+        lambda x: jnp.sum(x * np.array([True, False])),
+        lambda x: jnp.real(jnp.dot(x + 1j * x, np.ones(2, np.complex64))),
+    ],
+    ids=["integers", "truth values", "complex constants"],
+)
+@jax.numpy_dtype_promotion("standard")
+def test_products_with_constants_stay_affine(fn):
+    with pytest.raises(ej.NoGateError):
+        ej.factor(fn, PAIR)

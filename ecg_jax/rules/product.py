@@ -231,11 +231,11 @@ def _quotient() -> Gate:
 
     def of_sum(p: Pair, x: Array, y: Array) -> Array:
         e, d = steps(p, x, y)
-        return lax.square(e - d) / (2 * y)
+        return lax.square(e - d) / y / 2  # `2 y` may overflow
 
     def gap(p: Pair, x: Array, y: Array) -> Array:
         e, d = steps(p, x, y)
-        return (lax.square(e) + lax.square(d)) / (2 * y)
+        return (lax.square(e) + lax.square(d)) / y / 2
 
     def shift(p: Pair, q: Pair, x: Array, y: Array) -> Array:
         (e, d), (f, g) = steps(p, x, y), steps(q, x, y)
