@@ -225,6 +225,17 @@ def product(rng):
     return lambda h: jnp.clip(h, -4, 4) * jnp.roll(jnp.clip(h[::-1], -4, 4), shift, 1)
 
 
+def gram(rng):
+    """Scores of every channel with every other, as attention has them."""
+    weight, back = signs(rng, CHANNELS, CHANNELS), signs(rng, CHANNELS, TIME)
+
+    def fn(h):
+        h = jnp.clip(h, -4, 4)
+        return jnp.einsum("ik,jk->ij", h, weight @ h) @ back
+
+    return fn
+
+
 def step_of(rng):
     c = halves(rng, CHANNELS, 1)
     return lambda h: jnp.where(h > c, 1.0, 0.5 * h)
@@ -237,7 +248,7 @@ def chosen_row(rng):
 def jumping_branch(rng):
     """A black box on a branch: what waits on the stack does not go through it."""
     back = int(rng.integers(1, 5))
-    fn = rounded(rng) if rng.integers(2) else product(rng)
+    fn = rounded(rng)
 
     def run(stack):
         stack.append(stack[-1] + fn(stack[-min(back, len(stack))]))
@@ -282,10 +293,12 @@ GATE_STEPS = [
 ]
 
 
+PRODUCT_STEPS = [*map(on_top, (product, gram))]
 REFUSED_STEPS = [
-    *map(on_top, (rounded, product, step_of, chosen_row)),
+    *map(on_top, (rounded, step_of, chosen_row)),
     jumping_branch,
 ]
+NUM_RULED = len(LINEAR_STEPS) + len(GATE_STEPS)
 
 
 def head(rng, classes):
@@ -299,7 +312,7 @@ def head(rng, classes):
 def build(seed: int, choices: list[int], classes: int):
     """The program that the drawn numbers stand for: [CHANNELS, TIME] -> scalar."""
     rng = np.random.default_rng(seed)
-    table = LINEAR_STEPS + GATE_STEPS + REFUSED_STEPS
+    table = LINEAR_STEPS + GATE_STEPS + REFUSED_STEPS + PRODUCT_STEPS
     steps = [table[choice](rng) for choice in choices]
     out = head(rng, classes)
 
@@ -320,11 +333,20 @@ def programs(max_depth: int = 12):
     return st.builds(build, st.integers(0, 2**32 - 1), steps, st.integers(1, 3))
 
 
+def programs_with_products():
+    """The same with one product of two values that both see the input, or two."""
+    ruled = st.lists(st.integers(0, NUM_RULED - 1), max_size=3)
+    products = st.integers(0, len(PRODUCT_STEPS) - 1)
+    products = products.map(lambda i: i + NUM_RULED + len(REFUSED_STEPS))
+    steps = st.tuples(ruled, st.lists(products, min_size=1, max_size=2), ruled)
+    steps = steps.map(lambda parts: [choice for part in parts for choice in part])
+    return st.builds(build, st.integers(0, 2**32 - 1), steps, st.integers(1, 3))
+
+
 def programs_with_black_boxes():
     """The same with one or two operations in them that have no rule."""
-    ruled = st.integers(0, len(LINEAR_STEPS) + len(GATE_STEPS) - 1)
-    refused = st.integers(0, len(REFUSED_STEPS) - 1)
-    refused = refused.map(lambda i: i + len(LINEAR_STEPS) + len(GATE_STEPS))
+    ruled = st.integers(0, NUM_RULED - 1)
+    refused = st.integers(0, len(REFUSED_STEPS) - 1).map(lambda i: i + NUM_RULED)
     below, above = (st.lists(ruled, max_size=n) for n in (4, 8))
     steps = st.tuples(below, st.lists(refused, min_size=1, max_size=2), below, above)
     steps = steps.map(lambda parts: [choice for part in parts for choice in part])

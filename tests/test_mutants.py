@@ -25,6 +25,7 @@ from jax import lax, tree_util
 from ecg_jax.errors import FreezeError
 from ecg_jax.lattice.descent import descend
 from ecg_jax.lattice.factor import factor
+from ecg_jax.program._jax import primitives
 from ecg_jax.program.gates import Gate
 from ecg_jax.program.trace import trace
 from ecg_jax.proof.certificate import certify
@@ -46,7 +47,8 @@ def data(seed, num, scale=1.0):
     return scale * np.random.default_rng([seed, 1]).normal(size=(num, DIM))
 
 
-# The gates: the key of their rule, and what they are in a network.
+# The gates: the key of their rule, and what they are in a network; of those of several
+# operands, what these are.
 
 GATES = {
     "tanh": (lax.tanh_p, jnp.tanh),
@@ -58,7 +60,23 @@ GATES = {
     "silu": (jax.nn.silu, jax.nn.silu),
     "logsumexp": (jax.nn.logsumexp, jax.jit(jax.nn.logsumexp)),
     "norm": (jnp.linalg.norm, lambda z: jnp.linalg.norm(z)),
+    "product": (lax.mul_p, lambda z: z * z[::-1], lambda z: (z, z[::-1])),
+    "quotient": (
+        lax.div_p,
+        lambda z: z / (1 + jnp.abs(z[::-1])),
+        lambda z: (z, 1 + jnp.abs(z[::-1])),
+    ),
+    "matrix product": (
+        primitives.dot_general_p,
+        lambda z: jnp.pad(jnp.ravel(z.reshape(2, 3) @ z.reshape(3, 2)), (0, 2)),
+        lambda z: (z.reshape(2, 3), z.reshape(3, 2)),
+    ),
 }
+
+
+def seen(name, z):
+    """The operands of a gate."""
+    return GATES[name][2](z) if len(GATES[name]) > 2 else (z,)
 
 
 def net(name, dtype=np.float64, wrap=lambda y: y):
@@ -159,12 +177,16 @@ def split(name, change):
     h = gate.split.value
 
     def one(a, b, z):
-        steps = (z - a,)
-        at, along = jax.jvp(h, (a,), steps)
-        p, q = right.pattern(a), right.pattern(b)
-        gap = gate.split.gap(p, z)
-        shift = gate.split.gap(q, z) - gap
-        off = gap - (h(z) - at - along), gate.split.shift(p, q, z) - shift
+        a, b, z = (seen(name, v) for v in (a, b, z))
+        at, along = jax.jvp(h, a, tuple(map(jnp.subtract, z, a)))
+        p, q = right.pattern(*a), right.pattern(*b)
+        gap = gate.split.gap(p, *z)
+        shift = gate.split.gap(q, *z) - gap
+        off = [gap - (h(*z) - at - along), gate.split.shift(p, q, *z) - shift]
+        off += [gate.split.line(p, *z) - (at + along)]
+        if gate.split.of_sum is not None:
+            part = right.apply(*z) - right.tangent(p, *z)
+            off += [gate.split.of_sum(p, *z) - (gap + part)]
         return jnp.stack(off)
 
     off = jax.vmap(one)(data(3, 200, 2.0), data(4, 200, 2.0), data(5, 200, 2.0))
@@ -180,25 +202,27 @@ def padding(name, change):
     scale = 10.0 ** rng.integers(-2, 5, (400, 1))
     a, z = ((scale * rng.normal(size=(400, DIM))).astype("f") for _ in range(2))
     z[:200] = a[:200] * (1 + 1e-3 * rng.normal(size=(200, 1)).astype("f"))
+    a, z = (jax.vmap(lambda v: seen(name, v))(jnp.asarray(v)) for v in (a, z))
 
-    def lost(gate, dtype):
-        def one(v, w):
-            v, w = v.astype(dtype), w.astype(dtype)
-            pattern, value = gate.pattern(v), gate.apply(w)
-            return jnp.stack([gate.gap(pattern, s, value, w) for s in SIGNS])
-
-        return np.asarray(jax.jit(jax.vmap(one))(a, z), np.float64)
+    def lost(v, w):
+        pattern, value = gate.pattern(*v), gate.apply(*w).astype(w[0].dtype)
+        return jnp.stack([gate.gap(pattern, s, value, *w) for s in SIGNS])
 
     def exact(v, w):
         """Of `g` where the weight is positive, of `h` elsewhere; `g = phi + h`."""
-        pattern = right.pattern(v)
-        part = (right.apply(w) - right.tangent(pattern, w)) * right.curvature
-        other = 0 if right.split is None else right.split.gap(pattern, w)
+        pattern = right.pattern(*v)
+        if right.split is not None and right.split.of_sum is not None:
+            return jnp.stack(
+                [right.split.of_sum(pattern, *w), right.split.gap(pattern, *w)]
+            )
+        part = (right.apply(*w) - right.tangent(pattern, *w)) * right.curvature
+        other = 0 if right.split is None else right.split.gap(pattern, *w)
         either = part if right.split is None else other
         return jnp.stack([part + other, either * jnp.ones_like(part)])
 
-    wide = jax.jit(jax.vmap(exact))(a.astype(float), z.astype(float))
-    return bool(np.all(lost(gate, np.float32) >= np.asarray(wide) - UNDERFLOW))
+    narrow = np.asarray(jax.jit(jax.vmap(lost))(a, z), np.float64)
+    wide = jax.jit(jax.vmap(exact))(*tree_util.tree_map(_wide, (a, z)))
+    return bool(np.all(narrow >= np.asarray(wide) - UNDERFLOW))
 
 
 def rounding(name, change):
@@ -217,9 +241,8 @@ def rounding(name, change):
     x = x.astype("f")
 
     def one(p, q, v):
-        entry = eq.gates[0].freeze(
-            eq.gates[0].pattern(p), eq.gates[0].pattern(q), eq.sides[0], eq.weights[0]
-        )
+        patterns = eq.gates[0].pattern(*p), eq.gates[0].pattern(*q)
+        entry = eq.gates[0].freeze(*patterns, eq.sides[0], eq.weights[0])
         own = eq.run(v, lambda i, z: gate.frozen(entry, *z))
         broad = tree_util.tree_map(_wide, entry)
         exact = twin.run(v.astype(float), lambda i, z: twin.gates[0].frozen(broad, *z))
@@ -230,9 +253,10 @@ def rounding(name, change):
             live(v),
         )
 
-    zs = np.asarray(jax.vmap(lambda v: eq.operands(v)[0][0])(a))
+    zs = jax.vmap(lambda v: eq.operands(v)[0])(a)
     run = jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))
-    off, limit, own, bound = map(np.asarray, jax.jit(run)(zs, zs[::-1], x))
+    back = tree_util.tree_map(lambda v: v[::-1], zs)
+    off, limit, own, bound = map(np.asarray, jax.jit(run)(zs, back, x))
     return bool(np.all(off <= limit) and np.all(own <= bound))
 
 
@@ -243,11 +267,12 @@ def _wide(leaf):
 def fields(name, change):
     """`lipschitz`, `errors` and `moves` against changes of the operands.
 
-    Piecewise linear gates have none of these. What is neither convex nor concave needs
-    a Lipschitz constant.
+    Piecewise linear gates have none of these, nor have products and quotients, whose
+    rounding is that of their operations. Anything else that is neither convex nor
+    concave needs a Lipschitz constant.
     """
     gate, right = gate_of(name, change), gate_of(name)
-    if right.straight:
+    if right.straight or len(right.operands) > 1:
         return True
     if right.split is not None and gate.lipschitz is None:
         return False
@@ -325,7 +350,13 @@ def flat(gate):
 
 
 def pattern(make):
-    return lambda gate: replace(gate, pattern=lambda z: make(gate.pattern(z)))
+    def change(gate):
+        def of(*z):
+            return tree_util.tree_map(make, gate.pattern(*z))
+
+        return replace(gate, pattern=of)
+
+    return change
 
 
 def flipped(gate):
@@ -333,7 +364,7 @@ def flipped(gate):
 
 
 STEEP = tangent(lambda gate: times(1.125)(gate.tangent))
-LOW = tangent(lambda gate: lambda p, z: gate.tangent(p, z) - 1e-6)
+LOW = tangent(lambda gate: lambda p, *z: gate.tangent(p, *z) - 1e-6)
 WINNER = pattern(lambda p: (p + 1) % 3)
 NO = times(0)
 
@@ -348,7 +379,31 @@ SPLIT = {
     "split size": (part(size=NO), "padding"),
 }
 
+OF_TWO = {
+    **SPLIT,
+    "split of sum halved": (part(of_sum=times(0.5)), "certificate"),
+    "split of sum nothing": (part(of_sum=NO), "certificate"),
+    "split of sum doubled": (part(of_sum=times(2)), "certificate"),
+    "split tangent": (part(tangent=NO), "split"),
+    "tangent low": (LOW, "certificate"),
+    "pattern moved": (pattern(lambda p: p + 0.125), "certificate"),
+}
+
 CAUGHT = {
+    "product": {
+        **OF_TWO,
+        "bounds": (field(bounds=(0.0, np.inf)), "reliant"),
+        "apply": (field(apply=lambda x, y: x), "certificate"),
+    },
+    "quotient": {
+        **OF_TWO,
+        "bounds": (field(bounds=(0.0, np.inf)), "reliant"),
+        "apply": (field(apply=lambda x, y: x), "certificate"),
+    },
+    "matrix product": {
+        **OF_TWO,
+        "spread": (field(spread=None), "certificate"),
+    },
     "tanh": {
         "bounds": (field(bounds=(0.0, 1.0)), "reliant"),
         **SPLIT,
@@ -459,6 +514,11 @@ USED = sorted({(n, check) for n, made in CAUGHT.items() for _, check in made.val
 @pytest.mark.parametrize(("name", "check"), USED)
 def test_right_gates_pass(name, check):
     assert CHECKS[check](name, kept)
+
+
+@pytest.mark.parametrize("name", ["product", "quotient", "matrix product"])
+def test_the_rounding_of_two_operands(name):
+    assert rounding(name, kept)
 
 
 @pytest.mark.parametrize(("name", "change", "check"), cases(CAUGHT))

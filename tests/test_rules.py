@@ -250,6 +250,21 @@ SMOOTH_CASES = {
 
 CASES = {**AFFINE_CASES, **GATE_CASES, **SMOOTH_CASES}
 
+PRODUCT_CASES = {
+    "product": smooth(lambda x: x * (x[::-1] + C)),
+    "product with a number": smooth(lambda x: x * x[1, 1]),
+    "quotient": smooth(lambda x: x / (1 + x[::-1] ** 2)),
+    "quotient by a negative number": smooth(lambda x: x / -jnp.exp(x[1, 1])),
+    "matrix product": smooth(lambda x: x @ (x + C).T),
+    "matrix products in batches": smooth(
+        lambda x: jnp.einsum(
+            "ijk,ljk->kil", x.reshape(3, 2, 2), jnp.tanh(C * x + 1).reshape(3, 2, 2)
+        )
+    ),
+    "inner product": smooth(lambda x: (x[0] @ x[1])[None]),
+}
+"""Products and quotients of live values: the rules of `mul`, `div`, `dot_general`."""
+
 
 def name_of(key):
     return getattr(key, "name", None) or getattr(key, "__name__", str(key))
@@ -304,6 +319,12 @@ def test_rule(key):
     assert asked, "the function does not reach the rule"
 
 
+@pytest.mark.parametrize("name", PRODUCT_CASES)
+def test_products_of_live_values(name):
+    case = PRODUCT_CASES[name]
+    factored_to_atoms(scalar(case.fn), inputs(), ej.RULES, case.tolerance)
+
+
 def factored_to_atoms(f, x, rules, tolerance):
     """Own components equal f, bounds hold across pairs, at every level down."""
     while True:
@@ -346,10 +367,19 @@ def test_curvature_constants_bound_the_second_derivative(name):
 
 
 REFUSED = {
-    "product of two live values": (lambda x: x * x[::-1], PRODUCT),
-    "dot of two live values": (lambda x: x @ x.T, PRODUCT),
-    "quotient": (lambda x: x / (1 + x**2), PRODUCT),
-    "softmax": (lambda x: jax.nn.softmax(x), PRODUCT),
+    "convolution of two live values": (
+        lambda x: lax.conv_general_dilated(x[None], x[None, :, :2], (1,), "SAME"),
+        PRODUCT,
+    ),
+    "quotient of any sign": (lambda x: x / x[::-1], "sign is not proven"),
+    "large product of two live values": (
+        lambda x: jnp.tile(x, (400, 1)) @ jnp.tile(x, (400, 1)).T,
+        "5,760,000 terms",
+    ),
+    "product of complex values": (
+        lambda x: lax.real(jnp.dot(lax.complex(x, C), lax.complex(C, x).T)),
+        "complex values that depend on the input",
+    ),
     "sign not proven": (lambda x: jnp.sqrt(x), SIGN),
     "reciprocal of any sign": (lambda x: 1 / x, SIGN),
     "jump in a selection": (

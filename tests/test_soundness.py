@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from random_programs import inputs, programs, programs_with_black_boxes
+from random_programs import (
+    inputs,
+    programs,
+    programs_with_black_boxes,
+    programs_with_products,
+)
 
 import ecg_jax as ej
 from ecg_jax.lattice.descent import descend
@@ -86,6 +91,20 @@ def check_components(fn, seed):
     eq = check(fn, x)
     while eq is not None:
         eq = check(eq.component(*eq.pattern(x[1])), x)
+
+
+@settings(max_examples=3, **QUIET)
+@given(programs_with_products(), st.integers(0, 2**32 - 1))
+def test_random_programs_with_products_factor_exactly(fn, seed):
+    check(fn, inputs(seed, NUM_INPUTS))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@settings(max_examples=200, **QUIET)
+@given(programs_with_products(), st.integers(0, 2**32 - 1))
+def test_many_random_programs_with_products_factor_exactly(fn, seed):
+    check_components(fn, seed)
 
 
 def check_descent(fn, seed):

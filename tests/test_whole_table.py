@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_rules
-from test_rules import CASES, SHAPE, name_of
+from test_rules import CASES, PRODUCT_CASES, SHAPE, name_of
 
 import ecg_jax as ej
 from ecg_jax.errors import EcgJaxError
 
+ALL = {**CASES, **PRODUCT_CASES}
 SETTINGS = {
     "float32": (np.float32, False),
     "float32 with x64": (np.float32, True),
@@ -23,11 +24,14 @@ QUICK = {
     "fft": "float32",
     "modulus": "float32 with x64",
     "scatter-add": "float32 with x64",
+    "product": "float32",
+    "quotient": "float32 with x64",
+    "matrix product": "float32",
 }
 
 
 def cases():
-    for key in CASES:
+    for key in ALL:
         for setting in SETTINGS:
             quick = QUICK.get(name_of(key)) == setting
             marks = () if quick else (pytest.mark.slow,)
@@ -66,7 +70,7 @@ def test_every_verb(key, setting, tmp_path, monkeypatch):
     dtype, x64 = SETTINGS[setting]
     cast_constants(monkeypatch, dtype)
     with jax.enable_x64(x64):
-        f = scalar_of(CASES[key].fn, dtype)
+        f = scalar_of(ALL[key].fn, dtype)
         x = (np.random.default_rng(7).integers(-8, 9, (6, *SHAPE)) / 4).astype(dtype)
         try:
             jax.eval_shape(f, x[1])
@@ -75,7 +79,7 @@ def test_every_verb(key, setting, tmp_path, monkeypatch):
         try:
             eq = ej.factor(f, x[1])
         except EcgJaxError as error:
-            assert CASES[key].refused and len(str(error)) > 30
+            assert ALL[key].refused and len(str(error)) > 30
             return
         assert ej.certify(eq, x).holds
         tree = ej.grow(f, x, depth=1, budget=2)

@@ -49,6 +49,9 @@ class Split:
       size: `size(a, *z)`, how large the terms are that a gap adds up.
       moves: `moves(p, q, *e)`, as `shift`, its slopes without their signs, at errors or
         sizes `e`; None for gates that act unit by unit.
+      of_sum: `of_sum(a, *z)`, the gap of `g` where it is told by itself, as accurate as
+        `size` says; None: what `phi` and its tangent differ by, and the gap of `h`.
+      tangent: `tangent(a, *z)` of `h`; None: what value and gap differ by.
     """
 
     gap: Callable[..., Array]
@@ -56,6 +59,14 @@ class Split:
     value: Callable[..., Array]
     size: Callable[..., Array]
     moves: Callable[..., Array] | None = None
+    of_sum: Callable[..., Array] | None = None
+    tangent: Callable[..., Array] | None = None
+
+    def line(self, pattern: Any, *z: Any) -> Array:
+        """The tangent of `h`."""
+        if self.tangent is not None:
+            return self.tangent(pattern, *z)
+        return self.value(*z) - self.gap(pattern, *z)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,19 +221,22 @@ class Gate:
         if self.straight:  # the difference of two operands, no term is rounded
             return jnp.where(gap < 0, 0, gap)  # `f - gap` has the tangent's slope
         if self.split is not None:
-            other = self.split.gap(pattern, *z)
-            gap = jnp.where(weight > 0, gap + other, other)
+            other, whole = self.split.gap(pattern, *z), self.split.of_sum
+            above = gap + other if whole is None else whole(pattern, *z)
+            gap = jnp.where(weight > 0, above, other)
         return jnp.maximum(gap, 0) + self.padding(pattern, value, *z)
 
     def padding(self, pattern: Any, value: Array, *z: Any) -> Array:
         """What rounding may have hidden of a gap: some ulps of each term it adds up."""
         if self.straight:
             return jnp.zeros_like(value)
-        size = jnp.abs(value)
-        if self.size is None:
-            size = size + jnp.abs(self.tangent(pattern, *z))
-        else:
-            size = size + self.size(pattern, *z)
+        size = jnp.zeros_like(value)
+        if self.split is None or self.split.of_sum is None:
+            size = jnp.abs(value)
+            if self.size is None:
+                size = size + jnp.abs(self.tangent(pattern, *z))
+            else:
+                size = size + self.size(pattern, *z)
         if self.split is not None:
             size = size + self.split.size(pattern, *z)
         unit = float(jnp.finfo(value.dtype).eps) / 2

@@ -37,7 +37,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import lax, tree_util
 from jaxtyping import Array, Float
 
 from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
@@ -49,6 +49,7 @@ from ecg_jax.program.roles import Equation, Refused
 from ecg_jax.proof.rounding_rules import (
     PIECEWISE_ROUNDING,
     Bounded,
+    Bounds,
     Operation,
     RoundingRule,
 )
@@ -278,12 +279,15 @@ class Walk:
         """The bounds of an equation's outputs."""
         args = tuple(env[n] for n in eqn.inputs)
         op = self._operation(eqn, args, lambda number: self._where(number, env))
-        if not op.opened or eqn.primitive in PIECEWISE_ROUNDING:
+        role = eqn.role
+        straight = not isinstance(role, Gate) or role.straight
+        if not op.opened or (straight and eqn.primitive in PIECEWISE_ROUNDING):
             sizes, errors = self._rule(op)(op)
         elif frozen is None:
             raise op.refuse("its tangents depend on the anchor: bound(x, frozen)")
         else:
-            sizes, errors = tangent(op, frozen[self.opened[id(eqn)]])
+            entry = frozen[self.opened[id(eqn)]]
+            sizes, errors = self._frozen(op, entry)
             if all(arg.value is not None for arg in op.args):
                 live = self._rule(op)(op)
                 sizes = list(map(jnp.maximum, sizes, live[0]))
@@ -297,6 +301,74 @@ class Walk:
                 for v, e in zip(values, errors, strict=True)
             ]
         return list(map(Bounded, values, sizes, errors))
+
+    def _frozen(self, op: Operation, entry: Any) -> Bounds:
+        """A gate frozen as `entry` says.
+
+        A difference of two operands is bounded as its tangents are computed, operation
+        by operation: these are affine, and the anchors constants.
+        """
+        gate = op.equation.role
+        assert isinstance(gate, Gate)
+        if gate.split is None or len(gate.operands) == 1:
+            return tangent(op, entry)
+        leaves, tree = tree_util.tree_flatten(entry)
+        zs = gate.live(op.args)
+        count = len(leaves)
+
+        def frozen(*args: Any) -> Any:
+            return gate.frozen(tree.unflatten(args[:count]), *args[count:])
+
+        shapes = [jax.ShapeDtypeStruct(np.shape(z.size), z.size.dtype) for z in zs]
+        jaxpr, consts, _ = _jax.trace(frozen, *leaves, *shapes)
+        anchors = [Bounded(leaf, jnp.abs(leaf)) for leaf in leaves]
+        (out,) = self._follow(op, jaxpr, consts, [*anchors, *zs])
+        return [out.size], [out.slack]
+
+    def _follow(
+        self, op: Operation, jaxpr: Any, consts: Sequence[Any], args: Sequence[Bounded]
+    ) -> list[Bounded]:
+        """The bounds of what a jaxpr, run inside an operation, returns."""
+        env = dict(zip(jaxpr.invars, args, strict=True))
+        given = [Bounded(c, _size(c)) for c in consts]
+        env.update(zip(jaxpr.constvars, given, strict=True))
+
+        def read(atom: Any) -> Bounded:
+            if not isinstance(atom, _jax.Literal):
+                return env[atom]
+            value = np.asarray(atom.val, _jax.dtype_of(atom))
+            return Bounded(value, _size(value))
+
+        for eqn in jaxpr.eqns:
+            given = tuple(map(read, eqn.invars))
+            if (body := _jax.call_body(eqn)) is not None:
+                outs = self._follow(op, *body, given)
+            else:
+                outs = self._inner(op, eqn, given)
+            env.update(zip(eqn.outvars, outs, strict=True))
+        return list(map(read, jaxpr.outvars))
+
+    def _inner(
+        self, op: Operation, eqn: Any, args: tuple[Bounded, ...]
+    ) -> list[Bounded]:
+        """One equation of what an operation computes."""
+        equation = replace(op.equation, primitive=eqn.primitive, params=eqn.params)
+        inner = replace(
+            op,
+            equation=equation,
+            args=args,
+            opened=False,
+            dtypes=tuple(v.aval.dtype for v in eqn.outvars),
+            shapes=tuple(v.aval.shape for v in eqn.outvars),
+        )
+        sizes, errors = self.rules[eqn.primitive](inner)
+        if any(arg.value is None for arg in args):
+            return [Bounded(None, s, e) for s, e in zip(sizes, errors, strict=True)]
+        values = inner.apply(*(arg.value for arg in args))
+        return [
+            Bounded(v, _size(v) + (0 if e is None else 2 * e), e)
+            for v, e in zip(values, errors, strict=True)
+        ]
 
     def errors(
         self, eqn: Equation, args: tuple[Bounded, ...], evaluations: float

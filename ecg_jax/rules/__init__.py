@@ -15,6 +15,7 @@ from ecg_jax.rules.difference import DIFFERENCE_RULES
 from ecg_jax.rules.gate import GATE_RULES
 from ecg_jax.rules.order import ORDER_RULES
 from ecg_jax.rules.pool import POOL_RULES
+from ecg_jax.rules.product import PRODUCT_RULES
 from ecg_jax.rules.select import SELECT_RULES
 from ecg_jax.rules.smooth import SMOOTH_RULES
 from ecg_jax.rules.table import RuleTable
@@ -25,6 +26,7 @@ _REAL = {
     **ORDER_RULES,
     **SMOOTH_RULES,
     **DIFFERENCE_RULES,
+    **PRODUCT_RULES,
 }
 
 RULES: Rules = RuleTable(
@@ -34,10 +36,7 @@ RULES: Rules = RuleTable(
         **SELECT_RULES,
         lax.abs_p: GATE_RULES[lax.abs_p],
         lax.sort_p: sorted_by(on_reals(ORDER_RULES[lax.sort_p])),
-        **{
-            key: of_reals(_REAL.get(key, AFFINE_RULES[key]))
-            for key in (lax.mul_p, lax.div_p)
-        },
+        **{key: of_reals(rule) for key, rule in PRODUCT_RULES.items()},
         modulus: modulus_gate,
     }
 )
@@ -48,6 +47,7 @@ __all__ = [
     "GATE_RULES",
     "ORDER_RULES",
     "POOL_RULES",
+    "PRODUCT_RULES",
     "RULES",
     "SELECT_RULES",
     "SMOOTH_RULES",

@@ -77,7 +77,7 @@ def quotient(application: Application) -> Role:
         return Affine()
     if not application.live[0]:
         return Rewrite(lambda c, z: c * lax.integer_pow(z, -1))
-    return Refused(PRODUCT[0], f"{PRODUCT[1]}; a softmax orders as its logits do")
+    return Refused(*PRODUCT)
 
 
 def indexed(application: Application) -> Role:

@@ -370,7 +370,6 @@ _ERF = 2 / math.sqrt(math.pi)
 
 DIFFERENCE_RULES: Rules = MappingProxyType(
     {
-        lax.mul_p: gated_product,
         exact_gelu: curved("gelu", 1.129, (-0.17, np.inf)),
         tanh_gelu: curved("gelu_tanh", 1.129, (-0.1701, np.inf)),
         jax.nn.silu: curved("silu", 1.1, (-0.2785, np.inf)),

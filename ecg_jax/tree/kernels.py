@@ -136,7 +136,7 @@ class Side:
         split, above = gate.split, self.sign * jnp.asarray(self.eq.weights[i]) > 0
 
         def line(*z: Any) -> Array:
-            other = split.value(*z) - split.gap(pattern, *z)
+            other = split.line(pattern, *z)
             return jnp.where(above, gate.tangent(pattern, *z) + other, -other)
 
         return line
