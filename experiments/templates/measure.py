@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from run import HERE, NETWORK, TRAINING, beats_of, num_templates, parsed
 
