@@ -1,7 +1,7 @@
 """Measure the chosen networks of templates on held-out recordings, once.
 
     python experiments/templates/measure.py --data-dir DIR --cache DIR --mlp MODEL
-        [--rows a,b] [--distill]
+        [--rows a,b] [--distill] [--seeds a,b,c]
 
 Without `--rows` those that the rule chooses from the validation figures in `results/`:
 see `chosen`. MODEL is the folder of the default MLP, as `ecg-jax run` trains it.
@@ -14,13 +14,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from run import HERE, NETWORK, TRAINING, beats_of, num_templates, parsed
+from run import HERE, NETWORK, TRAINING, auc_of, beats_of, num_templates, parsed
+from scipy.optimize import linear_sum_assignment
 
 import ecg_jax as ej
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import Network, from_json, load_network
+from ecg_jax.networks.templates import SIDES
 from ecg_jax.program.blocks import blocks
 from ecg_jax.statistics import purity
 from ecg_jax.statistics.baselines import fit_logistic, majority
@@ -49,6 +51,7 @@ def main() -> None:
     parser = parsed()
     parser.add_argument("--mlp", type=Path, required=True)
     parser.add_argument("--distill", action="store_true")
+    parser.add_argument("--seeds", default="", help="rows that differ by their seed")
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     beats = beats_of(args)
@@ -260,6 +263,60 @@ def mixtures(tree: Tree, held: Beats, rng) -> dict:
         out[side] = {"components": len(ids), "mixtures": num, "not proven": failed}
     print(out, flush=True)
     return out
+
+
+def seeds(beats: Beats, names: list[str], cache: Path) -> dict:
+    """How far the AUC of seeds differs, and how alike their templates are.
+
+    Templates are taken less the mean of all of a seed, which cancels from the margin.
+    Those of the first seed are matched one to one with those of each other by
+    correlation; `most` are the fewest that decide half of a side's beats.
+    """
+    networks = [load_network(cache / "templates" / n / "model") for n in names]
+    rows = beats.rows("heldout")
+    asked = beats.inputs(rows)
+    found = [auc_of(n.margins(asked), beats, rows) for n in networks]
+    alike = {}
+    for side in SIDES:
+        templates = [waveforms(n, side) for n in networks]
+        decides = deciding(networks[0], side, asked)
+        order = np.argsort(-decides)
+        half = np.searchsorted(np.cumsum(decides[order]), 0.5) + 1
+        match = []
+        for other in templates[1:]:
+            found_r = np.corrcoef(templates[0], other)[: len(order), len(order) :]
+            match.append(found_r[linear_sum_assignment(-found_r)])
+        best = np.mean(match, axis=0)
+        alike[side] = {
+            "mean": float(best.mean()),
+            "by beats that they decide": float(np.average(best, None, decides)),
+            "most": [round(float(r), 3) for r in best[order[:half]]],
+        }
+    sd = {k: float(np.std([f[k] for f in found], ddof=1)) for k in found[0]}
+    out = {"rows": names, "heldout": found, "sd": sd, "correlation": alike}
+    print(out, flush=True)
+    return out | {"versions": versions()}
+
+
+def waveforms(network: Network, side: str) -> np.ndarray:
+    """Templates `[template, time]` of a side, in what of them does not cancel."""
+    params = network.variables["params"]
+    both = [np.asarray(params[f"{s}_templates"])[:, 0] for s in SIDES]
+    return both[SIDES.index(side)] - np.concatenate(both).mean(axis=0)
+
+
+def deciding(network: Network, side: str, x: np.ndarray) -> np.ndarray:
+    """The share of the beats of an answer that each template of its side decides."""
+    params = network.variables["params"]
+    values = [
+        x[:, 0] @ np.asarray(params[f"{s}_templates"])[:, 0].T
+        + np.asarray(params[f"{s}_offsets"])
+        for s in SIDES
+    ]
+    best = [v.max(axis=1) for v in values]
+    k = SIDES.index(side)
+    mine = values[k][best[k] >= best[1 - k]]
+    return np.bincount(mine.argmax(axis=1), None, mine.shape[1]) / len(mine)
 
 
 def distilled(beats: Beats, mlp: Network, args: argparse.Namespace) -> dict:
