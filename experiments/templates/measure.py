@@ -75,9 +75,12 @@ def chosen() -> dict[str, str]:
     """The rule: the row with the largest mean of validation AUC by beat and recording.
 
     Of all rows with at most 64 templates, of those with at most 16, of prototypes, of
-    metrics; seeds other than 0 do not compete.
+    metrics, the first by name of equals; seeds other than 0 do not compete.
     """
-    rows = [json.loads(path.read_text()) for path in (HERE / "results").glob("*.json")]
+    rows = [
+        json.loads(path.read_text())
+        for path in sorted((HERE / "results").glob("*.json"))
+    ]
     rows = [r for r in rows if "row" in r and r["training"]["seed"] == 0]
     of = {
         "at most 64": [r for r in rows if r["templates"] <= 64],
