@@ -90,7 +90,7 @@ def chosen() -> dict[str, str]:
     }
 
     def score(row: dict) -> float:
-        return row["validation"]["beat"] + row["validation"]["record"]
+        return round(row["validation"]["beat"] + row["validation"]["record"], 4)
 
     return {kind: max(some, key=score)["row"] for kind, some in of.items()}
 
