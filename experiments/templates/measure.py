@@ -59,6 +59,10 @@ def main() -> None:
     if args.distill:
         write_json(HERE / "results/distilled.json", distilled(beats, mlp, args))
         return
+    if args.seeds:
+        names = args.seeds.split(",")
+        write_json(HERE / "results/seeds.json", seeds(beats, names, args.cache))
+        return
     names = (
         args.rows.split(",") if args.rows else list(dict.fromkeys(chosen().values()))
     )
