@@ -70,12 +70,12 @@ def plain(config, params, x):
             for s in ("normal", "other")
         ]
         return best[0] - best[1]
-    w = p.get("metric", np.zeros((1, *x.shape)))
+    w, scale = p.get("metric", np.zeros((1, *x.shape))), np.exp(p["log_scale"])
 
     def far(q, offset):
-        d = x - q
+        d = x - q / np.sqrt(scale)
         square = np.sum(d * d) + np.sum(np.tensordot(w, d, 2) ** 2)
-        return np.exp(p["log_scale"]) * square / 2 - offset
+        return scale * square / 2 - offset
 
     near = [
         min(map(far, p[f"{s}_prototypes"], p[f"{s}_offsets"]))

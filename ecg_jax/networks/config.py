@@ -61,7 +61,7 @@ class NetworkConfig:
     templates: int = 16
     group: int = 8
     length: int = 0
-    smoothness: float = 1.0
+    smoothness: float = 0.003
     stiffness: float = 0.0
 
     def __post_init__(self) -> None:

@@ -95,15 +95,18 @@ class Templates(nn.Module):
         return t, offset
 
     def _prototypes(self, training: Training) -> list[tuple[Array, Array]]:
-        """Of either side: templates that compare squared distances, and offsets."""
+        """Of either side: templates that compare squared distances, and offsets.
+
+        Trained is `sqrt(s) p`, for a step of it moves the margin alike at every `s`.
+        """
         config = self.config
         window = (config.num_leads, config.num_samples)
         count, size = config.templates, config.num_leads * config.num_samples
         zeros, normal = nn.initializers.zeros_init(), nn.initializers.normal
-        scale = jnp.exp(self.param("log_scale", zeros, (), REAL))
+        root = jnp.exp(self.param("log_scale", zeros, (), REAL) / 2)
         rows = None
         if config.form == "metric":
-            begin = normal(0.1 / np.sqrt(size))
+            begin = normal(1 / np.sqrt(size))
             rows = self.param("metric", begin, (min(RANK, size), *window), REAL)
             if training is not None:
                 cost = config.stiffness * jnp.sum(jnp.square(rows))
@@ -115,9 +118,10 @@ class Templates(nn.Module):
             t = p
             if rows is not None:
                 t = t + jnp.tensordot(jnp.tensordot(p, rows, ((1, 2), (1, 2))), rows, 1)
-            t = scale * t
+            offset = offset - jnp.sum(p * t, axis=(-2, -1)) / 2
+            t = root * t
             self._rough(name, t, training)
-            sides.append((t, offset - jnp.sum(p * t, axis=(-2, -1)) / 2))
+            sides.append((t, offset))
         return sides
 
     def _rough(self, name: str, t: Array, training: Training) -> None:
@@ -203,10 +207,11 @@ def begin(
     window = x.shape[1:]
     p, q = (c.reshape(-1, *window) for c in centres)
     if config.form in ("prototypes", "metric"):
+        root = np.sqrt(scale)
         return params | {
             "log_scale": jnp.asarray(np.log(scale), jnp.float32),
-            "normal_prototypes": jnp.asarray(p),
-            "other_prototypes": jnp.asarray(q),
+            "normal_prototypes": jnp.asarray(root * p, jnp.float32),
+            "other_prototypes": jnp.asarray(root * q, jnp.float32),
         }
     if config.length:
         edge = (window[-1] - config.length) // 2
