@@ -16,7 +16,7 @@ from run_files import command, copy_of_run, tiny
         (
             ["nonsense"],
             "ecg-jax: no command 'nonsense'\n"
-            "  try: one of run, factor, evaluate, explain, fetch, cite\n",
+            "  try: one of run, factor, distill, evaluate, explain, fetch, cite\n",
         ),
         (
             ["run", "--nonsense"],
@@ -26,7 +26,7 @@ from run_files import command, copy_of_run, tiny
         (
             ["run", "--network.kind", "transformer"],
             "ecg-jax run: invalid choice 'transformer' for argument '--network.kind'. "
-            "Expected one of ('mlp', 'authors', 'resnet').\n"
+            "Expected one of ('mlp', 'authors', 'resnet', 'templates').\n"
             "  try: ecg-jax run --help\n",
         ),
         (

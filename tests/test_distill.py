@@ -1,6 +1,7 @@
 """Networks that answer as others do: of arrays, and by a command."""
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import ecg_jax as ej
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
+from ecg_jax.runs.pipeline import RunConfig, TreeConfig
 from ecg_jax.runs.saved_run import load_run
 from ecg_jax.tree.atoms import own_templates
 from ecg_jax.views.distill import agreement, teacher_margins
@@ -135,6 +137,15 @@ def test_pictures_are_the_networks_own_templates(distilled):
         away = np.abs(sign * np.asarray(side) - template).max((1, 2))
         assert away.min() < 1e-6
     assert own_templates(load_run(tiny().run)[1]) == {}
+
+
+def test_each_template_is_a_component_unless_told_otherwise():
+    config = RunConfig(network=NetworkConfig(kind="templates", templates=5))
+    assert config.grown.budget == 5 and config.grown.select == "frequent"
+    assert config.to_json()["tree"]["budget"] == 5
+    told = replace(config, tree=TreeConfig(budget=3))
+    assert told.grown == TreeConfig(budget=3)
+    assert RunConfig().grown == TreeConfig()
 
 
 def test_a_teacher_with_another_window(tmp_path):

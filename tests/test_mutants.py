@@ -498,10 +498,18 @@ their units.
 """
 
 
+LONG = ("product", "quotient", "matrix product")
+QUICK = ("split gap nothing", "split of sum nothing", "split value nothing")
+"""Of the `LONG` ones these are tried by default, the others are slow."""
+
+
 def cases(table):
     return [
         pytest.param(
-            name, *(made if isinstance(made, tuple) else (made,)), id=f"{name}: {what}"
+            name,
+            *(made if isinstance(made, tuple) else (made,)),
+            id=f"{name}: {what}",
+            marks=(pytest.mark.slow,) if name in LONG and what not in QUICK else (),
         )
         for name, mutants in table.items()
         for what, made in mutants.items()

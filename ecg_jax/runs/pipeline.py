@@ -117,22 +117,18 @@ class RunConfig:
     tree: TreeConfig = TREE
     cover: CoverConfig = COVER
 
-    def __post_init__(self) -> None:
-        """Templates are their own components."""
-        if self.network.kind == "templates" and self.tree == TREE:
-            tree = replace(
-                TREE,
-                depth=1,
-                budget=self.network.templates,
-                min_count=1,
-                select="frequent",
-                localize=0.0,
-            )
-            object.__setattr__(self, "tree", tree)
+    @property
+    def grown(self) -> TreeConfig:
+        """How the equation is grown: of templates, each is a component."""
+        if self.network.kind != "templates" or self.tree != TREE:
+            return self.tree
+        count = self.network.templates
+        own = TreeConfig(depth=1, budget=count, select="frequent", localize=0.0)
+        return replace(own, min_count=1)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, without what is no part of it or follows from the beats."""
-        values = plain(asdict(self))
+        values = plain(asdict(replace(self, tree=self.grown)))
         del values["data_dir"]
         del values["network"]["num_leads"], values["network"]["num_samples"]
         if is_beats_file(self.data):  # they are cut already
@@ -249,7 +245,7 @@ class Run:
                 return load(folder)
         rows = beats.reference
         inputs = beats.inputs(rows)
-        options = self.config.tree
+        options = self.config.grown
         with jax.enable_x64(True):
             exact = network.cast(np.float64).margin
             tree = self._timed(
