@@ -17,8 +17,7 @@ from jax import core
 from jaxtyping import Array
 
 from ecg_jax.lattice.opening import open_gates
-from ecg_jax.program.gates import Gate
-from ecg_jax.program.levels import levels
+from ecg_jax.program.levels import level_of, levels
 from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Refused, Rules
 from ecg_jax.program.trace import trace
@@ -48,7 +47,7 @@ def is_concave(
     program = trace(fn, example, rules)
     if not one_level(program):
         return False
-    if not any(isinstance(eqn.role, Gate) for eqn in program.equations):
+    if not program.gates:
         return True
     sides = open_gates(program, fn, example).sides
     if any(isinstance(side, core.Tracer) for side in sides):
@@ -59,10 +58,5 @@ def is_concave(
 def one_level(program: Program) -> bool:
     """Whether all operations are affine but for the outermost gates."""
     depth = levels(program)
-    return not any(
-        isinstance(eqn.role, Refused)
-        or (
-            isinstance(eqn.role, Gate) and max(depth.get(n, 0) for n in eqn.outputs) > 0
-        )
-        for eqn in program.equations
-    )
+    refused = any(isinstance(eqn.role, Refused) for eqn in program.equations)
+    return not refused and all(level_of(depth, eqn) == 0 for eqn in program.gates)

@@ -28,7 +28,7 @@ from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.program import _jax
 from ecg_jax.program.gates import Gate, on
 from ecg_jax.program.kept import Immutable
-from ecg_jax.program.levels import levels, refusal
+from ecg_jax.program.levels import level_of, levels, refusal
 from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Equation, Refused, Rules
 from ecg_jax.program.trace import trace
@@ -224,7 +224,7 @@ def descent_of(program: Program) -> Descent:
     gates, refused = [], []
     for position, eqn in enumerate(program.equations):
         if isinstance(eqn.role, Gate | Refused):
-            level = max(depth.get(number, 0) for number in eqn.outputs)
+            level = level_of(depth, eqn)
             found = gates if isinstance(eqn.role, Gate) else refused
             found.append((level, position, eqn))
     last, _, end = min(refused, key=lambda entry: entry[:2], default=(None, 0, None))

@@ -5,7 +5,7 @@ path from it to the output. Level 0 is what `factor` opens; when these are froze
 level 1 becomes level 0. Levels depend on the program alone, not on what is frozen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +38,11 @@ def levels(program: Program) -> dict[int, int]:
     return depth
 
 
+def level_of(depth: Mapping[int, int], eqn: Equation) -> int:
+    """The level of an equation, `depth` being what `levels` gives."""
+    return max(depth.get(number, 0) for number in eqn.outputs)
+
+
 def outermost(program: Program) -> tuple[Equation, ...]:
     """The gates from which every path to the output is affine.
 
@@ -48,7 +53,7 @@ def outermost(program: Program) -> tuple[Equation, ...]:
     depth = levels(program)
     gates = []
     for eqn in program.equations:
-        if eqn.role is None or max(depth.get(n, 0) for n in eqn.outputs) > 0:
+        if eqn.role is None or level_of(depth, eqn) > 0:
             continue
         if isinstance(eqn.role, Refused):
             raise UnsupportedPrimitiveError(refusal(program, eqn))

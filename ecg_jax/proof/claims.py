@@ -16,16 +16,16 @@ import numpy as np
 from jax import tree_util
 from jaxtyping import Array
 
-from ecg_jax.lattice.maxmin import Hook, MaxMin, Pattern
+from ecg_jax.lattice.maxmin import MaxMin, Pattern
 from ecg_jax.lattice.opening import open_gates
 from ecg_jax.program import _jax
 from ecg_jax.program.gates import on
 from ecg_jax.program.levels import outermost
 from ecg_jax.program.program import Program, run
-from ecg_jax.program.roles import Equation
 from ecg_jax.program.widen import widen
 from ecg_jax.proof.rounding import cut, lawless, rounding_bound, tail_bound
 from ecg_jax.proof.slack import TAIL
+from ecg_jax.proof.tail import tail_equation
 
 EQUALITY = ("N[x](x) = ", "W[x](x) = ", "R[x](x) = ")
 SANDWICH = ("W[a](x) <= ", "R[a](x) >= ")
@@ -130,7 +130,6 @@ class _Tail:
     def __init__(self, eq: MaxMin, program: Program, precision: str):
         opened = outermost(program)
         numbers, tail = cut(program, opened)
-        index = {id(eqn): i for i, eqn in enumerate(opened)}
         inside = {id(eqn) for eqn in tail}
         rest = [eqn for eqn in program.equations if id(eqn) not in inside]
         constants = dict(program.constants)
@@ -142,17 +141,8 @@ class _Tail:
             run([eqn for eqn in rest if eqn.role is not None], env)
             return [env[number] for number in numbers]
 
-        def follow(values: Any, hook: Hook | None = None) -> Any:
-            def gate(eqn: Equation, z: tuple[Any, ...]) -> Any:
-                return None if hook is None else hook(index[id(eqn)], z)
-
-            env = {**constants, **dict(zip(numbers, values, strict=True))}
-            run(tail, env, gate)
-            return env[program.output]
-
-        avals = [program.avals[number] for number in numbers]
-        example = [jnp.zeros(aval.shape, aval.dtype) for aval in avals]
-        pinned = replace(eq, fn=follow, run=follow, example=example)
+        pinned = tail_equation(eq, program)
+        follow = pinned.fn
         limit = tail_bound(program, opened, precision=precision)
 
         def forms(a: Any, x: Any) -> tuple[Any, ...]:

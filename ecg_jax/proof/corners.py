@@ -12,8 +12,6 @@ rounding is counted from there on by the rules of `rounding`.
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +19,14 @@ import numpy as np
 from jaxtyping import Array
 
 from ecg_jax.lattice.concavity import one_level
-from ecg_jax.lattice.maxmin import Hook, MaxMin
 from ecg_jax.lattice.opening import open_gates
 from ecg_jax.program.gates import Gate
-from ecg_jax.program.program import Equation, Program, run
+from ecg_jax.program.levels import outermost
+from ecg_jax.program.program import Program
 from ecg_jax.proof.forms import EVALUATIONS, Form
-from ecg_jax.proof.rounding import Walk, cut, opened_gates
+from ecg_jax.proof.rounding import Walk, cut
 from ecg_jax.proof.rounding_rules import Bounded
+from ecg_jax.proof.tail import tail_equation
 
 MOST = 6
 """Numbers of a box, at most: it has `2^6` corners."""
@@ -52,13 +51,14 @@ def corner_bounds(program: Program, forms: Mapping[int, Form]) -> tuple[Array, A
       program: of one vector; see `has_corner_bounds`.
       forms: of the values that see it, over the box; exact but for rounding.
     """
-    numbers, tail = cut(program, opened_gates(program))
+    opened = outermost(program)
+    numbers, tail = cut(program, opened)
     own = [forms[n] for n in numbers]
     signs = itertools.product((-1, 1), repeat=len(own[0].slopes))
     corners = np.array(list(signs), own[0].centre.dtype)
     values = [f.centre[None] + jnp.tensordot(corners, f.slopes, 1) for f in own]
     middle = [f.centre for f in own]
-    eq = _tail_equation(program, tail, dict(zip(numbers, middle, strict=True)))
+    eq = tail_equation(open_gates(program, program.evaluate, None), program)
     mu, tau = eq.pattern(middle)
     low = jnp.min(jax.vmap(eq.witness(mu))(values))
     high = jnp.max(jax.vmap(eq.refuter(tau))(values))
@@ -67,27 +67,6 @@ def corner_bounds(program: Program, forms: Mapping[int, Form]) -> tuple[Array, A
         n: Bounded(None, f.size, f.error + unit * f.size)
         for n, f in zip(numbers, own, strict=True)
     }
-    walk = Walk(program, opened_gates(program))
+    walk = Walk(program, opened)
     error = EVALUATIONS * walk.bound(tail, entering, None)
     return low - error, high + error
-
-
-def _tail_equation(
-    program: Program, tail: tuple[Equation, ...], entering: dict[int, Any]
-) -> MaxMin:
-    """The equation of one level as a function of the values that enter the tail."""
-    index = {id(eqn): i for i, eqn in enumerate(opened_gates(program))}
-    constants = dict(program.constants)
-    run([eqn for eqn in program.equations if eqn.role is None], constants)
-
-    def run_tail(values: Any, hook: Hook) -> Any:
-        def gate(eqn: Equation, operands: tuple[Any, ...]) -> Any:
-            i = index.get(id(eqn))
-            return None if i is None else hook(i, operands)
-
-        env = constants | dict(zip(entering, values, strict=True))
-        run(tail, env, gate)
-        return env[program.output]
-
-    example = list(entering.values())
-    return replace(open_gates(program, program.evaluate, example), run=run_tail)

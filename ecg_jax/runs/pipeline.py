@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
@@ -50,7 +50,9 @@ from ecg_jax.tree.store import load, save
 from ecg_jax.tree.tree import Tree
 from ecg_jax.views.evaluation import Evaluation, evaluate
 from ecg_jax.views.frame import seen
-from ecg_jax.views.present import About
+
+if TYPE_CHECKING:
+    from ecg_jax.views.present import About
 
 FORMAT = "ecg_jax.run/1"
 MOST_NAMED = 10
@@ -122,9 +124,13 @@ class RunConfig:
         """How the equation is grown: of templates, each is a component."""
         if self.network.kind != "templates" or self.tree != TREE:
             return self.tree
-        count = self.network.templates
-        own = TreeConfig(depth=1, budget=count, select="frequent", localize=0.0)
-        return replace(own, min_count=1)
+        return TreeConfig(
+            depth=1,
+            budget=self.network.templates,
+            min_count=1,
+            select="frequent",
+            localize=0.0,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, without what is no part of it or follows from the beats."""
@@ -288,8 +294,10 @@ class Run:
 
         write_all(found, self.folder, about, timed, self.timing)
 
-    def about(self, network: Model, found: Evaluation) -> About:
+    def about(self, network: Model, found: Evaluation) -> "About":
         """What the page says that an evaluation does not know."""
+        from ecg_jax.views.present import About
+
         del found
         source = source_of(self.config.data, self.config.data_dir)
         return About(

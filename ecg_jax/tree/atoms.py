@@ -69,8 +69,7 @@ def own_templates(tree: Tree) -> dict[int, np.ndarray]:
         By component the gradient of `a_k`, or of `-b_j`: what raises the margin is
         positive. Empty where the function is of another form.
     """
-    with jax.ensure_compile_time_eval():
-        eq, signs = tree.eq, [np.ravel(side).tolist() for side in tree.eq.sides]
+    eq, signs = tree.eq, [np.ravel(side).tolist() for side in tree.eq.sides]
     if sorted(signs) != [[-1], [1]] or not one_level(tree.program):
         return {}
 
@@ -81,7 +80,7 @@ def own_templates(tree: Tree) -> dict[int, np.ndarray]:
         def hook(i: int, z: tuple[Any, ...]) -> Any:
             gate = eq.gates[i]
             if signs[i] != [kept]:
-                return 0 * gate.apply(*z)
+                return jnp.zeros_like(gate.apply(*z))
             return gate.half_frozen(pattern[i], kept * eq.weights[i], *z)
 
         return eq.run(x, hook)

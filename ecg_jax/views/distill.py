@@ -21,6 +21,7 @@ from ecg_jax.program.blocks import blocks
 from ecg_jax.program.words import form_of
 from ecg_jax.progress import Shown, told
 from ecg_jax.shares import share as percent
+from ecg_jax.statistics.scores import probability
 from ecg_jax.storage.versions import versions
 from ecg_jax.views.frame import need_beats, seen
 
@@ -113,7 +114,7 @@ def distill(
     sides = []
     for rows in _sides(beats):
         inputs = beats.inputs(rows)
-        taught = 0.5 * (1 + np.tanh(0.5 * teacher_margins(fn, inputs)))
+        taught = probability(teacher_margins(fn, inputs))
         own = np.where(beats.is_labelled[rows], share, 1.0)
         y = own * taught + (1 - own) * beats.is_normal[rows]
         windows = inputs.reshape(-1, *shape).astype(np.float32)

@@ -25,7 +25,7 @@ from ecg_jax.networks.models import margins
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import ModelCard, Network, from_json, save_network
 from ecg_jax.networks.train import read_history, train
-from ecg_jax.statistics.scores import auc, record_scores
+from ecg_jax.statistics.scores import auc, probability, record_scores
 from ecg_jax.storage.files import write_json
 from ecg_jax.storage.versions import versions
 
@@ -42,7 +42,7 @@ def main() -> None:
     args = parsed().parse_args()
     config = json.loads((HERE / "config.json").read_text())
     beats = beats_of(args)
-    taught = 1 / (1 + np.exp(-teacher(config["teacher"], beats, args.cache)))
+    taught = probability(teacher(config["teacher"], beats, args.cache))
     for name in args.rows.split(",") if args.rows else config["rows"]:
         path = HERE / f"results/{name}.json"
         if not path.exists():
