@@ -60,7 +60,7 @@ def distill(
     fn: Callable[[Any], Any],
     beats: Beats,
     *,
-    network: NetworkConfig = STUDENT,
+    network: NetworkConfig | None = None,
     training: TrainingConfig | None = None,
     share: float = 1.0,
     folder: Path | str | None = None,
@@ -77,7 +77,8 @@ def distill(
       fn: the teacher: a margin of what `beats.inputs()` holds of one beat, such as a
         network's, a tree, or `ecg_jax.margin` of an ONNX file's function.
       beats: the beats to learn from.
-      network: shape of the student; leads and samples follow from the beats.
+      network: shape of the student, default: 32 templates; leads and samples follow
+        from the beats.
       training: how it is trained; default: as networks of templates are in a run.
       share: what share of the target is the teacher's; 1 needs no labels.
       folder: where checkpoints go, from which an interrupted call goes on.
@@ -109,7 +110,7 @@ def distill(
     if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= share <= 1:
         raise DataError(f"share is {share!r}.\n  try: a number from 0 to 1")
     shape = beats.millivolts.shape[1:]
-    network = replace(network, num_leads=shape[0], num_samples=shape[1])
+    network = replace(network or STUDENT, num_leads=shape[0], num_samples=shape[1])
     training = training or TrainingConfig()
     sides = []
     for rows in _sides(beats):
