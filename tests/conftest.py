@@ -7,6 +7,12 @@ import jax
 import jaxtyping
 import pytest
 
+# Most of the tests' time goes into compiling small programs, so they are compiled with
+# little optimization. `XLA_FLAGS= pytest` compiles as a user does; what depends on it,
+# rounding, is tested both ways.
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+os.environ.setdefault("XLA_FLAGS", QUICK)
+
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
