@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import ecg_jax as ej
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
+from ecg_jax.runs import foreign
 from ecg_jax.runs.pipeline import RunConfig, TreeConfig
 from ecg_jax.runs.saved_run import load_run
 from ecg_jax.tree.atoms import own_templates
@@ -146,6 +148,18 @@ def test_each_template_is_a_component_unless_told_otherwise():
     told = replace(config, tree=TreeConfig(budget=3))
     assert told.grown == TreeConfig(budget=3)
     assert RunConfig().grown == TreeConfig()
+
+
+def test_factored_anew_each_template_is_a_component(distilled, monkeypatch):
+    monkeypatch.setattr(foreign, "complete", lambda run, resume: run.config.grown)
+    data = str(tiny().data)
+    grown = foreign.factor_model(distilled[0], data, None, Path("unused"))
+    assert (grown.depth, grown.budget, grown.select) == (1, 2, "frequent")
+
+
+def test_its_card_names_the_teacher(distilled):
+    card = json.loads((distilled[0] / "model" / "manifest.json").read_text())["card"]
+    assert card["title"] == "templates on data, distilled from run"
 
 
 def test_a_teacher_with_another_window(tmp_path):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from run_files import command
 
 import ecg_jax as ej
 from ecg_jax.errors import (
@@ -195,6 +196,15 @@ def test_probabilities_name_their_logits(onnx):
     assert np.allclose(fn(x), jax.nn.softmax(x)) and fn.logits == "z"
     logits = ej.from_onnx(data, output=fn.logits)
     assert np.array_equal(logits(x), x) and logits.logits is None
+
+
+def test_the_command_refuses_probabilities(onnx, tmp_path):
+    nodes = [("MatMul", "x w", "z", {}), ("Softmax", "z", "y", {})]
+    path, out = tmp_path / "net.onnx", tmp_path / "out"
+    path.write_bytes(bytes_of(onnx, nodes, (1, 3), w=EYE))
+    status, _, wrong = command("factor", path, "--data", "synthetic", "--out", out)
+    assert status == 2 and not out.exists()
+    assert "gives probabilities, not logits" in wrong and "output='z'" in wrong
 
 
 def external(onnx, path, location="w.bin", length=None, data=None):

@@ -8,9 +8,10 @@ from typing import Any
 
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.networks.config import NetworkConfig
-from ecg_jax.networks.saved import MANIFEST, load_network, save_network
-from ecg_jax.runs.foreign import Found, OnnxModel, find_model
+from ecg_jax.networks.saved import MANIFEST, ModelCard, load_network, save_network
+from ecg_jax.runs.foreign import Found, find_model
 from ecg_jax.runs.model import Model
+from ecg_jax.runs.onnx_model import OnnxModel
 from ecg_jax.runs.pipeline import (
     Begin,
     Run,
@@ -103,6 +104,11 @@ class DistillRun(Run):
             )
         self.say(repr(said))
         return replace(super().about(network, found), agreement=said)
+
+    def card(self, config: NetworkConfig, beats: Beats) -> ModelCard:
+        """What is known of the student, its teacher included."""
+        card = super().card(config, beats)
+        return replace(card, title=f"{card.title}, distilled from {self.teacher.name}")
 
     def _teacher(self, beats: Beats) -> Callable[[Any], Any]:
         """The teacher's margin of one of the beats.

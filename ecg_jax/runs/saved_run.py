@@ -11,6 +11,7 @@ from ecg_jax.ecg.beats import BeatConfig, Beats
 from ecg_jax.errors import RunError
 from ecg_jax.networks.saved import from_json, load_network
 from ecg_jax.runs.model import Model
+from ecg_jax.runs.onnx_model import ONNX, load_onnx
 from ecg_jax.runs.pipeline import beat_config, check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.runs.source import source_of
@@ -57,10 +58,8 @@ def load_run(folder: Path) -> tuple[Model, Tree, BeatConfig]:
 
 def load_model(folder: Path) -> Model:
     """The model of a run: a trained network, or one that came as an ONNX file."""
-    from ecg_jax.runs import foreign
-
-    if (folder / foreign.ONNX).exists():
-        return foreign.load_onnx(folder)
+    if (folder / ONNX).exists():
+        return load_onnx(folder)
     return load_network(folder)
 
 
