@@ -56,7 +56,8 @@ class RecordTable:
         rate_bpm: 60 over the median RR interval; NaN with one beat.
         scale_mv: Median over the beats of the standard deviation in the window.
         num_beats: Beats kept.
-        num_cut: Beats left out because their window leaves the recording.
+        num_cut: Beats left out because their window leaves the recording, or holds a
+            missing sample.
         num_unmatched: Peaks that no annotation is near, where there are annotations:
             left out if these have labels, else kept.
         num_annotated: Annotated beats by class: a column for each of `cut.ANNOTATED`.
