@@ -4,6 +4,7 @@ The library reads. Added is what it leaves out: units with a micro sign, the rat
 signals with several samples a frame, checksums, and messages.
 """
 
+import codecs
 import itertools
 import re
 import warnings
@@ -28,8 +29,6 @@ from ecg_jax.errors import (
 _BYTES = {"8": 1, "80": 1, "16": 2, "61": 2, "160": 2, "24": 3, "32": 4}
 _BYTES |= {"212": 3 / 2, "310": 4 / 3, "311": 4 / 3}
 """Bytes a sample, of the formats without compression."""
-
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _read_header(path: Path) -> _Header:
     )
 
     content = path.read_bytes()
-    if content.startswith(_UTF16):
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise HeaderError(f"{path} is text in UTF-16. Try: save it as UTF-8.")
     if b"\0" in content:
         line = content[: content.index(0)].count(b"\n") + 1
@@ -123,8 +122,9 @@ def _read_header(path: Path) -> _Header:
             f"{path} holds a NUL byte, in line {line}, which no text has. Try: fetch "
             "it again."
         )
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     lines, _ = parse_header_content(text)

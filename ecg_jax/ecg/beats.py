@@ -62,6 +62,7 @@ class RecordTable:
             left out if these have labels, else kept.
         num_annotated: Annotated beats by class: a column for each of `cut.ANNOTATED`.
         num_without: Those of them that got no window: missed, or at an end.
+        leads: Names of the leads that were read, "" where nobody has said.
     """
 
     name: np.ndarray
@@ -79,6 +80,7 @@ class RecordTable:
     num_unmatched: Int32[np.ndarray, " record"]
     num_annotated: Int32[np.ndarray, "record class"]
     num_without: Int32[np.ndarray, "record class"]
+    leads: np.ndarray
 
     def __len__(self) -> int:
         return len(self.name)
@@ -102,7 +104,8 @@ class Beats:
             None for recordings of people.
         records: The recordings.
         excluded: Recordings that gave no beats: name and reason.
-        leads: Names of the leads; empty where nobody has said.
+        leads: Names of the leads; empty where nobody has said, or where recordings
+            differ (see `records.leads`).
         given: The beats as a function sees them, where they were given as an array;
             None where they were cut out.
         classes: The class of a label that is none of the package's own, such as
@@ -427,10 +430,12 @@ def _beats(
     names = [f.name for f in fields(Beats) if f.name in columns]
     own: dict[str, Any] = {name: columns[name] for name in names}
     kind = own.pop("kind")
+    read = set(records["leads"].tolist())
     return Beats(
         config=config,
         kind=kind if (kind != "").any() else None,
         records=RecordTable(split=side, **records),
         excluded=excluded,
+        leads=tuple(read.pop().split(", ")) if len(read) == 1 and any(read) else (),
         **own,
     )

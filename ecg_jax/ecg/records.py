@@ -278,9 +278,20 @@ def _paths(root: Path) -> dict[str, str]:
 
 
 def _lying(folder: Path) -> list[Path]:
-    """Stems of the recordings in a folder, not of those in folders below."""
+    """Stems of the recordings in a folder, not of those in folders below.
+
+    Segments of a record that lies there too are no recordings of their own.
+    """
     files = (*folder.glob("*.hea"), *folder.glob("*.mat"))
-    return sorted({file.with_suffix("") for file in files})
+    stems = {file.with_suffix("") for file in files}
+    for path in folder.glob("*.hea"):
+        if not any(path.with_suffix(s).is_file() for s in (".mat", ".dat")):
+            lines = path.read_text("utf-8", errors="replace").splitlines()
+            words = [line.split() for line in lines if line.strip()]
+            words = [found for found in words if not found[0].startswith("#")]
+            if words and "/" in words[0][0]:
+                stems -= {folder / found[0] for found in words[1:]}
+    return sorted(stems)
 
 
 def _listed(folder: Path) -> list[Path]:
