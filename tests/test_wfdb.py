@@ -196,6 +196,18 @@ def test_segments_of_a_fixed_layout(tmp_path):
     np.testing.assert_allclose(got.signal[0], COUNTS / 1000, atol=1e-6)
     assert got.beat_samples.tolist() == [500, 2000]
     assert open_folder(tmp_path).names == ("x",)  # a segment is no recording
+    header = (tmp_path / "x.hea").read_text()
+    (tmp_path / "x.hea").write_text(header.replace(str(NUM), "99"))
+    assert refused(tmp_path / "x") == (
+        f"{tmp_path / 'x.hea'} announces 99 samples, its segments hold {NUM}. Try: "
+        "fetch it again."
+    )
+    (tmp_path / "x.hea").write_text(header.replace("s1 ", "x "))
+    assert refused(tmp_path / "x") == (
+        f"{tmp_path / 'x.hea'} names x as a segment, which has segments itself. "
+        "Try: name these."
+    )
+    (tmp_path / "x.hea").write_text(header)
     (tmp_path / "s1.dat").write_bytes(bytes(100))
     assert refused(tmp_path / "x", TruncatedError) == (
         f"{tmp_path / 's1.dat'} ends after 50 of {half} samples. Try: fetch it again."
@@ -285,8 +297,8 @@ def test_bad_annotations(record):
     for content in (twice, twice.replace(b"time resolution: ", b"something other: ")):
         file.write_bytes(content + b"\0\0")
         assert refused(record) == (
-            f"{file} has notes on itself (##) that wfdb does not know, or knows once. "
-            "Try: write it again with wfdb.wrann."
+            f"{file} has notes on itself (##) that wfdb cannot take: unknown ones, or "
+            "one of a kind twice. Try: write it again with wfdb.wrann."
         )
     file.write_bytes(np.array([1 << 10 | 500, 5 << 10], "<u2").tobytes())
     assert refused(record, TruncatedError) == (
@@ -308,6 +320,11 @@ def test_bad_headers(tmp_path, record):
     assert refused(record) == (
         f"{header} announces the checksum 9, the samples of {tmp_path / 'x.dat'} sum "
         f"to {total}. Try: fetch both again."
+    )
+    header.write_bytes(good.replace(b"dat 16", b"dat 17"))
+    assert refused(record) == (
+        f"{header} has signals in format 17, which WFDB does not know. Try: fetch it "
+        "again."
     )
     header.write_bytes(good.replace(b"2500", b"2500 99:99:99"))
     assert refused(record).startswith(f"{header}: wfdb cannot read it (")

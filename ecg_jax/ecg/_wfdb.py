@@ -30,6 +30,8 @@ _BYTES = {"8": 1, "80": 1, "16": 2, "61": 2, "160": 2, "24": 3, "32": 4}
 _BYTES |= {"212": 3 / 2, "310": 4 / 3, "311": 4 / 3}
 """Bytes a sample, of the formats without compression."""
 
+_FLAC = ("508", "516", "524")
+
 
 @dataclass(frozen=True)
 class _Header:
@@ -62,9 +64,15 @@ class _Header:
     def segment(self, name: str) -> "_Header":
         """The header of a segment."""
         try:
-            return _read_header(self.path.with_name(f"{name}.hea"))
+            header = _read_header(self.path.with_name(f"{name}.hea"))
         except FileNotFoundError as error:
             raise _missing(error, self.path) from None
+        if hasattr(header.record, "seg_name"):
+            raise HeaderError(
+                f"{self.path} names {name} as a segment, which has segments itself. "
+                "Try: name these."
+            )
+        return header
 
 
 def read_signal(
@@ -149,6 +157,11 @@ def _read_header(path: Path) -> _Header:
     with _refusing(path):
         record = wfdb.rdheader(str(path.with_suffix("")))
     if kind == "segment":
+        if record.sig_len != (held := sum(record.seg_len)):
+            raise HeaderError(
+                f"{path} announces {record.sig_len or 'no number of'} samples, its "
+                f"segments hold {held}. Try: fetch it again."
+            )
         return _Header(path, record, [], [])
     units = [match["units"] or "mV" for _, match in found if match]
     gains = [float(match["adc_gain"] or 0) for _, match in found if match]
@@ -173,6 +186,11 @@ def _rate(header: _Header, first: _Header, index: list[int]) -> float:
         raise HeaderError(
             f"{header.path} only lists the signals of a record of several segments. "
             "Try: read that record, or leave this one out of RECORDS."
+        )
+    if unknown := set(record.fmt) - {"0", *_BYTES, *_FLAC}:
+        raise HeaderError(
+            f"{first.path} has signals in format {min(unknown)}, which WFDB does not "
+            "know. Try: fetch it again."
         )
     if record.sig_len == 0 and header is first:
         raise HeaderError(
@@ -275,8 +293,8 @@ def read_annotation(
     kinds = {note[:3] for note in notes}
     if len(notes) > len(kinds) or b"" in kinds or len(kinds & {b"ann", b"end"}) == 1:
         raise HeaderError(
-            f"{path} has notes on itself (##) that wfdb does not know, or knows once. "
-            "Try: write it again with wfdb.wrann."
+            f"{path} has notes on itself (##) that wfdb cannot take: unknown ones, or "
+            "one of a kind twice. Try: write it again with wfdb.wrann."
         )
     with _refusing(path):
         try:
