@@ -15,8 +15,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int
 
+from ecg_jax.ecg._listing import SUFFIXES, listed
 from ecg_jax.errors import (
-    EmptyFolderError,
     HeaderError,
     LabelError,
     MissingFileError,
@@ -171,11 +171,8 @@ class RecordingFolder:
     def files(self, name: str) -> tuple[Path, ...]:
         """The files of a recording that are there."""
         stem = self.root / self.paths[name]
-        candidates = (stem.with_name(stem.name + s) for s in _SUFFIXES)
+        candidates = (stem.with_name(stem.name + s) for s in SUFFIXES)
         return tuple(path for path in candidates if path.is_file())
-
-
-_SUFFIXES = (".mat", ".dat", ".hea", ".atr")
 
 
 def open_folder(
@@ -203,7 +200,7 @@ def open_folder(
             f"{root} is not a folder. Try: the folder that holds RECORDS, or "
             "`ecg-jax fetch challenge-2017 --out DIR`."
         )
-    paths, reference = _paths(root), _reference(root)
+    paths, reference = listed(root), _reference(root)
     labels: dict[str, str | None] = dict.fromkeys(paths)
     excluded: dict[str, str] = {}
     if reference is not None:
@@ -248,73 +245,9 @@ def read_recording(
         RecordingError: It cannot be used; the message names the file.
     """
     stem = Path(path)
-    if stem.suffix in _SUFFIXES:
+    if stem.suffix in SUFFIXES:
         stem = stem.with_suffix("")
     return _read(stem, stem.name, None, leads, annotator)
-
-
-def _paths(root: Path) -> dict[str, str]:
-    """Stem of every recording by name; the name is the last part where that is unique.
-
-    Where `training/` is listed, nothing else counts: PhysioNet's whole project holds a
-    validation folder too, which repeats part of it.
-    """
-    for folder in (root / "training", root):
-        listing = folder / "RECORDS"
-        if listing.is_file():
-            stems = _listed(folder)
-            break
-    else:
-        listing = root
-        stems = _lying(root / "training") or _lying(root)
-    if not stems:
-        raise EmptyFolderError(
-            f"{listing} lists no recordings. Try: a folder with RECORDS, or with "
-            ".mat or .hea files, there or in training/."
-        )
-    relative = [stem.relative_to(root).as_posix() for stem in dict.fromkeys(stems)]
-    unique = len({stem.rsplit("/", 1)[-1] for stem in relative}) == len(relative)
-    return {stem.rsplit("/", 1)[-1] if unique else stem: stem for stem in relative}
-
-
-def _lying(folder: Path) -> list[Path]:
-    """Stems of the recordings in a folder, not of those in folders below.
-
-    Segments of a record that lies there too are no recordings of their own.
-    """
-    files = (*folder.glob("*.hea"), *folder.glob("*.mat"))
-    stems = {file.with_suffix("") for file in files}
-    for path in folder.glob("*.hea"):
-        if not any(path.with_suffix(s).is_file() for s in (".mat", ".dat")):
-            lines = path.read_text("utf-8", errors="replace").splitlines()
-            words = [line.split() for line in lines if line.strip()]
-            words = [found for found in words if not found[0].startswith("#")]
-            if words and "/" in words[0][0]:
-                stems -= {folder / found[0] for found in words[1:]}
-    return sorted(stems)
-
-
-def _listed(folder: Path) -> list[Path]:
-    """Stems named by a `RECORDS`; a line may name a folder with its own."""
-    stems: list[Path] = []
-    text = (folder / "RECORDS").read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines():
-        entry = line.strip()
-        parts = Path(entry).parts
-        if not entry or entry.startswith("#"):
-            continue
-        if Path(entry).is_absolute() or ".." in parts:
-            raise MissingFileError(
-                f"{folder / 'RECORDS'} names {entry!r}, outside its folder. Try: "
-                "names relative to RECORDS."
-            )
-        if (folder / entry / "RECORDS").is_file():
-            stems += _listed(folder / entry)
-        else:
-            stem = folder / entry
-            stems.append(stem.with_suffix("") if stem.suffix in _SUFFIXES else stem)
-    training = [stem for stem in stems if folder / "training" in stem.parents]
-    return training or stems
 
 
 @dataclass(frozen=True)
