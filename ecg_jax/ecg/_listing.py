@@ -37,16 +37,18 @@ def _lying(folder: Path) -> list[Path]:
 
     Segments of a record that lies there too are no recordings of their own.
     """
-    files = (*folder.glob("*.hea"), *folder.glob("*.mat"))
-    stems = {file.with_suffix("") for file in files}
-    for path in folder.glob("*.hea"):
-        if not any(path.with_suffix(s).is_file() for s in (".mat", ".dat")):
-            lines = path.read_text("utf-8", errors="replace").splitlines()
-            words = [line.split() for line in lines if line.strip()]
-            words = [found for found in words if not found[0].startswith("#")]
-            if words and "/" in words[0][0]:
-                stems -= {folder / found[0] for found in words[1:]}
-    return sorted(stems)
+    headers = {file.with_suffix("") for file in folder.glob("*.hea")}
+    mats = {file.with_suffix("") for file in folder.glob("*.mat")}
+    parts = {folder / name for stem in headers - mats for name in _segments(stem)}
+    return sorted((headers | mats) - parts)
+
+
+def _segments(stem: Path) -> list[str]:
+    """Names of the segments of a record; none where it has only itself."""
+    text = stem.with_name(f"{stem.name}.hea").read_text("utf-8", errors="replace")
+    lines = [line.split() for line in text.splitlines()]
+    first, *rest = [words[0] for words in lines if words and words[0][0] != "#"] or [""]
+    return rest if "/" in first else []
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -62,7 +62,8 @@ class RecordTable:
             left out if these have labels, else kept.
         num_annotated: Annotated beats by class: a column for each of `cut.ANNOTATED`.
         num_without: Those of them that got no window: missed, or at an end.
-        leads: Names of the leads that were read, "" where nobody has said.
+        leads: Names of the leads that were read, with tabs between; "" where nobody
+            has said.
     """
 
     name: np.ndarray
@@ -436,6 +437,6 @@ def _beats(
         kind=kind if (kind != "").any() else None,
         records=RecordTable(split=side, **records),
         excluded=excluded,
-        leads=tuple(read.pop().split(", ")) if len(read) == 1 and any(read) else (),
+        leads=tuple(read.pop().split("\t")) if len(read) == 1 and any(read) else (),
         **own,
     )

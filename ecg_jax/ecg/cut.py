@@ -202,7 +202,7 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
         "records_num_unmatched": np.array([num_unmatched], np.int32),
         "records_num_annotated": _by_class(recording, slice(None)),
         "records_num_without": _by_class(recording, missed),
-        "records_leads": np.array([", ".join(recording.leads)]),
+        "records_leads": np.array(["\t".join(recording.leads)]),
     }
 
 
