@@ -330,17 +330,18 @@ def _check(
     signal: Float32[np.ndarray, "lead time"], names: tuple[str, ...], file: Path
 ) -> None:
     """Refuse what holds no ECG."""
-    flat = "a flat line, no signal. Try: leave the recording out, or check that an "
-    if signal.shape[1] == 0:
-        raise SignalError(f"{file}: {flat}electrode was connected.")
-    low, high = np.fmin.reduce(signal, axis=1), np.fmax.reduce(signal, axis=1)
+    low = np.fmin.reduce(signal, axis=1, initial=np.nan)
+    high = np.fmax.reduce(signal, axis=1, initial=np.nan)
+    if signal.shape[1] == 0 or (low == high).any():
+        raise SignalError(
+            f"{file}: a flat line, no signal. Try: leave the recording out, or check "
+            "that an electrode was connected."
+        )
     if np.isnan(low).all():
         raise SignalError(
             f"{file}: every sample of {', '.join(names)} is marked as missing. Try: "
             "leave the recording out."
         )
-    if (low == high).any():
-        raise SignalError(f"{file}: {flat}electrode was connected.")
     top = np.fmax(-low, high)
     if np.fmax.reduce(top) > HIGHEST_MV:
         raise SignalError(
