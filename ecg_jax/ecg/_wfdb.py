@@ -1,347 +1,197 @@
-"""File formats: WFDB headers, level-4 `.mat`, `.dat` and `.atr`.
+"""Records through the wfdb library: the ECG leads in mV, and annotations.
 
-The `.mat` files of PhysioNet hold one matrix behind a header of 24 bytes, so a reader
-of our own needs neither scipy nor a `.hea` and is a hundred times faster. A header, if
-there, is checked against the data: number of signals, samples, first value, checksum.
-The formats of MIT-BIH are read here as well; wfdb reads all others.
+The library reads. Added is what it leaves out: units with a micro sign, the rate of
+signals with several samples a frame, checksums, and messages.
 """
 
 import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int, Num
+from jaxtyping import Float32, Int
 
-from ecg_jax.errors import HeaderError, MissingFileError, TruncatedError
+from ecg_jax.ecg import _mat4
+from ecg_jax.ecg._header import Header, library, read_header, refusing
+from ecg_jax.ecg._leads import MILLIVOLTS, choose
+from ecg_jax.errors import HeaderError, TruncatedError
 
-DEFAULT_RATE_HZ, DEFAULT_GAIN = 300.0, 1000.0
-"""Of a `.mat` without `.hea`, as in CinC 2017: 300 Hz, 1000 units a millivolt."""
-
-_MAT4_TYPES = {0: "f8", 10: "f4", 20: "i4", 30: "i2", 40: "u2", 50: "u1"}
-_INVALID = {"212": -2048, "16": -32768, "80": -128, "24": -(2**23), "32": -(2**31)}
-_MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "\N{MICRO SIGN}v": 1e-3, "v": 1e3, "nv": 1e-6}
-
-
-@dataclass(frozen=True)
-class SignalLine:
-    """One signal of a WFDB header: `value_mv = (sample - baseline) / gain`."""
-
-    file: str
-    format: str
-    offset: int
-    gain: float
-    baseline: int
-    first: int | None
-    checksum: int | None
-    name: str
-
-
-@dataclass(frozen=True)
-class Header:
-    """A WFDB header; `num_samples` is None where it does not say."""
-
-    path: Path
-    sample_rate_hz: float
-    num_samples: int | None
-    signals: tuple[SignalLine, ...]
+_NOTE = re.compile(
+    rb"\x00\x58(?:.[\xf0\xf4\xf8])*.\xfc## "
+    rb"(time resolution: \d|annotation type|end of)?",
+    re.DOTALL,
+)
+"""What an annotation file says of itself: a remark (22) of no duration, whose text (63)
+begins with ##."""
 
 
 def read_signal(
-    stem: Path,
-) -> tuple[Float32[np.ndarray, "lead time"], list[str], float, Path]:
+    stem: Path, leads: Sequence[str] | None
+) -> tuple[Float32[np.ndarray, "lead time"], tuple[str, ...], float, Path]:
     """Signal in mV, names of the leads, sample rate in Hz, and the file it is from.
 
-    Raises:
-        MissingFileError, TruncatedError, HeaderError: See the message.
-    """
-    header_path = stem.with_name(stem.name + ".hea")
-    mat_path = stem.with_name(stem.name + ".mat")
-    if not header_path.is_file():
-        values = read_mat4(mat_path)
-        signal = _millivolts(values, DEFAULT_GAIN, 0, -32768)
-        return signal, ["ECG"] * len(signal), DEFAULT_RATE_HZ, mat_path
-    header = read_header(header_path)
-    file = stem.parent / header.signals[0].file
-    values = read_mat4(file) if file.suffix == ".mat" else _read_dat(stem, header)
-    if len(values) != len(header.signals):
-        raise HeaderError(
-            f"{header_path} announces {len(header.signals)} signals, {file} holds "
-            f"{len(values)}. Try: fetch both again."
-        )
-    if header.num_samples not in (None, values.shape[1]):
-        raise HeaderError(
-            f"{header_path} announces {header.num_samples} samples, {file} holds "
-            f"{values.shape[1]}. Try: fetch both again."
-        )
-    for row, line in zip(values, header.signals, strict=True):
-        _check(row, line, header_path, file)
-    signal = np.concatenate(
-        [
-            _millivolts(
-                row[None], line.gain, line.baseline, _INVALID.get(line.format, -32768)
-            )
-            for row, line in zip(values, header.signals, strict=True)
-        ]
-    )
-    return signal, [s.name for s in header.signals], header.sample_rate_hz, file
+    A missing sample is NaN.
 
-
-def read_header(path: Path) -> Header:
-    """Read a `.hea` of one segment (WFDB header(5)).
-
-    Raises:
-        HeaderError: It cannot be understood.
-    """
-    lines = [
-        line.strip()
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    try:
-        record = lines[0].split()
-        num_signals = int(record[1])
-        rate = float(re.split(r"[/(]", record[2])[0]) if len(record) > 2 else 250.0
-        num_samples = int(record[3]) if len(record) > 3 else None
-        signals = tuple(_signal_line(line) for line in lines[1 : 1 + num_signals])
-    except (IndexError, ValueError) as error:
-        raise HeaderError(
-            f"{path} is no WFDB header ({error}). Try: fetch it again."
-        ) from error
-    if "/" in record[0]:
-        raise HeaderError(
-            f"{path} is a record of several segments, which are not read. Try: join "
-            "them with wfdb.rdrecord and wfdb.wrsamp."
-        )
-    if len(signals) != num_signals or not signals or rate <= 0:
-        raise HeaderError(
-            f"{path} announces {num_signals} signals at {rate:g} Hz and describes "
-            f"{len(signals)}. Try: fetch it again."
-        )
-    return Header(path, rate, num_samples or None, signals)
-
-
-def _signal_line(line: str) -> SignalLine:
-    """Parse `A00001.mat 16+24 1000(0)/mV 16 0 -127 -29483 0 ECG`."""
-    cells = line.split(maxsplit=8)
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?", cells[1])
-    if found is None:
-        raise ValueError(f"format {cells[1]!r}")
-    if found[2] not in (None, "1"):
-        raise ValueError(f"{found[2]} samples a frame are not read")
-    if "/" in cells[0] or "\\" in cells[0] or cells[0].startswith("."):
-        raise ValueError(f"file name {cells[0]!r}")
-    gain, baseline, unit = 0.0, None, "mv"
-    if len(cells) > 2:
-        spec = re.fullmatch(r"([-+.\deE]+)(?:\((-?\d+)\))?(?:/(\S+))?", cells[2])
-        if spec is None:
-            raise ValueError(f"gain {cells[2]!r}")
-        gain = float(spec[1])
-        baseline = None if spec[2] is None else int(spec[2])
-        unit = (spec[3] or "mV").lower()
-    if unit not in _MILLIVOLTS:
-        raise ValueError(f"unit {unit!r} is no voltage")
-    zero = int(cells[4]) if len(cells) > 4 else 0
-    return SignalLine(
-        file=cells[0],
-        format=found[1],
-        offset=int(found[4] or 0),
-        gain=(gain or 200.0) / _MILLIVOLTS[unit],
-        baseline=zero if baseline is None else baseline,
-        first=int(cells[5]) if len(cells) > 5 else None,
-        checksum=int(cells[6]) if len(cells) > 6 else None,
-        name=cells[8] if len(cells) > 8 else "",
-    )
-
-
-def read_mat4(path: Path) -> Num[np.ndarray, "lead time"]:
-    """The one matrix of a MATLAB level-4 file, samples as stored.
+    Args:
+        stem: Path of the record, without a suffix.
+        leads: See `choose`.
 
     Raises:
         MissingFileError, TruncatedError, HeaderError: See the message.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise MissingFileError(
-            f"{path} is not there. Try: fetch it, or drop its line from RECORDS."
-        ) from None
-    if len(content) < 20:
-        raise TruncatedError(
-            f"{path} ends after {len(content)} bytes, inside its header. Try: fetch "
-            "it again."
-        )
-    if content.startswith(b"MATLAB 5.0"):
-        raise HeaderError(
-            f"{path} is a MATLAB 5 file, not level 4. Try: scipy.io.savemat(..., "
-            "format='4') with the samples as `val`."
-        )
-    kind, rows, columns, imaginary, name = np.frombuffer(content, "<i4", 5).tolist()
-    if (
-        kind not in _MAT4_TYPES
-        or imaginary != 0
-        or not (0 < rows <= 1024 and 0 < columns < 2**31 and 0 < name < 64)
-    ):
-        raise HeaderError(
-            f"{path} is no level-4 .mat of real numbers (its header says "
-            f"{kind}, {rows}, {columns}, {imaginary}, {name}). Try: fetch it again."
-        )
-    dtype = np.dtype(f"<{_MAT4_TYPES[kind]}")
-    expected = 20 + name + rows * columns * dtype.itemsize
-    if len(content) < expected:
-        raise TruncatedError(
-            f"{path} ends after {len(content)} of {expected} bytes. Try: fetch it "
-            "again."
-        )
-    if len(content) > expected:
-        raise HeaderError(
-            f"{path} has {len(content)} bytes, its header announces {expected}. Try: "
-            "fetch it again."
-        )
-    values = np.frombuffer(content, dtype, rows * columns, 20 + name)
-    return values.reshape(columns, rows).T
+    path = stem.with_name(f"{stem.name}.hea")
+    if not path.is_file():
+        file = stem.with_name(f"{stem.name}.mat")
+        signal = _mat4.read_alone(file)
+        signal = signal if leads is None else signal[:1]
+        return signal, ("ECG",) * len(signal), _mat4.DEFAULT_RATE_HZ, file
+    if described := _mat4.read_described(path, path.read_bytes()):
+        signal, rate, file = described
+        return signal, ("ECG",), rate, file
+    header = read_header(path)
+    first = next(header.parts, header)
+    index = _choose(header, first, leads)
+    rate = header.record.fs * first.record.samps_per_frame[index[0]]
+    signal = _in_millivolts(header, index)
+    file = path if header is not first else path.with_name(header.record.file_name[0])
+    return signal, tuple(first.names[k] for k in index), float(rate), file
 
 
-def _read_dat(stem: Path, header: Header) -> Int[np.ndarray, "lead time"]:
-    """Samples of a record; formats 16 and 212 here, any other through wfdb."""
-    files = list(dict.fromkeys(line.file for line in header.signals))
-    if not {line.format for line in header.signals} <= {"16", "212"}:
-        return _read_with_wfdb(stem, header)
-    rows: dict[int, np.ndarray] = {}
-    for name in files:
-        file = stem.parent / name
-        mine = [k for k, line in enumerate(header.signals) if line.file == name]
-        line = header.signals[mine[0]]
-        try:
-            content = np.fromfile(file, np.uint8)[line.offset :]
-        except FileNotFoundError:
-            raise MissingFileError(
-                f"{file}, named by {header.path}, is not there. Try: fetch it, or "
-                "drop its line from RECORDS."
-            ) from None
-        if line.format == "16":
-            flat = content[: len(content) // 2 * 2].view("<i2")
-        else:
-            flat = _unpack212(content)
-        if header.num_samples is not None:
-            expected = len(mine) * header.num_samples
-            if len(flat) < expected:
-                raise TruncatedError(
-                    f"{file} ends after {len(flat)} of {expected} samples. Try: "
-                    "fetch it again."
-                )
-            if len(flat) > expected + 1:
-                raise HeaderError(
-                    f"{header.path} announces {expected} samples, {file} holds "
-                    f"{len(flat)}. Try: fetch both again."
-                )
-        num = header.num_samples or len(flat) // len(mine)
-        frames = flat[: num * len(mine)].reshape(num, len(mine))
-        rows.update({k: frames[:, j] for j, k in enumerate(mine)})
-    return np.stack([rows[k] for k in range(len(header.signals))])
-
-
-def _unpack212(content: np.ndarray) -> Int[np.ndarray, " sample"]:
-    """Two samples of 12 bits from every three bytes, the second's high bits first."""
-    triples = np.append(content, np.zeros(-len(content) % 3, np.uint8))
-    low, mid, high = triples.reshape(-1, 3).astype(np.int16).T
-    flat = np.stack([low | (mid & 0x0F) << 8, high | (mid & 0xF0) << 4], 1).ravel()
-    return ((flat[: len(content) * 2 // 3] ^ 0x800) - 0x800).astype(np.int16)
-
-
-def _read_with_wfdb(stem: Path, header: Header) -> Int[np.ndarray, "lead time"]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # wfdb 4.3 warns on import with pandas 3.1
-        import wfdb
-
-        try:
-            record: Any = wfdb.rdrecord(str(stem), physical=False)
-        except FileNotFoundError as error:
-            raise MissingFileError(
-                f"{error.filename}, named by {header.path}, is not there. Try: fetch "
-                "it, or drop its line from RECORDS."
-            ) from None
-        except Exception as error:
-            raise HeaderError(
-                f"{header.path}: wfdb cannot read the record ({error}). Try: fetch it "
-                "again."
-            ) from error
-    return np.asarray(record.d_signal).T
-
-
-_SYMBOLS = dict(
-    enumerate(
-        'N L R a V F J A S E j / Q ~ ? | ? s T * D " = p B ^ t + u ? ! [ ] e n @ x f '
-        "( ) r".split(),
-        start=1,
-    )
-)
-"""Symbols of the annotation codes 1 to 41 (WFDB ecgcodes.h); "?" is unused."""
-
-_SKIP, _NUM, _SUB, _CHAN, _AUX = 59, 60, 61, 62, 63
-
-
-def read_annotation(path: Path) -> tuple[Int[np.ndarray, " beat"], list[str]]:
-    """Samples and symbols of an annotation file in MIT format (WFDB annot(5)).
-
-    Words of 16 bits: a code in the upper 6, the time since the last annotation in the
-    lower 10; longer times and remarks are in words of their own.
+def _choose(header: Header, first: Header, leads: Sequence[str] | None) -> list[int]:
+    """Signals to read of a record, whose first segment names them.
 
     Raises:
-        TruncatedError: Its end mark is missing.
+        HeaderError: There is none, or they cannot be read together.
     """
-    content = path.read_bytes()
-    words = np.frombuffer(content, "<u2", len(content) // 2).tolist()
-    samples, symbols = [], []
-    time, k = 0, 0
-    while k < len(words):
-        code, value = words[k] >> 10, words[k] & 0x3FF
-        k += 1
-        if code == 0 and value == 0:
-            return np.array(samples, np.int64), symbols
-        if code == _SKIP and k + 1 < len(words):
-            wait = words[k] << 16 | words[k + 1]
-            time += wait - (1 << 32 if wait >= 1 << 31 else 0)
-            k += 2
-        elif code == _AUX:
-            k += (value + 1) // 2
-        elif code not in (_NUM, _SUB, _CHAN):
-            time += value
-            samples.append(time)
-            symbols.append(_SYMBOLS.get(code, "?"))
-    raise TruncatedError(
-        f"{path} ends after {len(content)} bytes, before its end mark. Try: fetch it "
-        "again."
-    )
-
-
-def _check(
-    row: Num[np.ndarray, " time"], line: SignalLine, header: Path, file: Path
-) -> None:
-    """First value and checksum (the sum modulo 2^16) as the header gives them."""
-    if not np.issubdtype(row.dtype, np.integer):
-        return
-    if line.first is not None and len(row) and int(row[0]) != line.first:
+    path, record = header.path, first.record
+    if hasattr(record, "seg_name"):
         raise HeaderError(
-            f"{header} announces {line.first} as the first sample, {file} has "
-            f"{int(row[0])}. Try: fetch both again."
+            f"{path} names no segment. Try: leave it out, or fetch it again."
         )
-    if line.checksum is not None:
-        total = int(row.sum(dtype=np.int64)) & 0xFFFF
-        if total != line.checksum & 0xFFFF:
-            raise HeaderError(
-                f"{header} announces the checksum {line.checksum & 0xFFFF}, the "
-                f"samples of {file} sum to {total}. Try: fetch both again."
-            )
+    index = choose(first.names, first.units, leads)
+    if not index:
+        named = zip(first.names, first.units, strict=True)
+        raise HeaderError(
+            f"{path} has no ECG lead; its signals are "
+            f"{', '.join(f'{name} ({unit})' for name, unit in named)}. Try: leave it "
+            "out, or correct names and units in the header."
+        )
+    if header is first and set(record.file_name) == {"~"}:
+        raise HeaderError(
+            f"{path} only lists the signals of a record of several segments. Try: read "
+            "that record, or leave this one out of RECORDS."
+        )
+    if header is first and record.sig_len == 0:
+        raise HeaderError(
+            f"{path} announces 0 samples. Try: leave the number out where it is "
+            "unknown."
+        )
+    rates = [header.record.fs * record.samps_per_frame[k] for k in index]
+    if len(set(rates)) > 1:
+        told = zip([first.names[k] for k in index], rates, strict=True)
+        raise HeaderError(
+            f"{path}: the leads differ in rate: "
+            f"{', '.join(f'{name} {rate:g} Hz' for name, rate in told)}. Try: read one "
+            f"of them, leads=({first.names[index[0]]!r},)."
+        )
+    for name in (first.names[k] for k in index if first.uncalibrated[k]):
+        warnings.warn(
+            f"{first.path} gives no gain for {name}: its amplitude is unknown, and 200 "
+            "units a millivolt are assumed, as WFDB does. Try: write the gain into it.",
+            stacklevel=2,
+        )
+    return index
 
 
-def _millivolts(
-    values: Num[np.ndarray, "lead time"], gain: float, baseline: int, invalid: int
+def _in_millivolts(
+    header: Header, index: list[int]
 ) -> Float32[np.ndarray, "lead time"]:
-    """`(value - baseline) / gain`; the format's invalid sample becomes NaN."""
-    signal = ((values.astype(np.float64) - baseline) / gain).astype(np.float32)
-    if np.issubdtype(values.dtype, np.integer):
-        signal[values == invalid] = np.nan
-    return signal
+    """Signals of a record by wfdb, gaps between its segments filled with NaN."""
+    wfdb = library()
+    files = getattr(header.record, "file_name", ())
+    for name in {name for name in files if name.endswith(".mat")}:
+        file, num = header.path.with_name(name), header.record.sig_len
+        _mat4.read_announced(file, files.count(name), num, header.path)
+    with refusing(header.path, header):
+        record = wfdb.rdrecord(
+            str(header.path.with_suffix("")),
+            channels=index,
+            smooth_frames=False,
+            m2s=False,
+        )
+        if not hasattr(record, "seg_name"):
+            _scale(record, header, index)
+            return np.stack(record.e_p_signal).astype(np.float32)
+        for name, segment in zip(record.seg_name, record.segments, strict=True):
+            if segment is not None and segment.e_p_signal is not None:
+                own = header.segment(name)
+                if record.layout == "variable":
+                    index = [own.record.sig_name.index(x) for x in segment.sig_name]
+                _scale(segment, own, index)
+        whole = record.multi_to_single(physical=True, expanded=True)
+        return np.stack(whole.e_p_signal).astype(np.float32)
+
+
+def _scale(record: Any, header: Header, index: list[int]) -> None:
+    """Check the sums of a record's signals, and turn them into mV.
+
+    A checksum of 0 is what is written where nobody has computed one; a shifted signal
+    (skew) no longer has its samples, and for format 8 wfdb cannot get them back.
+    """
+    if "8" not in record.fmt:
+        for k, samples in enumerate(record.adc(expanded=True)):
+            if record.checksum[k] and not record.skew[k]:
+                file = header.path.with_name(record.file_name[k])
+                _mat4.check_sum(
+                    int(samples.sum()), record.checksum[k], header.path, file
+                )
+    for signal, k in zip(record.e_p_signal, index, strict=True):
+        unit = header.units[k]
+        if unit.casefold() not in MILLIVOLTS:
+            raise HeaderError(
+                f"{header.path} has {header.names[k]} in {unit}, the record it is a "
+                "segment of in a voltage. Try: correct the unit."
+            )
+        signal *= MILLIVOLTS[unit.casefold()]
+
+
+def read_annotation(
+    path: Path, sample_rate_hz: float
+) -> tuple[Int[np.ndarray, " annotation"], list[str]]:
+    """Samples of the signal and symbols of an annotation file, in the order of time.
+
+    Args:
+        path: Of the file.
+        sample_rate_hz: Of the signal. Times are counted at the rate that the file
+            notes, else at that of the header; a frame may hold several samples.
+
+    Raises:
+        TruncatedError, HeaderError: See the message.
+    """
+    wfdb = library()
+    content = path.read_bytes()
+    if not content:
+        return np.zeros(0, np.int64), []
+    notes = _NOTE.findall(content)
+    kinds = {note[:3] for note in notes}
+    if len(notes) > len(kinds) or b"" in kinds or len(kinds & {b"ann", b"end"}) == 1:
+        raise HeaderError(
+            f"{path} has notes on itself (##) that wfdb cannot take: unknown ones, or "
+            "one of a kind twice. Try: write it again with wfdb.wrann."
+        )
+    with refusing(path):
+        try:
+            if len(content) % 2 or content[-2:] != b"\0\0":
+                raise IndexError("no end mark")
+            read = wfdb.rdann(str(path.with_suffix("")), path.suffix[1:])
+        except IndexError:
+            raise TruncatedError(
+                f"{path} ends after {len(content)} bytes, before its end mark. Try: "
+                "fetch it again."
+            ) from None
+    scale = sample_rate_hz / read.fs if read.fs else 1.0
+    samples = np.rint(read.sample * scale).astype(np.int64)
+    order = np.argsort(samples, kind="stable")
+    return samples[order], [read.symbol[k] for k in order]

@@ -56,11 +56,14 @@ class RecordTable:
         rate_bpm: 60 over the median RR interval; NaN with one beat.
         scale_mv: Median over the beats of the standard deviation in the window.
         num_beats: Beats kept.
-        num_cut: Beats left out because their window leaves the recording.
+        num_cut: Beats left out because their window leaves the recording, or holds a
+            missing sample.
         num_unmatched: Peaks that no annotation is near, where there are annotations:
             left out if these have labels, else kept.
         num_annotated: Annotated beats by class: a column for each of `cut.ANNOTATED`.
         num_without: Those of them that got no window: missed, or at an end.
+        leads: Names of the leads that were read, with tabs between; "" where nobody
+            has said.
     """
 
     name: np.ndarray
@@ -78,6 +81,7 @@ class RecordTable:
     num_unmatched: Int32[np.ndarray, " record"]
     num_annotated: Int32[np.ndarray, "record class"]
     num_without: Int32[np.ndarray, "record class"]
+    leads: np.ndarray
 
     def __len__(self) -> int:
         return len(self.name)
@@ -101,7 +105,8 @@ class Beats:
             None for recordings of people.
         records: The recordings.
         excluded: Recordings that gave no beats: name and reason.
-        leads: Names of the leads; empty where nobody has said.
+        leads: Names of the leads; empty where nobody has said, or where recordings
+            differ (see `records.leads`).
         given: The beats as a function sees them, where they were given as an array;
             None where they were cut out.
         classes: The class of a label that is none of the package's own, such as
@@ -426,10 +431,12 @@ def _beats(
     names = [f.name for f in fields(Beats) if f.name in columns]
     own: dict[str, Any] = {name: columns[name] for name in names}
     kind = own.pop("kind")
+    read = set(records["leads"].tolist())
     return Beats(
         config=config,
         kind=kind if (kind != "").any() else None,
         records=RecordTable(split=side, **records),
         excluded=excluded,
+        leads=tuple(read.pop().split("\t")) if len(read) == 1 and any(read) else (),
         **own,
     )

@@ -127,11 +127,12 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
             f"{name}: {rate:g} samples a second cannot hold {config.high_hz:g} Hz. "
             f"Try: high_hz of {rate / 2:g} or less in BeatConfig."
         )
-    clean = detect.band_pass(recording.signal, rate, config.low_hz, config.high_hz)
-    sharp = detect.band_pass(recording.signal[0], rate, detect.SHARP_HZ, config.high_hz)
+    signal, missing = bridged(recording.signal)
+    clean = detect.band_pass(signal, rate, config.low_hz, config.high_hz)
+    sharp = detect.band_pass(signal[0], rate, detect.SHARP_HZ, config.high_hz)
     try:
         found = detect.detect(
-            recording.signal[0],
+            signal[0],
             sharp,
             rate,
             second_opinion=config.second_opinion,
@@ -144,6 +145,11 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
         ) from error
     peaks = found.peaks
     values, keep = windows(clean, peaks, rate, config)
+    lost = np.append(0, np.cumsum(missing))
+    edges = peaks[:, None] + np.rint(config.time_s[[0, -1]] * rate).astype(int) + [0, 1]
+    start, end = np.clip(edges, 0, len(missing)).T
+    known = lost[start] == lost[end]
+    values, keep = values[known[keep]], keep & known
     num_cut = int((~keep).sum())
     width = max(map(len, (recording.label or "", *(recording.beat_labels or ()))))
     labels = np.full(len(peaks), recording.label or "", f"U{max(width, 1)}")
@@ -171,7 +177,7 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
             "Try: leave it out, or cut shorter windows."
         )
     missed = without_window(recording, peaks[keep], config.match_s)
-    rr = np.diff(peaks) / rate
+    rr = np.where(np.diff(lost[peaks]) > 0, np.nan, np.diff(peaks) / rate)
     before, after = np.append(np.nan, rr), np.append(rr, np.nan)
     return {
         "millivolts": values,
@@ -188,7 +194,7 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
         "records_polarity": np.array([found.polarity], np.int8),
         "records_polarity_confidence": np.array([found.confidence], np.float32),
         "records_rate_bpm": np.array(
-            [60 / np.median(rr) if len(rr) else np.nan], np.float32
+            [60 / np.nanmedian(rr) if np.isfinite(rr).any() else np.nan], np.float32
         ),
         "records_scale_mv": np.median(values.std(-1), axis=0)[None],
         "records_num_beats": np.array([len(values)], np.int32),
@@ -196,7 +202,20 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
         "records_num_unmatched": np.array([num_unmatched], np.int32),
         "records_num_annotated": _by_class(recording, slice(None)),
         "records_num_without": _by_class(recording, missed),
+        "records_leads": np.array(["\t".join(recording.leads)]),
     }
+
+
+def bridged(
+    signal: Float32[np.ndarray, "lead time"],
+) -> tuple[Float32[np.ndarray, "lead time"], Bool[np.ndarray, " time"]]:
+    """Straight lines over missing samples (NaN), and where any lead misses one."""
+    missing = np.isnan(signal)
+    if missing.any():
+        signal, time = signal.copy(), np.arange(signal.shape[1])
+        for lead, gap in zip(signal, missing, strict=True):
+            lead[gap] = 0 if gap.all() else np.interp(time[gap], time[~gap], lead[~gap])
+    return signal, np.any(missing, axis=0)
 
 
 def without_window(

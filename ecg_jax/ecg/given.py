@@ -348,4 +348,5 @@ def _table(
         num_unmatched=none,
         num_annotated=annotated,
         num_without=annotated,
+        leads=np.full(num, "", "U1"),
     )

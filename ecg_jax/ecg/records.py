@@ -15,8 +15,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int
 
+from ecg_jax.ecg._listing import SUFFIXES, listed
 from ecg_jax.errors import (
-    EmptyFolderError,
     HeaderError,
     LabelError,
     MissingFileError,
@@ -34,18 +34,24 @@ AAMI_OF_SYMBOL: Mapping[str, str] = MappingProxyType(
     {
         symbol: aami
         for aami, symbols in {
-            "N": "NLRej",
+            "N": "NLRBejn",
             "S": "AaJS",
-            "V": "VE",
+            "V": "VEr",
             "F": "F",
-            "Q": "/fQ",
+            "Q": "/fQ?",
         }.items()
         for symbol in symbols
     }
 )
+"""Class of each symbol that PhysioNet lists as a beat. B, n and r go where WFDB's own
+table (ecgmap.h) puts them; a beat of the learning phase (?) is unknown."""
 
 PREFERRED_LEADS = ("MLII", "II")
-"""A recording of several leads is read as the first of these that it has."""
+"""A recording of several leads is read as the first of these that it has, else as its
+first lead; see `_leads.choose`."""
+
+HIGHEST_MV = 1000.0
+"""No ECG is beyond it: gain or unit are wrong."""
 
 MITDB_NAMES = frozenset(
     "100 101 102 103 104 105 106 107 108 109 111 112 113 114 115 116 117 118 119 121 "
@@ -77,12 +83,13 @@ class Recording:
 
     Attributes:
         name: Unique in its folder.
-        signal: Millivolts.
+        signal: Millivolts; NaN where the recording has no value.
         sample_rate_hz: Samples a second.
         label: One of `RECORDING_LABELS`, or None where nobody has said.
         beat_samples: Positions of annotated beats, in samples.
         beat_labels: AAMI class of each annotated beat.
         beat_kinds: True morphology of each beat (synthetic recordings only).
+        leads: Names of the leads; empty where nobody has said.
     """
 
     name: str
@@ -92,6 +99,7 @@ class Recording:
     beat_samples: Int[np.ndarray, " beat"] | None = None
     beat_labels: tuple[str, ...] | None = None
     beat_kinds: tuple[str, ...] | None = None
+    leads: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -163,11 +171,8 @@ class RecordingFolder:
     def files(self, name: str) -> tuple[Path, ...]:
         """The files of a recording that are there."""
         stem = self.root / self.paths[name]
-        candidates = (stem.with_name(stem.name + s) for s in _SUFFIXES)
+        candidates = (stem.with_name(stem.name + s) for s in SUFFIXES)
         return tuple(path for path in candidates if path.is_file())
-
-
-_SUFFIXES = (".mat", ".dat", ".hea", ".atr")
 
 
 def open_folder(
@@ -195,7 +200,7 @@ def open_folder(
             f"{root} is not a folder. Try: the folder that holds RECORDS, or "
             "`ecg-jax fetch challenge-2017 --out DIR`."
         )
-    paths, reference = _paths(root), _reference(root)
+    paths, reference = listed(root), _reference(root)
     labels: dict[str, str | None] = dict.fromkeys(paths)
     excluded: dict[str, str] = {}
     if reference is not None:
@@ -224,70 +229,25 @@ def open_folder(
 
 
 def read_recording(
-    path: str | Path, *, leads: tuple[str, ...] | None = PREFERRED_LEADS
+    path: str | Path,
+    *,
+    leads: tuple[str, ...] | None = PREFERRED_LEADS,
+    annotator: str = "atr",
 ) -> Recording:
     """Read one recording by the path of its record, with or without a suffix.
+
+    Args:
+        path: Of the record.
+        leads: To read: the first that there is; None reads all.
+        annotator: Suffix of the annotation file, which need not exist.
 
     Raises:
         RecordingError: It cannot be used; the message names the file.
     """
     stem = Path(path)
-    if stem.suffix in _SUFFIXES:
+    if stem.suffix in SUFFIXES:
         stem = stem.with_suffix("")
-    return _read(stem, stem.name, None, leads)
-
-
-def _paths(root: Path) -> dict[str, str]:
-    """Stem of every recording by name; the name is the last part where that is unique.
-
-    Where `training/` is listed, nothing else counts: PhysioNet's whole project holds a
-    validation folder too, which repeats part of it.
-    """
-    for folder in (root / "training", root):
-        listing = folder / "RECORDS"
-        if listing.is_file():
-            stems = _listed(folder)
-            break
-    else:
-        listing = root
-        stems = _lying(root / "training") or _lying(root)
-    if not stems:
-        raise EmptyFolderError(
-            f"{listing} lists no recordings. Try: a folder with RECORDS, or with "
-            ".mat or .hea files, there or in training/."
-        )
-    relative = [stem.relative_to(root).as_posix() for stem in dict.fromkeys(stems)]
-    unique = len({stem.rsplit("/", 1)[-1] for stem in relative}) == len(relative)
-    return {stem.rsplit("/", 1)[-1] if unique else stem: stem for stem in relative}
-
-
-def _lying(folder: Path) -> list[Path]:
-    """Stems of the recordings in a folder, not of those in folders below."""
-    files = (*folder.glob("*.hea"), *folder.glob("*.mat"))
-    return sorted({file.with_suffix("") for file in files})
-
-
-def _listed(folder: Path) -> list[Path]:
-    """Stems named by a `RECORDS`; a line may name a folder with its own."""
-    stems: list[Path] = []
-    text = (folder / "RECORDS").read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines():
-        entry = line.strip()
-        parts = Path(entry).parts
-        if not entry or entry.startswith("#"):
-            continue
-        if Path(entry).is_absolute() or ".." in parts:
-            raise MissingFileError(
-                f"{folder / 'RECORDS'} names {entry!r}, outside its folder. Try: "
-                "names relative to RECORDS."
-            )
-        if (folder / entry / "RECORDS").is_file():
-            stems += _listed(folder / entry)
-        else:
-            stem = folder / entry
-            stems.append(stem.with_suffix("") if stem.suffix in _SUFFIXES else stem)
-    training = [stem for stem in stems if folder / "training" in stem.parents]
-    return training or stems
+    return _read(stem, stem.name, None, leads, annotator)
 
 
 @dataclass(frozen=True)
@@ -339,40 +299,56 @@ def _label(reference: _Reference, name: str, stem: str) -> str:
 
 
 def _read(
-    stem: Path, name: str, label: str | None, leads: tuple[str, ...] | None
+    stem: Path,
+    name: str,
+    label: str | None,
+    leads: tuple[str, ...] | None,
+    annotator: str = "atr",
 ) -> Recording:
     """Read signal and annotations of one recording, and check them."""
     from ecg_jax.ecg import _wfdb
 
-    signal, names, rate, file = _wfdb.read_signal(stem)
-    if leads is not None and len(names) > 1:
-        chosen = next((names.index(lead) for lead in leads if lead in names), 0)
-        signal = signal[chosen : chosen + 1]
-    bad = ~np.isfinite(signal)
-    if bad.any():
-        raise SignalError(
-            f"{file}: {int(bad.sum())} of {bad.size} samples are NaN or infinite, the "
-            f"first at {np.flatnonzero(bad.any(0))[0] / rate:.2f} s. Try: leave the "
-            "recording out, or cut it there."
-        )
-    if signal.shape[1] == 0 or (np.ptp(signal, axis=1) == 0).any():
+    signal, names, rate, file = _wfdb.read_signal(stem, leads)
+    _check(signal, names, file)
+    samples = classes = None
+    annotation = stem.with_name(f"{stem.name}.{annotator}")
+    if annotation.is_file():
+        found, symbols = _wfdb.read_annotation(annotation, rate)
+        if beats := [k for k, symbol in enumerate(symbols) if symbol in AAMI_OF_SYMBOL]:
+            samples = found[beats]
+            classes = tuple(AAMI_OF_SYMBOL[symbols[k]] for k in beats)
+            if not 0 <= samples[0] <= samples[-1] <= signal.shape[1]:
+                outside = samples[0] if samples[0] < 0 else samples[-1]
+                raise HeaderError(
+                    f"{annotation}: a beat at sample {outside}, the signal of {file} "
+                    f"has {signal.shape[1]}. Try: fetch both again."
+                )
+    return Recording(name, signal, rate, label, samples, classes, leads=names)
+
+
+def _check(
+    signal: Float32[np.ndarray, "lead time"], names: tuple[str, ...], file: Path
+) -> None:
+    """Refuse what holds no ECG."""
+    low = np.fmin.reduce(signal, axis=1, initial=np.nan)
+    high = np.fmax.reduce(signal, axis=1, initial=np.nan)
+    if signal.shape[1] == 0 or (low == high).any():
         raise SignalError(
             f"{file}: a flat line, no signal. Try: leave the recording out, or check "
             "that an electrode was connected."
         )
-    samples = classes = None
-    annotation = stem.with_name(stem.name + ".atr")
-    if annotation.is_file():
-        found, symbols = _wfdb.read_annotation(annotation)
-        beats = [k for k, symbol in enumerate(symbols) if symbol in AAMI_OF_SYMBOL]
-        samples = found[beats]
-        classes = tuple(AAMI_OF_SYMBOL[symbols[k]] for k in beats)
-        if len(samples) and samples[-1] >= signal.shape[1]:
-            raise HeaderError(
-                f"{annotation}: a beat at sample {samples[-1]}, the signal of {file} "
-                f"has {signal.shape[1]}. Try: fetch both again."
-            )
-    return Recording(name, signal, rate, label, samples, classes)
+    if np.isnan(low).all():
+        raise SignalError(
+            f"{file}: every sample of {', '.join(names)} is marked as missing. Try: "
+            "leave the recording out."
+        )
+    top = np.fmax(-low, high)
+    if np.fmax.reduce(top) > HIGHEST_MV:
+        raise SignalError(
+            f"{file}: {names[int(np.nanargmax(top))]} reaches {np.nanmax(top):,.0f} "
+            f"mV, and no ECG is beyond {HIGHEST_MV:,.0f}. Try: correct gain or unit in "
+            "the header, or leave the recording out."
+        )
 
 
 __all__ = [

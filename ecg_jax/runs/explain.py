@@ -147,6 +147,7 @@ def explanation(
     proofs = Counter(p for p in provers if p is not None)
     return {
         "record": recording.name,
+        "leads": list(recording.leads),
         "label": recording.label,
         "split": split,
         "answer": "normal" if margin >= 0 else "not normal",
