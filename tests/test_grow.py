@@ -209,7 +209,9 @@ def three_classes(classes, act, seed=0):
     return margins[int(np.argmin(np.abs(np.array(shares) - 0.4)))], data
 
 
-@pytest.mark.parametrize("classes, depth", [(3, 2), (4, 3)])
+@pytest.mark.parametrize(
+    "classes, depth", [(3, 2), pytest.param(4, 3, marks=pytest.mark.slow)]
+)
 def test_a_margin_of_several_classes(classes, depth, tmp_path):
     """Its outermost gate is the best rival: "normal" starts one level deeper."""
     fn, data = three_classes(classes, jax.nn.relu)
@@ -398,7 +400,12 @@ def test_every_way_to_select(way):
 
 
 @pytest.mark.parametrize(
-    "localize, metric", [(None, "cut"), (0.0, "euclidean"), (0.5, "shape")]
+    "localize, metric",
+    [
+        (None, "cut"),
+        pytest.param(0.0, "euclidean", marks=pytest.mark.slow),
+        pytest.param(0.5, "shape", marks=pytest.mark.slow),
+    ],
 )
 def test_every_way_to_localize(localize, metric, tmp_path):
     fn, data = function("mlp"), quarters(49, 150)
