@@ -239,6 +239,8 @@ def demo_explanation(record="A00042", num=36):
         signal[start : start + 195] += fine
         proven = n % 7 != 3
         name = ("Q1" if kind == "wide" else "Q2") if margin < 0 else f"P{1 + n % 3}"
+        raised = np.where((TIME > 0.06) & (TIME < 0.15), beat + 0.01 * n, beat)
+        flip = report.Flip(f"ST level {0.01 * n:.2f} mV higher: Q2", n / 36, raised)
         beats.append(
             report.ExplainedBeat(
                 at,
@@ -249,6 +251,7 @@ def demo_explanation(record="A00042", num=36):
                 beat,
                 0.8,
                 name,
+                flips=[flip] if n % 2 else [],
             )
         )
     return report.ExplainData(

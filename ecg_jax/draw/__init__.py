@@ -8,6 +8,7 @@ Colors are those of Okabe and Ito (2008), made darker where lines need it; what 
 says, a line style, a mark or a word says too.
 """
 
+from ecg_jax.draw.beat import changed
 from ecg_jax.draw.cells import cell, pair, sides
 from ecg_jax.draw.charts import bars, calibration, frontier, histogram, roc
 from ecg_jax.draw.paper import calibration_mark, ecg_paper, limits_of
@@ -26,6 +27,7 @@ __all__ = [
     "calibration",
     "calibration_mark",
     "cell",
+    "changed",
     "ecg_paper",
     "frontier",
     "histogram",

@@ -21,8 +21,10 @@ from ecg_jax.draw.paper import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDE, HIGH = 5.0, 3.2
+CARD = (3.4, 2.3)
 EDGE = 0.08
 
 
@@ -106,3 +108,17 @@ def beat_over_prototype(
     if prototype is not None:
         style: dict[str, Any] = {"color": PROTOTYPE, "lw": 1.0, "ls": DASHED}
         axes.plot(x, prototype, zorder=6, **style)
+
+
+def changed(
+    beat: Float[np.ndarray, " time"],
+    flipped: Float[np.ndarray, " time"],
+    time_s: Float[np.ndarray, " time"],
+    *,
+    side: str,
+) -> "Figure":
+    """Draw a beat (solid) and how it looks where its answer flips (dashed), in mV."""
+    figure = new_figure(*CARD)
+    figure.set_layout_engine("constrained")
+    beat_over_prototype(figure.add_subplot(), beat, flipped, time_s, side=side)
+    return figure

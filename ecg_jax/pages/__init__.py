@@ -10,6 +10,7 @@ from ecg_jax.pages.data import (
     ExplainData,
     ExplainedBeat,
     Figure,
+    Flip,
     NetworkFacts,
     ReportData,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "ExplainData",
     "ExplainedBeat",
     "Figure",
+    "Flip",
     "NetworkFacts",
     "ReportData",
     "build",

@@ -281,6 +281,21 @@ class ReportData:
 
 
 @dataclass(frozen=True, eq=False)
+class Flip:
+    """A change that flips a beat's answer.
+
+    Attributes:
+        words: Which change, how far, and who answers then.
+        share: How far, as a share of how far it was followed.
+        millivolts: The beat so changed, in mV; `None`: it is not drawn.
+    """
+
+    words: str
+    share: float
+    millivolts: Float[np.ndarray, " time"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class ExplainedBeat:
     """One beat of a recording: the answer and what proves it.
 
@@ -294,7 +309,7 @@ class ExplainedBeat:
         rr_before_s: RR interval before it, in seconds.
         nearest: The component of the beat's own cell, where it does not prove.
         label: Class of the beat, where it is annotated.
-        flips: The changes that flip its answer first, in words.
+        flips: The changes that flip its answer first, nearest first.
     """
 
     r_time_s: float
@@ -306,7 +321,7 @@ class ExplainedBeat:
     rr_before_s: float | None = None
     nearest: str | None = None
     label: str | None = None
-    flips: Sequence[str] = ()
+    flips: Sequence[Flip] = ()
 
     @property
     def answer(self) -> str:

@@ -10,7 +10,7 @@ from ecg_jax.draw.paper import LABEL_NAMES
 from ecg_jax.draw.render import write_bytes
 from ecg_jax.pages.changes import changes_part
 from ecg_jax.pages.components import sentence_of
-from ecg_jax.pages.data import Component, ExplainData, ExplainedBeat
+from ecg_jax.pages.data import Component, ExplainData, ExplainedBeat, Flip
 from ecg_jax.pages.html import details, esc, number, pairs, picture, share, table, tiles
 from ecg_jax.pages.page import frame
 from ecg_jax.pages.sections import BEAT_LABEL_NOTE, LABEL_NOTE
@@ -18,6 +18,7 @@ from ecg_jax.pages.sections import BEAT_LABEL_NOTE, LABEL_NOTE
 LEAF = "beats in its cell, and in none below"
 MOST_PICTURES = 24
 MOST_OVERLAID = 12
+MOST_FLIPS = 9
 MOST_ROWS = 200
 MOST_NAMED = 40
 BEFORE_S, AFTER_S = 0.25, 0.40
@@ -57,6 +58,7 @@ def build_explanation(data: ExplainData) -> str:
         ("strip", "The recording", _strip(data)),
         ("components", "Which components answered", _by_component(data)),
         *changes_part(data.changes),
+        *_flips_part(data),
         ("open", "Beats without a proof", _unproven(data)),
         ("beats", "Every beat", _beats(data)),
         ("reading", "How to read this", _reading(data)),
@@ -273,6 +275,38 @@ def _prototype(data: ExplainData, name: str | None) -> np.ndarray | None:
     return None if known is None else known.prototype
 
 
+def _flips_part(data: ExplainData) -> list[tuple[str, str, str]]:
+    """The beats that the least change gives the other answer; none: no part."""
+    found = [beat for beat in data.beats if beat.flips]
+    if not found:
+        return []
+    found = sorted(found, key=lambda beat: beat.flips[0].share)[:MOST_FLIPS]
+    items = "".join(_flip(data, beat, beat.flips[0]) for beat in found)
+    words = (
+        "Each beat (solid) and the same beat with the smallest change that gives it "
+        "the other answer (dashed), smallest by its share of how far the change was "
+        f"followed. {_beats_of(len(found)).capitalize()} of {number(len(data.beats))}, "
+        "those that need the least."
+    )
+    html = f'<p>{words}</p><div class="differs">{items}</div>'
+    return [("flips", "Nearest to the other answer", html)]
+
+
+def _flip(data: ExplainData, beat: ExplainedBeat, flip: Flip) -> str:
+    kind = "normal" if beat.answer == "normal" else "other"
+    shown = ""
+    if flip.millivolts is not None:
+        figure = draw.changed(
+            beat.millivolts, flip.millivolts, data.time_s, side=beat.answer
+        )
+        shown = picture(draw.svg(figure), alt="the beat, and changed", kind="paper")
+    return (
+        f'<div class="differ one {kind}"><p><b>{beat.r_time_s:.2f} s, '
+        f"<b class={kind}>{esc(beat.answer)}</b></b><br>{esc(flip.words)}</p>"
+        f"{shown}</div>"
+    )
+
+
 def _unproven(data: ExplainData) -> str:
     rest = [beat for beat in data.beats if beat.component is None]
     if not rest:
@@ -337,7 +371,7 @@ def _row(data: ExplainData, beat: ExplainedBeat) -> str:
         rr = f"{beat.rr_before_s:.2f} s"
     flips = ""
     if any(other.flips for other in data.beats):
-        flips = f"<td>{'<br>'.join(map(esc, beat.flips))}</td>"
+        flips = f"<td>{'<br>'.join(esc(flip.words) for flip in beat.flips)}</td>"
     return (
         f'<tr><td class="spark">{sketch}</td><td class=num>{beat.r_time_s:.2f} s</td>'
         f"{label}<td><b class={kind}>{esc(beat.answer)}</b></td>"

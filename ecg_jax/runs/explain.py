@@ -1,5 +1,6 @@
 """Explaining one recording: what answers for each beat, and what is proven."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from ecg_jax.ecg.beats import Beats, beats_of
 from ecg_jax.ecg.cut import BeatConfig, without_window
 from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.records import Recording, read_recording
-from ecg_jax.errors import EcgJaxError, MissingFileError, RunExistsError
-from ecg_jax.pages.explanation import ANSWER_RULE
+from ecg_jax.errors import DataError, EcgJaxError, MissingFileError, RunExistsError
+from ecg_jax.pages.explanation import ANSWER_RULE, MOST_FLIPS
 from ecg_jax.runs.pipeline import check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.runs.saved_run import load_run, split_of
@@ -24,7 +25,7 @@ from ecg_jax.tree.tree import Decision
 from ecg_jax.views.components import component_of
 from ecg_jax.views.partition import inputs_of
 from ecg_jax.views.present import change_facts
-from ecg_jax.views.what_changes import of_beats
+from ecg_jax.views.what_changes import WhatChanges, of_beats
 
 MOST_WALKED = 64
 """Beats of a recording that are walked along every change, evenly spaced."""
@@ -69,12 +70,16 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     for at, row in enumerate(changed.rows):
         flips = changed.ranges.nearest(at) if changed.ranges is not None else []
         answer["beats"][row]["flips"] = flips
+    drawn = _flipped(changed)
     out.mkdir(parents=True, exist_ok=True)
     page = report.ExplainData(
         record=recording.name,
         signal=recording.signal[0],
         sample_rate_hz=recording.sample_rate_hz,
-        beats=[_shown(beats, row, entry) for row, entry in enumerate(answer["beats"])],
+        beats=[
+            _shown(beats, row, entry, drawn.get(row))
+            for row, entry in enumerate(answer["beats"])
+        ],
         time_s=config.time_s,
         components={part["name"]: component_of(part) for part in parts},
         label=recording.label,
@@ -196,8 +201,29 @@ def _named(part: Mapping[str, Any]) -> dict[str, Any]:
     return {key: part.get(key) for key in kept}
 
 
-def _shown(beats: Beats, row: int, entry: dict[str, Any]) -> report.ExplainedBeat:
+def _flipped(changed: WhatChanges) -> dict[int, np.ndarray]:
+    """The beats that the least change flips, so changed: by row, in mV."""
+    if changed.ranges is None:
+        return {}
+    first = [(at, *changed.ranges.nearest(at, 1)) for at in range(len(changed.rows))]
+    found = sorted((f for f in first if len(f) > 1), key=lambda f: f[1]["share"])
+    drawn = {}
+    for at, flip in found[:MOST_FLIPS]:
+        side = "low" if flip["t"] < 0 else "high"
+        with contextlib.suppress(DataError):  # it flips within rounding only
+            x = changed.ranges.flipped(at, flip["change"], side)
+            drawn[int(changed.rows[at])] = changed.ranges.drawn(at, x)[0]
+    return drawn
+
+
+def _shown(
+    beats: Beats, row: int, entry: dict[str, Any], flipped: np.ndarray | None
+) -> report.ExplainedBeat:
     rr = entry["rr_before_s"]
+    flips = [
+        report.Flip(flip["words"], flip["share"], None if at else flipped)
+        for at, flip in enumerate(entry.get("flips", ()))
+    ]
     return report.ExplainedBeat(
         r_time_s=entry["r_time_s"],
         margin=entry["margin"],
@@ -208,5 +234,5 @@ def _shown(beats: Beats, row: int, entry: dict[str, Any]) -> report.ExplainedBea
         rr_before_s=rr if np.isfinite(rr) else None,
         nearest=entry["cell"],
         label=entry["label"],
-        flips=[flip["words"] for flip in entry.get("flips", ())],
+        flips=flips,
     )

@@ -121,8 +121,8 @@ class Ranges:
         """The changes that flip beat `i` first, by their share of the limit.
 
         Returns:
-          Of each its name `change`, `t` in its `unit`, `then`, the component that
-          decides beyond, and all of it in `words`.
+          Of each its name `change`, `t` in its `unit`, the `share` of the limit,
+          `then`, the component that decides beyond, and all of it in `words`.
         """
         found = []
         for at, name in enumerate(self.names):
@@ -134,11 +134,12 @@ class Ranges:
                             "change": name,
                             "t": float(t),
                             "unit": unit,
+                            "share": abs(float(t)) / self.limits[name],
                             "then": str(then),
                             "words": flip_words(name, unit, float(t), str(then)),
                         }
                     )
-        found.sort(key=lambda flip: abs(flip["t"]) / self.limits[flip["change"]])
+        found.sort(key=lambda flip: flip["share"])
         return found[:most]
 
     def value(self, x: Any) -> float:
