@@ -109,8 +109,7 @@ def _learn(
     beats, noise = [], []
     for i in peaks[right[0] : left[-1]].tolist():
         segment = filtered[i - radius : i + radius]
-        norm = np.linalg.norm(segment)
-        alike = norm > 0 and np.correlate(segment / norm, shape)[0] > 0.6
+        alike = segment @ shape > 0.6 * np.sqrt(segment @ segment)
         if alike and i - last > rr_min:
             last = i
             beats.append(i)
@@ -146,14 +145,15 @@ def _search(
     where, height = peaks.tolist(), power[peaks].tolist() if len(peaks) else []
     beats: list[int] = []
     last_peak: int | None = None
+    highest = 0.0  # of the peaks since then that the search may go back to
 
     def accept(k: int, now: int, keep: float) -> None:
-        nonlocal qrs, threshold, rr, last, last_peak
+        nonlocal qrs, threshold, rr, last, last_peak, highest
         interval = where[k] - last
         if interval < rr_max:
             rr = 0.875 * rr + 0.125 * interval
         beats.append(where[k])
-        last, last_peak = where[k], now
+        last, last_peak, highest = where[k], now, 0.0
         qrs = keep * qrs + (1 - keep) * height[k]
         threshold = max(0.25 * qrs + 0.75 * noise, 0)
 
@@ -162,9 +162,11 @@ def _search(
             accept(now, now, 0.875)
         else:
             noise = 0.875 * noise + 0.125 * height[now]
+            if where[now] - last > refractory:
+                highest = max(highest, height[now])
         if now == len(where) - 1 or where[now + 1] - last <= rr * 1.66:
             continue
-        if last_peak is not None:
+        if last_peak is not None and highest > threshold / 2:
             for k in range(last_peak + 1, now + 1):
                 if where[k] - last > refractory and height[k] > threshold / 2:
                     accept(k, now, 0.75)
