@@ -27,8 +27,8 @@ SMALLEST_SHARE = 1 / 20
 QUIET_S = 3.0
 """Longer than nearly all pauses between beats."""
 
-BRIDGE_S = 0.5
-"""What stands in for a quiet stretch between two others: a straight line."""
+LIVE_S = 0.5
+"""What is shorter between two quiet stretches is a jolt, no ECG."""
 
 SMALLEST_SPIKE_MV = 0.1
 """Smaller ones mislead nobody."""
@@ -56,37 +56,39 @@ def steep(
 def quiet(
     signal_mv: Float[np.ndarray, " time"], sample_rate_hz: float
 ) -> Int[np.ndarray, "stretch 2"]:
-    """First sample of every quiet stretch, and the first one after it."""
+    """First sample of every quiet stretch, and the first one after it.
+
+    Jolts between two stretches belong to them.
+    """
     is_steep, step = steep(signal_mv, sample_rate_hz)
     at, num = np.flatnonzero(is_steep), len(signal_mv)
     if not len(at):
         return np.array([[0, num]])
     starts, stops = np.append(0, at + 1), np.append(at + step, num)
     long = stops - starts >= QUIET_S * sample_rate_hz
-    return np.stack([starts, stops], 1)[long]
+    found: list[list[int]] = []
+    for start, stop in zip(starts[long].tolist(), stops[long].tolist(), strict=True):
+        if found and start - found[-1][1] < LIVE_S * sample_rate_hz:
+            found[-1][1] = stop
+        else:
+            found.append([start, stop])
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def without_quiet(
     signal_mv: Float[np.ndarray, " time"], sample_rate_hz: float
 ) -> tuple[Float[np.ndarray, " kept"], Int[np.ndarray, " kept"]]:
-    """The lead with every quiet stretch replaced by a straight half second, or cut off.
+    """The lead with its quiet stretches cut out, the levels around each made to meet.
 
     Returns:
-        The lead, and where each of its samples was; -1 on the straight lines.
+        The lead, and where each of its samples was.
     """
-    values, places, start = [], [], 0
-    num, bridge = len(signal_mv), round(BRIDGE_S * sample_rate_hz)
+    keep, shift = np.ones(len(signal_mv), bool), np.zeros(len(signal_mv))
     for first, after in quiet(signal_mv, sample_rate_hz):
-        values.append(signal_mv[start:first])
-        places.append(np.arange(start, first))
-        if 0 < first and after < num:
-            ends = signal_mv[first - 1], signal_mv[after]
-            values.append(np.linspace(*ends, bridge + 2)[1:-1])
-            places.append(np.full(bridge, -1))
-        start = after
-    values.append(signal_mv[start:])
-    places.append(np.arange(start, num))
-    return np.concatenate(values), np.concatenate(places)
+        keep[first:after] = False
+        if 0 < first and after < len(signal_mv):
+            shift[after] = signal_mv[first - 1] - signal_mv[after]
+    return (signal_mv + np.cumsum(shift))[keep], np.flatnonzero(keep)
 
 
 def without_spikes(
