@@ -22,8 +22,11 @@ AGREEMENT_S = 0.05
 GAP_S = 3.0
 """Where xqrs finds nothing for so long, it may have to learn again."""
 
-T_WAVE_S = 0.36
+SHORT_RR_S = 0.36
 """What follows a beat sooner and less steeply, sleepecg takes for its T wave."""
+
+LONG_RR_S = 1.4
+"""Where the second beat is later than 1.5 s, sleepecg takes its P wave instead."""
 
 MIN_RR_S = 0.2
 """No two beats are closer: the refractory period."""
@@ -62,9 +65,9 @@ def detect(
     Both detectors see the lead without quiet stretches and spikes, at 250 to 500 Hz
     (`live`). sleepecg finds the beats; xqrs gives a second opinion. Their F1 at 50 ms
     is the quality index bSQI; where it is low, the peaks of xqrs are taken, whose gross
-    failures are five times rarer (.42% of recordings against 1.95%); likewise above 167
-    beats a minute. All are then snapped to the extremum nearby that points as most of
-    the recording's QRS complexes do.
+    failures are five times rarer (.42% of recordings against 1.95%); likewise below 43
+    and above 167 beats a minute. All are then snapped to the extremum nearby that
+    points as most of the recording's QRS complexes do.
 
     Args:
         signal_mv: As recorded.
@@ -87,8 +90,9 @@ def detect(
     if second_opinion:
         second = relearn(lead, rate_hz, xqrs(lead, rate_hz), peaks)
         bsqi = agreement(peaks, second, AGREEMENT_S * rate_hz)
-        fast = len(second) > 1 and np.median(np.diff(second)) < T_WAVE_S * rate_hz
-        if len(second) and (bsqi < low_bsqi or fast):
+        rr_s = np.median(np.diff(second)) / rate_hz if len(second) > 1 else np.nan
+        strange = rr_s < SHORT_RR_S or rr_s > LONG_RR_S
+        if len(second) and (bsqi < low_bsqi or strange):
             peaks, detector = second, "xqrs"
     at = np.rint(peaks * (sample_rate_hz / rate_hz)).astype(np.int64)
     peaks = places[at.clip(max=len(places) - 1)]
