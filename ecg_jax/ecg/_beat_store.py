@@ -26,8 +26,8 @@ from ecg_jax.ecg.records import RecordingFolder
 from ecg_jax.errors import DiskFullError, RecordingError
 from ecg_jax.storage.lock import locked
 
-FORMAT = 3
-"""Version of the arrays; another one is another key."""
+FORMAT = 4
+"""Version of the arrays and of what is found; another one is another key."""
 
 Columns = dict[str, np.ndarray]
 Excluded = list[tuple[str, str]]

@@ -128,6 +128,8 @@ def relearn(
         if ((other > start) & (other < stop)).sum() >= 3:
             start += round(MIN_RR_S * sample_rate_hz)
             parts.append(start + xqrs(signal_mv[start:stop], sample_rate_hz))
+    if len(parts) == 1:
+        return found
     more = np.sort(np.concatenate(parts))
     near = AGREEMENT_S * sample_rate_hz
     better = agreement(other, more, near) > agreement(other, found, near)

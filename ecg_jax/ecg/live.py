@@ -83,8 +83,11 @@ def without_quiet(
     Returns:
         The lead, and where each of its samples was.
     """
+    stretches = quiet(signal_mv, sample_rate_hz)
+    if not len(stretches):
+        return signal_mv, np.arange(len(signal_mv))
     keep, shift = np.ones(len(signal_mv), bool), np.zeros(len(signal_mv))
-    for first, after in quiet(signal_mv, sample_rate_hz):
+    for first, after in stretches:
         keep[first:after] = False
         if 0 < first and after < len(signal_mv):
             shift[after] = signal_mv[first - 1] - signal_mv[after]
@@ -103,12 +106,13 @@ def without_spikes(
     if sample_rate_hz < LOWEST_HZ:
         return signal_mv
     rise = np.diff(signal_mv)
-    least = np.minimum(np.abs(rise[:-1]), np.abs(rise[1:]))
-    at = 1 + np.flatnonzero((rise[:-1] * rise[1:] < 0) & (least > SMALLEST_SPIKE_MV))
+    turn = -rise[:-1] * rise[1:]
+    at = 1 + np.flatnonzero(turn > SMALLEST_SPIKE_MV**2)
     reach = round(STEP_S * sample_rate_hz)
     around = at[:, None] + np.arange(-reach, reach + 1)
     near = signal_mv[around.clip(0, len(signal_mv) - 1)]
-    at = at[least[at - 1] > np.ptp(near, axis=1) / 2]
+    least = np.minimum(np.abs(rise[at - 1]), np.abs(rise[at]))
+    at = at[least > np.ptp(near, axis=1) / 2]
     smooth = signal_mv.copy()
     smooth[at] = (signal_mv[at - 1] + signal_mv[at + 1]) / 2
     return smooth
