@@ -1,3 +1,4 @@
+import time
 import warnings
 
 import numpy as np
@@ -6,8 +7,11 @@ from ecg_files import ecg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_jax.ecg import detect
+from ecg_jax.ecg import detect, live
+from ecg_jax.ecg.beats import beats_of
+from ecg_jax.ecg.records import Recording
 from ecg_jax.ecg.xqrs import local_peaks, ricker, xqrs
+from ecg_jax.errors import SignalError
 
 
 def wfdb_xqrs(signal, rate):
@@ -66,6 +70,124 @@ def test_finds_the_beats(sign, rate):
     assert len(theirs) >= len(truth) - 1
     assert len(found.peaks) - len(mine) <= 1
     assert np.abs(found.peaks[mine] - truth[theirs]).max() <= 1
+
+
+def find(signal, rate):
+    return detect.detect(
+        signal, detect.band_pass(signal, rate, detect.SHARP_HZ), rate
+    ).peaks
+
+
+def score(signal, truth, rate):
+    return detect.agreement(find(signal, rate), truth, 0.05 * rate)
+
+
+@pytest.mark.parametrize("rr_s", [60 / 40, 60 / 90, 60 / 220])
+@pytest.mark.parametrize("rate", [80, 100, 128, 250, 360, 500, 1000])
+def test_each_beat_once_at_any_rate(rate, rr_s):
+    signal, truth = ecg(60, rate, rr_s=rr_s)
+    assert score(signal, truth, rate) >= 0.99
+
+
+OFF = {
+    "zero": lambda t, rng: 0 * t,
+    "rail": lambda t, rng: 0 * t + 5,
+    "drift": lambda t, rng: 5 - 4 * np.exp(-t / 8),
+    "last bit": lambda t, rng: 0.005 * rng.integers(-1, 2, len(t)),
+    "jolts": lambda t, rng: np.where(t % 7 > 6.9, 1.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("off", OFF.values(), ids=OFF)
+@pytest.mark.parametrize("rate", [100, 360])
+def test_no_beats_while_a_lead_is_off(off, rate):
+    whole, truth = ecg(120, rate)
+    part = off(np.arange(60 * rate) / rate, np.random.default_rng(0))
+    for start in (0, 30 * rate, 60 * rate):
+        signal, stop = whole.copy(), start + 60 * rate
+        signal[start:stop] = part
+        left = truth[(truth < start) | (truth >= stop)]
+        found, edge = find(signal, rate), 0.1 * rate
+        assert not ((found >= start + edge) & (found < stop - edge)).any()
+        assert detect.agreement(found, left, 0.05 * rate) >= 0.97
+    assert len(find(part, rate)) == 0
+
+
+def test_quiet_stretches_are_cut_out_and_levels_meet():
+    ramp = np.arange(1000.0)
+    signal = np.concatenate([ramp, np.full(4000, 7.0), 500 + ramp, np.zeros(3000)])
+    assert live.quiet(signal, 1000.0).tolist() == [[1000, 5000], [6000, 9000]]
+    lead, places = live.without_quiet(signal, 1000.0)
+    np.testing.assert_array_equal(lead, np.concatenate([ramp, 999 + ramp]))
+    np.testing.assert_array_equal(places, np.r_[0:1000, 5000:6000])
+
+
+def test_jolts_within_a_quiet_stretch_belong_to_it():
+    signal = np.zeros(9000)
+    signal[4000:4200] = 1.0
+    signal[8000:] = np.arange(1000.0)
+    assert live.quiet(signal, 1000.0)[:, 0].tolist() == [0]
+
+
+def test_a_lead_that_is_an_ecg_is_left_alone():
+    signal, _ = ecg(30, 300.0)
+    assert live.quiet(signal, 300.0).shape == (0, 2)
+    lead, places = live.without_quiet(signal, 300.0)
+    np.testing.assert_array_equal(lead, signal)
+    np.testing.assert_array_equal(places, np.arange(9000))
+    assert live.at_known_rate(signal, 300.0) == (signal, 300.0)
+    assert live.without_spikes(signal, 100.0) is signal
+
+
+def test_spikes_are_taken_out_and_r_peaks_are_not():
+    clean, truth = ecg(30, 300.0)
+    signal = clean.copy()
+    signal[1234::2100] += 3.0
+    changed = np.flatnonzero(live.without_spikes(signal, 300.0) != signal)
+    assert set(range(1234, 9000, 2100)) <= set(changed.tolist())
+    assert not set(changed.tolist()) & set(truth.tolist())
+    assert score(signal, truth, 300.0) >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("rate", "known"), [(80, 320), (125, 250), (257, 257), (999, 333)]
+)
+def test_detectors_see_250_to_500_samples_a_second(rate, known):
+    lead, rate_hz = live.at_known_rate(np.zeros(rate), rate)
+    assert rate_hz == len(lead) == known
+
+
+def test_xqrs_learns_again_where_beats_become_small():
+    signal, truth = ecg(60)
+    signal *= np.where(np.arange(18000) < 9000, 1.0, 0.2)
+    first = detect.sleepecg_peaks(signal, 300.0)
+    second = xqrs(signal, 300.0)
+    assert second.max() < 9300
+    more = detect.relearn(signal, 300.0, second, first)
+    assert detect.agreement(more, truth, 15) >= 0.97
+    none = np.zeros(0, np.int64)
+    np.testing.assert_array_equal(detect.relearn(signal, 300.0, second, none), second)
+
+
+def test_xqrs_takes_linear_time_on_a_quiet_hour():
+    signal, _ = ecg(20, 250.0)
+    hour = 1e-3 * np.random.default_rng(0).standard_normal(900_000)
+    took = []
+    for quiet in (hour[:100_000], hour):
+        started = time.process_time()
+        xqrs(np.concatenate([20 * signal, quiet]), 250.0)
+        took.append(time.process_time() - started)
+    assert took[1] < 30 * took[0] + 0.2
+
+
+def test_a_recording_without_beats_says_so():
+    line = (1e-3 * np.random.default_rng(0).standard_normal((1, 3000))).astype("f")
+    with pytest.raises(SignalError) as error:
+        beats_of(Recording("x", line, 300.0))
+    assert str(error.value) == (
+        "x: no beat is found in 10.00 s. A lead that moves by less than 0.02 mV in "
+        "0.02 s counts as off. Try: leave it out, or give the signal in mV."
+    )
 
 
 def test_one_opinion_gives_no_bsqi():

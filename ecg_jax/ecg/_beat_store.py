@@ -27,7 +27,7 @@ from ecg_jax.errors import DiskFullError, RecordingError
 from ecg_jax.storage.lock import locked
 
 FORMAT = 4
-"""Version of the arrays; another one is another key."""
+"""Version of the arrays and of what is found; another one is another key."""
 
 Columns = dict[str, np.ndarray]
 Excluded = list[tuple[str, str]]

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from ecg_jax.ecg import detect
+from ecg_jax.ecg import detect, live
 from ecg_jax.ecg.records import AAMI_CLASSES, Recording
 from ecg_jax.errors import DataError, SignalError
 
@@ -144,6 +144,12 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
             f"{name}: the beat detectors fail on it ({error}). Try: leave it out."
         ) from error
     peaks = found.peaks
+    if not len(peaks):
+        raise SignalError(
+            f"{name}: no beat is found in {recording.duration_s:.2f} s. A lead that "
+            f"moves by less than {live.SMALLEST_STEP_MV:g} mV in {live.STEP_S:g} s "
+            "counts as off. Try: leave it out, or give the signal in mV."
+        )
     values, keep = windows(clean, peaks, rate, config)
     lost = np.append(0, np.cumsum(missing))
     edges = peaks[:, None] + np.rint(config.time_s[[0, -1]] * rate).astype(int) + [0, 1]
