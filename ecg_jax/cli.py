@@ -37,7 +37,7 @@ def run(args: list[str]) -> Call:
     """Train a network, factor it, and write the report."""
     import tyro
 
-    from ecg_jax.runs.pipeline import RunConfig
+    from ecg_jax.runs.config import RunConfig
     from ecg_jax.runs.pipeline import run as run_pipeline
 
     def main(
@@ -65,8 +65,8 @@ def factor(args: list[str]) -> Call:
     import tyro
 
     from ecg_jax.ecg.cut import BeatConfig
+    from ecg_jax.runs.config import TreeConfig
     from ecg_jax.runs.foreign import beats_of_first, factor_model
-    from ecg_jax.runs.pipeline import TreeConfig
 
     def main(
         model: tyro.conf.Positional[Path],

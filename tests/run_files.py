@@ -17,7 +17,8 @@ from ecg_jax.ecg.datasets import cache_home, open_dataset
 from ecg_jax.ecg.synth import SyntheticFolder
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
-from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
+from ecg_jax.runs.config import RunConfig, TreeConfig
+from ecg_jax.runs.pipeline import run
 from ecg_jax.runs.saved_evaluation import load_evaluation
 from ecg_jax.runs.saved_run import load_run
 from ecg_jax.tree.cover import CoverConfig

@@ -15,7 +15,7 @@ from ecg_jax.errors import DataError, ExampleError, NonFiniteError
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.runs import foreign
-from ecg_jax.runs.pipeline import RunConfig, TreeConfig
+from ecg_jax.runs.config import RunConfig, TreeConfig
 from ecg_jax.runs.saved_run import load_run
 from ecg_jax.tree.atoms import own_templates
 from ecg_jax.views.distill import agreement, teacher_margins

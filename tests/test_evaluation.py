@@ -8,7 +8,7 @@ import pytest
 from run_files import command, copy_of_run, tiny, write_recordings
 
 from ecg_jax.errors import DataError, ModelError
-from ecg_jax.runs.pipeline import check_windows
+from ecg_jax.runs.model import check_windows
 from ecg_jax.runs.saved_evaluation import load_evaluation, save_evaluation
 from ecg_jax.runs.saved_run import evaluate_run, load_run
 from ecg_jax.views.evaluation import evaluate

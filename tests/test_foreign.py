@@ -11,9 +11,9 @@ from run_files import command, tiny
 from ecg_jax.ecg.beats import BeatConfig
 from ecg_jax.errors import ModelError
 from ecg_jax.networks.saved import ModelCard
+from ecg_jax.runs.config import RunConfig, TreeConfig
 from ecg_jax.runs.foreign import beats_of_first, factor_model, find_model
 from ecg_jax.runs.onnx_model import OnnxModel, load_onnx, save_onnx, to_margin
-from ecg_jax.runs.pipeline import RunConfig, TreeConfig
 from ecg_jax.runs.saved_run import load_run
 
 SMALL = TreeConfig(depth=1, budget=1, min_count=20)

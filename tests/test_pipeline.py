@@ -24,7 +24,8 @@ from ecg_jax.errors import (
     RunInUseError,
 )
 from ecg_jax.runs import pipeline, source
-from ecg_jax.runs.pipeline import RunConfig, TreeConfig, run
+from ecg_jax.runs.config import RunConfig, TreeConfig
+from ecg_jax.runs.pipeline import run
 from ecg_jax.runs.run_folder import begin, differences, read_json, shown_path
 from ecg_jax.storage.files import plain, write_atomic, write_json
 from ecg_jax.storage.table import write_parquet

@@ -16,7 +16,7 @@ from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import DataError, EcgJaxError, MissingFileError, RunExistsError
 from ecg_jax.pages.explanation import ANSWER_RULE, MOST_FLIPS
-from ecg_jax.runs.pipeline import check_windows
+from ecg_jax.runs.model import check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.runs.saved_run import load_run, split_of
 from ecg_jax.storage.files import write_json

@@ -15,7 +15,8 @@ from ecg_jax.networks.saved import (
     load_network,
     save_network,
 )
-from ecg_jax.runs.model import Model
+from ecg_jax.runs.config import NETWORK, RunConfig, TreeConfig, beat_config, options
+from ecg_jax.runs.model import Model, check_windows
 from ecg_jax.runs.onnx_model import (
     CARD,
     ONNX,
@@ -24,18 +25,7 @@ from ecg_jax.runs.onnx_model import (
     load_onnx,
     save_onnx,
 )
-from ecg_jax.runs.pipeline import (
-    NETWORK,
-    Begin,
-    Run,
-    RunConfig,
-    Say,
-    TreeConfig,
-    beat_config,
-    check_windows,
-    complete,
-    options,
-)
+from ecg_jax.runs.pipeline import Begin, Run, Say, complete
 from ecg_jax.runs.run_folder import read_json
 from ecg_jax.storage.versions import versions
 from ecg_jax.views.frame import seen

@@ -1,8 +1,10 @@
 """What a run factors: a trained network, or a function from elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from ecg_jax.ecg.beats import GIVEN, Beats
+from ecg_jax.errors import ModelError
 from ecg_jax.networks.saved import ModelCard
 
 
@@ -33,3 +35,32 @@ class Model(Protocol):
     def cast(self, dtype: Any) -> "Model":
         """The same function in another floating dtype."""
         ...
+
+
+def check_windows(network: Model, beats: Beats) -> None:
+    """Checks that a network takes the windows that were cut.
+
+    Raises:
+      ModelError: it takes windows of another shape, or such as a file gave.
+    """
+    if GIVEN in network.card.input and beats.given is None:
+        raise ModelError(
+            f"the network {network.card.title!r} takes beats as a file gave them; how "
+            "to cut such out of recordings is not known.\n  try: --data with a file of "
+            "beats"
+        )
+    takes, are = tuple(network.window), beats.millivolts.shape[1:]
+    if takes != are:
+        raise ModelError(
+            f"the network {network.card.title!r} takes windows of "
+            f"{window_text(takes)}, the beats are {window_text(are)}.\n"
+            "  try: beats cut as the network was "
+            "trained (--beats.sample-rate-hz, --beats.before-s, --beats.after-s), or "
+            "recordings with as many leads"
+        )
+
+
+def window_text(shape: Sequence[int]) -> str:
+    """The shape of a window in words."""
+    leads, samples = shape
+    return f"[{leads} lead{'s' * (leads != 1)}, {samples} samples]"

@@ -19,8 +19,7 @@ from ecg_jax.program.program import Program
 from ecg_jax.program.trace import trace
 from ecg_jax.program.widen import widen
 from ecg_jax.rules import RULES
-from ecg_jax.runs.model import Model
-from ecg_jax.runs.pipeline import window_text
+from ecg_jax.runs.model import Model, window_text
 from ecg_jax.runs.run_folder import read_json
 from ecg_jax.storage.files import write_atomic, write_json
 

@@ -4,31 +4,29 @@ Each stage leaves its result in the run folder and is skipped when the result is
 so a run that was killed goes on with `resume` and ends with the same files.
 """
 
-import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from ecg_jax.ecg.beats import GIVEN, BeatConfig, Beats, missed_words
-from ecg_jax.errors import DataError, ModelError
+from ecg_jax.ecg.beats import Beats, missed_words
+from ecg_jax.errors import DataError
 from ecg_jax.networks.config import NetworkConfig
-from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
 from ecg_jax.networks.saved import (
     ModelCard,
     Network,
-    from_json,
     load_network,
     save_network,
 )
 from ecg_jax.networks.train import train
 from ecg_jax.progress import Progress, silent
-from ecg_jax.runs.model import Model
+from ecg_jax.runs.config import RunConfig
+from ecg_jax.runs.model import Model, check_windows
 from ecg_jax.runs.run_folder import (
     METRICS,
     TIMING,
@@ -41,11 +39,10 @@ from ecg_jax.runs.saved_evaluation import (
     load_evaluation,
     save_evaluation,
 )
-from ecg_jax.runs.source import is_beats_file, need_split, sha256, source_of
-from ecg_jax.storage.files import plain, write_json
+from ecg_jax.runs.source import need_split, source_of
+from ecg_jax.storage.files import write_json
 from ecg_jax.storage.versions import versions
-from ecg_jax.tree.cover import CoverConfig
-from ecg_jax.tree.grow import check_options, grow
+from ecg_jax.tree.grow import grow
 from ecg_jax.tree.store import load, save
 from ecg_jax.tree.tree import Tree
 from ecg_jax.views.evaluation import Evaluation, evaluate
@@ -54,102 +51,9 @@ from ecg_jax.views.frame import seen
 if TYPE_CHECKING:
     from ecg_jax.views.present import About
 
-FORMAT = "ecg_jax.run/1"
 MOST_NAMED = 10
 Say = Callable[[str], None]
 Begin = Callable[[str], Progress]
-
-
-@dataclass(frozen=True)
-class TreeConfig:
-    """How the equation is grown.
-
-    Attributes:
-      depth: how many levels of gates a component may freeze.
-      budget: components (leaves) on each side.
-      min_count: no cell is split into halves of fewer training beats.
-      metric: what distances between beats are taken of.
-      select: how the components of the first level are chosen; see `grow`.
-      localize: how much margin a squared distance costs where a component is to decide;
-        None: the nearest proof decides.
-    """
-
-    depth: int = 2
-    budget: int = 8
-    min_count: int = 200
-    metric: Literal["shape", "euclidean", "cut"] = "shape"
-    select: Literal["prototypes", "medoids", "frequent", "boundary", "greedy"] = (
-        "prototypes"
-    )
-    localize: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a tree that cannot be grown."""
-        check_options(**asdict(self))
-
-
-# Chosen on validation recordings of CinC 2017: see experiments/networks.
-BEATS = BeatConfig(before_s=0.5, after_s=0.75)
-NETWORK, TRAINING = NetworkConfig(), TrainingConfig()
-TREE, COVER = TreeConfig(), CoverConfig()
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that decides the result of a run.
-
-    Attributes:
-      data: "synthetic", "challenge-2017", "mitdb", a folder in WFDB layout, or a file
-        of beats (.npz, .csv, .parquet).
-      data_dir: where the recordings of a named data set are.
-      beats: how beats are cut out.
-      network: the network's shape; leads and samples follow from the beats.
-      training: how it is trained.
-      tree: how its equation is grown; that of templates, unless something is said of
-        it: one level, a component for each template, which decides where its bound is
-        best.
-      cover: how the components of the first level are chosen.
-    """
-
-    data: str = "synthetic"
-    data_dir: Path | None = None
-    beats: BeatConfig = BEATS
-    network: NetworkConfig = NETWORK
-    training: TrainingConfig = TRAINING
-    tree: TreeConfig = TREE
-    cover: CoverConfig = COVER
-
-    @property
-    def grown(self) -> TreeConfig:
-        """How the equation is grown: of templates, each is a component."""
-        if self.network.kind != "templates" or self.tree != TREE:
-            return self.tree
-        return TreeConfig(
-            depth=1,
-            budget=self.network.templates,
-            min_count=1,
-            select="frequent",
-            localize=0.0,
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object, without what is no part of it or follows from the beats."""
-        values = plain(asdict(replace(self, tree=self.grown)))
-        del values["data_dir"]
-        del values["network"]["num_leads"], values["network"]["num_samples"]
-        if is_beats_file(self.data):  # they are cut already
-            values |= {"beats": None, "data_sha256": sha256(Path(self.data))}
-        return {"format": FORMAT, **values}
-
-    def command(self, out: str) -> str:
-        """The command line that repeats the run; DIR stands for a `data_dir`."""
-        words = [f"ecg-jax run {self.source()}", *options(self)]
-        return " ".join([*words, f"--out {shlex.quote(out)}"])
-
-    def source(self) -> str:
-        """The options that name the recordings."""
-        placed = "" if self.data_dir is None else " --data-dir DIR"
-        return f"--data {shlex.quote(self.data)}{placed}"
 
 
 class Run:
@@ -408,57 +312,3 @@ def training_rows(beats: Beats) -> dict[str, np.ndarray]:
                 "classes.\n  try: more recordings, or another data set"
             )
     return rows
-
-
-def beat_config(card: ModelCard) -> BeatConfig:
-    """How a model's beats are cut, as its card says, or as in a default run."""
-    known = card.input and GIVEN not in card.input
-    return from_json(BeatConfig, card.input) if known else RunConfig().beats
-
-
-def check_windows(network: Model, beats: Beats) -> None:
-    """Checks that a network takes the windows that were cut.
-
-    Raises:
-      ModelError: it takes windows of another shape, or such as a file gave.
-    """
-    if GIVEN in network.card.input and beats.given is None:
-        raise ModelError(
-            f"the network {network.card.title!r} takes beats as a file gave them; how "
-            "to cut such out of recordings is not known.\n  try: --data with a file of "
-            "beats"
-        )
-    takes, are = tuple(network.window), beats.millivolts.shape[1:]
-    if takes != are:
-        raise ModelError(
-            f"the network {network.card.title!r} takes windows of "
-            f"{window_text(takes)}, the beats are {window_text(are)}.\n"
-            "  try: beats cut as the network was "
-            "trained (--beats.sample-rate-hz, --beats.before-s, --beats.after-s), or "
-            "recordings with as many leads"
-        )
-
-
-def window_text(shape: Sequence[int]) -> str:
-    """The shape of a window in words."""
-    leads, samples = shape
-    return f"[{leads} lead{'s' * (leads != 1)}, {samples} samples]"
-
-
-def options(config: RunConfig, default: RunConfig | None = None) -> list[str]:
-    """The options by which a configuration differs from the default."""
-    words, default = [], default or RunConfig()
-    for part in ("beats", "network", "training", "tree", "cover"):
-        mine, usual = getattr(config, part), getattr(default, part)
-        for item in fields(mine):
-            value = getattr(mine, item.name)
-            if value == getattr(usual, item.name):
-                continue
-            name = f"{part}.{item.name.replace('_', '-')}"
-            if isinstance(value, bool):
-                words.append(f"--{name}" if value else f"--{part}.no-{name[6:]}")
-            elif isinstance(value, tuple):
-                words.append(" ".join([f"--{name}", *map(str, value)]))
-            else:
-                words.append(f"--{name} {value}")
-    return words

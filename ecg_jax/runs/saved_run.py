@@ -10,9 +10,9 @@ import numpy as np
 from ecg_jax.ecg.beats import BeatConfig, Beats
 from ecg_jax.errors import RunError
 from ecg_jax.networks.saved import from_json, load_network
-from ecg_jax.runs.model import Model
+from ecg_jax.runs.config import beat_config
+from ecg_jax.runs.model import Model, check_windows
 from ecg_jax.runs.onnx_model import ONNX, load_onnx
-from ecg_jax.runs.pipeline import beat_config, check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.runs.source import source_of
 from ecg_jax.storage.table import read_parquet

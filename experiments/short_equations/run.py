@@ -25,7 +25,7 @@ from ecg_jax.networks.saved import load_network
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.trace import trace
 from ecg_jax.rules import RULES
-from ecg_jax.runs.pipeline import beat_config
+from ecg_jax.runs.config import beat_config
 from ecg_jax.statistics.cluster import kmeans, means, nearest
 from ecg_jax.storage.files import write_json
 from ecg_jax.storage.versions import versions
