@@ -13,7 +13,7 @@ from ecg_jax.ecg.datasets import split_recordings
 from ecg_jax.ecg.records import open_folder
 from ecg_jax.errors import MissingFileError, RunError, RunExistsError
 from ecg_jax.pages.explanation import SPLITS
-from ecg_jax.runs.explain import explain, find_recording
+from ecg_jax.runs.explain import MOST_DRAWN, explain, find_recording
 from ecg_jax.shares import percent
 
 
@@ -69,6 +69,19 @@ def test_sentences_and_prototypes_are_shown_without_the_data(explained):
             assert f"{where} {told['sentence']}" in page
             assert f"It weighs, on those recordings: {told['weighs']}" in page
     assert page.count('<svg class="spark"') == answer["num_beats"]
+
+
+def test_beats_are_drawn_where_their_answer_flips(explained):
+    _, out, _ = explained
+    answer = json.loads((out / "explanation.json").read_text())
+    page = (out / "explanation.html").read_text()
+    flips = [beat["flips"][0] for beat in answer["beats"] if beat.get("flips")]
+    assert flips and all(0 < flip["share"] <= 1 for flip in flips)
+    part = page[page.index('id="flips"') :]
+    part = part[: part.index("</section>")]
+    assert part.count("<figure") == min(len(flips), MOST_DRAWN)
+    least = min(flips, key=lambda flip: flip["share"])
+    assert part.index(html.escape(least["words"])) < part.index("<figure")
 
 
 def test_the_side_of_a_recording_is_told(explained, tmp_path):

@@ -18,7 +18,6 @@ from ecg_jax.pages.sections import BEAT_LABEL_NOTE, LABEL_NOTE
 LEAF = "beats in its cell, and in none below"
 MOST_PICTURES = 24
 MOST_OVERLAID = 12
-MOST_FLIPS = 9
 MOST_ROWS = 200
 MOST_NAMED = 40
 BEFORE_S, AFTER_S = 0.25, 0.40
@@ -276,34 +275,39 @@ def _prototype(data: ExplainData, name: str | None) -> np.ndarray | None:
 
 
 def _flips_part(data: ExplainData) -> list[tuple[str, str, str]]:
-    """The beats that the least change gives the other answer; none: no part."""
-    found = [beat for beat in data.beats if beat.flips]
-    if not found:
+    """The beats that are drawn with a change that flips them; none: no part."""
+    drawn = [
+        (beat, flip, flip.millivolts)
+        for beat in data.beats
+        for flip in beat.flips[:1]
+        if flip.millivolts is not None
+    ]
+    if not drawn:
         return []
-    found = sorted(found, key=lambda beat: beat.flips[0].share)[:MOST_FLIPS]
-    items = "".join(_flip(data, beat, beat.flips[0]) for beat in found)
+    drawn.sort(key=lambda entry: entry[1].share)
+    flipping = sum(bool(beat.flips) for beat in data.beats)
     words = (
-        "Each beat (solid) and the same beat with the smallest change that gives it "
-        "the other answer (dashed), smallest by its share of how far the change was "
-        f"followed. {_beats_of(len(found)).capitalize()} of {number(len(data.beats))}, "
-        "those that need the least."
+        "A beat (solid), and the same beat with the smallest single change that gives "
+        "it the other answer (dashed): smallest by its share of how far each change "
+        f"was followed. Drawn are {number(len(drawn))} of the {number(flipping)} beats "
+        "here that some change flips, from the one that needs the least to the one "
+        "that needs the most."
     )
+    items = "".join(_flip(data, *entry) for entry in drawn)
     html = f'<p>{words}</p><div class="differs">{items}</div>'
-    return [("flips", "Nearest to the other answer", html)]
+    return [("flips", "Beats changed until the answer flips", html)]
 
 
-def _flip(data: ExplainData, beat: ExplainedBeat, flip: Flip) -> str:
+def _flip(
+    data: ExplainData, beat: ExplainedBeat, flip: Flip, changed: np.ndarray
+) -> str:
     kind = "normal" if beat.answer == "normal" else "other"
-    shown = ""
-    if flip.millivolts is not None:
-        figure = draw.changed(
-            beat.millivolts, flip.millivolts, data.time_s, side=beat.answer
-        )
-        shown = picture(draw.svg(figure), alt="the beat, and changed", kind="paper")
+    figure = draw.changed(beat.millivolts, changed, data.time_s, side=beat.answer)
+    alt = f"the beat at {beat.r_time_s:.2f} s, and changed"
     return (
         f'<div class="differ one {kind}"><p><b>{beat.r_time_s:.2f} s, '
         f"<b class={kind}>{esc(beat.answer)}</b></b><br>{esc(flip.words)}</p>"
-        f"{shown}</div>"
+        f"{picture(draw.svg(figure), alt=alt, kind='paper')}</div>"
     )
 
 

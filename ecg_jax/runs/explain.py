@@ -15,7 +15,7 @@ from ecg_jax.ecg.cut import BeatConfig, without_window
 from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import DataError, EcgJaxError, MissingFileError, RunExistsError
-from ecg_jax.pages.explanation import ANSWER_RULE, MOST_FLIPS
+from ecg_jax.pages.explanation import ANSWER_RULE
 from ecg_jax.runs.model import check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.runs.saved_run import load_run, split_of
@@ -27,8 +27,9 @@ from ecg_jax.views.partition import inputs_of
 from ecg_jax.views.present import change_facts
 from ecg_jax.views.what_changes import WhatChanges, of_beats
 
-MOST_WALKED = 64
-"""Beats of a recording that are walked along every change, evenly spaced."""
+MOST_WALKED, MOST_DRAWN = 64, 9
+"""Beats of a recording that are walked along every change, evenly spaced; those of
+them that are drawn at their nearest flip."""
 
 
 def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
@@ -202,13 +203,17 @@ def _named(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flipped(changed: WhatChanges) -> dict[int, np.ndarray]:
-    """The beats that the least change flips, so changed: by row, in mV."""
+    """Some beats just beyond their nearest flip, in mV, by row: small to large."""
     if changed.ranges is None:
         return {}
-    first = [(at, *changed.ranges.nearest(at, 1)) for at in range(len(changed.rows))]
-    found = sorted((f for f in first if len(f) > 1), key=lambda f: f[1]["share"])
+    nearest = [changed.ranges.nearest(at, 1) for at in range(len(changed.rows))]
+    found = [
+        (flip["share"], at, flip) for at, flips in enumerate(nearest) for flip in flips
+    ]
+    found.sort(key=lambda entry: entry[:2])
+    picks = np.linspace(0, len(found) - 1, min(len(found), MOST_DRAWN)).round()
     drawn = {}
-    for at, flip in found[:MOST_FLIPS]:
+    for _, at, flip in [found[int(pick)] for pick in picks]:
         side = "low" if flip["t"] < 0 else "high"
         with contextlib.suppress(DataError):  # it flips within rounding only
             x = changed.ranges.flipped(at, flip["change"], side)
