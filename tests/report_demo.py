@@ -240,7 +240,8 @@ def demo_explanation(record="A00042", num=36):
         proven = n % 7 != 3
         name = ("Q1" if kind == "wide" else "Q2") if margin < 0 else f"P{1 + n % 3}"
         raised = np.where((TIME > 0.06) & (TIME < 0.15), beat + 0.01 * n, beat)
-        flip = report.Flip(f"ST level {0.01 * n:.2f} mV higher: Q2", n / 36, raised)
+        words = f"ST level {0.01 * n:.2f} mV higher: Q2"
+        flip = report.Flip(words, n / num, raised if n < 18 else None)
         beats.append(
             report.ExplainedBeat(
                 at,
