@@ -2,6 +2,7 @@
 
 python experiments/what_changes/run.py RUN [--beats N] [--data-dir DIR]
 
+RUN needs its network only: a run that was stopped after training will do.
 The checks know nothing of walks and boxes: they change beats by `changes.path`, and
 evaluate the network, jitted and vmapped.
 """
@@ -17,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import ecg_jax as ej
+from ecg_jax.runs.config import beat_config
 from ecg_jax.runs.run_folder import read_json
-from ecg_jax.runs.saved_run import load_run
+from ecg_jax.runs.saved_run import load_model
 from ecg_jax.runs.source import source_of
 from ecg_jax.storage.files import write_json
 from ecg_jax.storage.versions import versions
@@ -36,7 +38,8 @@ BLOCK = 256
 def main() -> None:
     args = parsed()
     jax.config.update("jax_enable_x64", True)
-    network, _, config = load_run(args.run)
+    network = load_model(args.run / "model")
+    config = beat_config(network.card)
     data = read_json(args.run / "config.json")["data"]
     beats = source_of(data, args.data_dir).beats(config)
     rows = beats.rows("heldout")
@@ -67,6 +70,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--beats", type=int, default=0)
     parser.add_argument("--members", type=int, default=10_000_000)
+    parser.add_argument("--changes", nargs="*", help="the default is all of them")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the family")
     default = Path(__file__).parent / "results" / "results.json"
     parser.add_argument("--out", type=Path, default=default)
     return parser.parse_args()
@@ -75,7 +80,7 @@ def parsed() -> argparse.Namespace:
 def of_ranges(fn, beats, changes, rng, args):
     """Each change by itself: speed, flips, what a grid says of them."""
     out = {}
-    for name in changes.names:
+    for name in args.changes or changes.names:
         if not (changes.reasons[name] == "").any():
             continue
         one = replace(changes, names=(name,))
@@ -150,17 +155,18 @@ def against_grid(fn, found, name, known, rng, args):
 
 def of_families(fn, beats, changes, rng, args):
     """Several changes at once: what is proven, and whether members contradict it."""
+    family = {name: args.scale * most for name, most in FAMILY.items()}
     start = time.perf_counter()
     few = beats.take(np.arange(8))
-    ej.prove(fn, few, ej.changes(few), FAMILY)
+    ej.prove(fn, few, ej.changes(few), family)
     compiling = time.perf_counter() - start
     start = time.perf_counter()
-    proof = ej.prove(fn, beats, changes, FAMILY)
+    proof = ej.prove(fn, beats, changes, family)
     seconds = time.perf_counter() - start
     rows = np.flatnonzero(proof.offered)
     x = beats.inputs(rows).astype(np.float64)
-    v = np.stack([changes.directions[n][rows] for n in FAMILY], 1).astype(np.float64)
-    most = np.array(list(FAMILY.values()))
+    v = np.stack([changes.directions[n][rows] for n in family], 1).astype(np.float64)
+    most = np.array(list(family.values()))
     first = np.asarray(jax.jit(jax.vmap(fn))(x)) >= 0
 
     @jax.jit
@@ -172,7 +178,7 @@ def of_families(fn, beats, changes, rng, args):
     unsound = members = 0
     for at in range(0, len(rows), BLOCK):
         part = slice(at, at + BLOCK)
-        t = most * rng.uniform(-1, 1, (len(x[part]), each, len(FAMILY)))
+        t = most * rng.uniform(-1, 1, (len(x[part]), each, len(family)))
         t[:, : each // 2] = most * np.sign(t[:, : each // 2])
         other = np.asarray(answers(x[part], v[part], t)) != first[part, None]
         proven = proof.status[rows[part]] == "proven"
@@ -180,7 +186,7 @@ def of_families(fn, beats, changes, rng, args):
         members += int(proven.sum()) * each
     offered = proof.status[rows]
     return {
-        "within": dict(FAMILY),
+        "within": dict(family),
         "offered": len(rows) / len(beats),
         **{w: float(np.mean(offered == w)) for w in ("proven", "broken", "open")},
         "not offered": float(1 - len(rows) / len(beats)),
