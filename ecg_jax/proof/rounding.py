@@ -37,7 +37,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax, tree_util
+from jax import lax
 from jaxtyping import Array, Float
 
 from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
@@ -46,14 +46,19 @@ from ecg_jax.program.gates import Gate
 from ecg_jax.program.levels import outermost
 from ecg_jax.program.program import Program, run
 from ecg_jax.program.roles import Equation, Refused
+from ecg_jax.proof.rounding_frozen import (
+    RoundingRules,
+    floating,
+    frozen_bounds,
+    size_of,
+)
 from ecg_jax.proof.rounding_rules import (
     PIECEWISE_ROUNDING,
     Bounded,
-    Bounds,
     Operation,
     RoundingRule,
 )
-from ecg_jax.proof.rounding_smooth import SMOOTH_ROUNDING, of_gate, tangent
+from ecg_jax.proof.rounding_smooth import SMOOTH_ROUNDING, of_gate
 
 ROUNDING_RULES: Mapping[Any, RoundingRule] = MappingProxyType(
     {**PIECEWISE_ROUNDING, **SMOOTH_ROUNDING}
@@ -63,8 +68,6 @@ PRODUCT_ROUNDOFF: Mapping[str, float] = MappingProxyType(
     {"highest": 0.0, "tf32": 2.0**-10, "bf16": 2.0**-7}
 )
 """Relative error of one factor of a float32 product; truncation is allowed for."""
-
-RoundingRules = Mapping[Any, RoundingRule]
 
 
 def rounding_bound(
@@ -141,7 +144,7 @@ def tail_bound(
     walk = Walk(program, () if live else tuple(opened), precision, rules)
 
     def bound(values: Sequence[Array], frozen: Sequence[Any] | None = None) -> Array:
-        bounded = [Bounded(value, _size(value)) for value in values]
+        bounded = [Bounded(value, size_of(value)) for value in values]
         env = dict(zip(numbers, bounded, strict=True))
         return walk.bound(tail, env, frozen)
 
@@ -234,9 +237,9 @@ class Walk:
         values = dict(self.program.constants)
         own = [eqn for eqn in self.program.equations if eqn.role is None]
         run(own, values)
-        env = {n: Bounded(v, _size(v)) for n, v in values.items()}
+        env = {n: Bounded(v, size_of(v)) for n, v in values.items()}
         for eqn in own:
-            if not all(_floating(values[number]) for number in eqn.outputs):
+            if not all(floating(values[number]) for number in eqn.outputs):
                 continue
             try:
                 bounds = self.step(eqn, env)
@@ -246,7 +249,7 @@ class Walk:
                 error = bounded.error
                 known = Bounded(values[number], bounded.size, error)
                 if error is None or (_jax.is_concrete(error) and not np.any(error)):
-                    known = Bounded(values[number], _size(values[number]))
+                    known = Bounded(values[number], size_of(values[number]))
                 env[number] = known
         return {
             n: b if b.error is None else replace(b, error=2 * b.error)
@@ -287,7 +290,7 @@ class Walk:
             raise op.refuse("its tangents depend on the anchor: bound(x, frozen)")
         else:
             entry = frozen[self.opened[id(eqn)]]
-            sizes, errors = self._frozen(op, entry)
+            sizes, errors = frozen_bounds(op, entry, self.rules)
             if all(arg.value is not None for arg in op.args):
                 live = self._rule(op)(op)
                 sizes = list(map(jnp.maximum, sizes, live[0]))
@@ -297,78 +300,10 @@ class Walk:
         if not op.opened and all(arg.value is not None for arg in op.args):
             values = op.apply(*(arg.value for arg in op.args))
             sizes = [
-                _size(v) if e is None or not _floating(v) else _size(v) + 2 * e
+                size_of(v) if e is None or not floating(v) else size_of(v) + 2 * e
                 for v, e in zip(values, errors, strict=True)
             ]
         return list(map(Bounded, values, sizes, errors))
-
-    def _frozen(self, op: Operation, entry: Any) -> Bounds:
-        """A gate frozen as `entry` says.
-
-        A difference of two operands is bounded as its tangents are computed, operation
-        by operation: these are affine, and the anchors constants.
-        """
-        gate = op.equation.role
-        assert isinstance(gate, Gate)
-        if gate.split is None or len(gate.operands) == 1:
-            return tangent(op, entry)
-        leaves, tree = tree_util.tree_flatten(entry)
-        zs = gate.live(op.args)
-        count = len(leaves)
-
-        def frozen(*args: Any) -> Any:
-            return gate.frozen(tree.unflatten(args[:count]), *args[count:])
-
-        shapes = [jax.ShapeDtypeStruct(np.shape(z.size), z.size.dtype) for z in zs]
-        jaxpr, consts, _ = _jax.trace(frozen, *leaves, *shapes)
-        anchors = [Bounded(leaf, jnp.abs(leaf)) for leaf in leaves]
-        (out,) = self._follow(op, jaxpr, consts, [*anchors, *zs])
-        return [out.size], [out.slack]
-
-    def _follow(
-        self, op: Operation, jaxpr: Any, consts: Sequence[Any], args: Sequence[Bounded]
-    ) -> list[Bounded]:
-        """The bounds of what a jaxpr, run inside an operation, returns."""
-        env = dict(zip(jaxpr.invars, args, strict=True))
-        given = [Bounded(c, _size(c)) for c in consts]
-        env.update(zip(jaxpr.constvars, given, strict=True))
-
-        def read(atom: Any) -> Bounded:
-            if not isinstance(atom, _jax.Literal):
-                return env[atom]
-            value = np.asarray(atom.val, _jax.dtype_of(atom))
-            return Bounded(value, _size(value))
-
-        for eqn in jaxpr.eqns:
-            given = tuple(map(read, eqn.invars))
-            if (body := _jax.call_body(eqn)) is not None:
-                outs = self._follow(op, *body, given)
-            else:
-                outs = self._inner(op, eqn, given)
-            env.update(zip(eqn.outvars, outs, strict=True))
-        return list(map(read, jaxpr.outvars))
-
-    def _inner(
-        self, op: Operation, eqn: Any, args: tuple[Bounded, ...]
-    ) -> list[Bounded]:
-        """One equation of what an operation computes."""
-        equation = replace(op.equation, primitive=eqn.primitive, params=eqn.params)
-        inner = replace(
-            op,
-            equation=equation,
-            args=args,
-            opened=False,
-            dtypes=tuple(v.aval.dtype for v in eqn.outvars),
-            shapes=tuple(v.aval.shape for v in eqn.outvars),
-        )
-        sizes, errors = self.rules[eqn.primitive](inner)
-        if any(arg.value is None for arg in args):
-            return [Bounded(None, s, e) for s, e in zip(sizes, errors, strict=True)]
-        values = inner.apply(*(arg.value for arg in args))
-        return [
-            Bounded(v, _size(v) + (0 if e is None else 2 * e), e)
-            for v, e in zip(values, errors, strict=True)
-        ]
 
     def errors(
         self, eqn: Equation, args: tuple[Bounded, ...], evaluations: float
@@ -431,17 +366,3 @@ _CONTINUOUS = (
 def lawless(eqn: Equation) -> bool:
     """A jump, an index that sees the input, ...: small errors may become large ones."""
     return isinstance(eqn.role, Refused) and eqn.primitive not in _CONTINUOUS
-
-
-def _floating(value: Any) -> bool:
-    return bool(jnp.issubdtype(jnp.result_type(value), jnp.inexact))
-
-
-def _size(value: Any) -> Any:
-    """`|v|`; infinite entries (padding of a max-pool) are never selected: 0."""
-    if not _floating(value):
-        return value
-    if _jax.is_concrete(value):
-        value = np.abs(np.asarray(value))
-        return np.where(np.isinf(value), 0, value).astype(value.dtype)
-    return jnp.where(jnp.isinf(value), 0, jnp.abs(value))
