@@ -238,9 +238,17 @@ def jump(application: Application) -> Role:
     )
 
 
+def sign(application: Application) -> Role:
+    """`sign(z)`: known where a sign is proven; `sign(z) g(z)` may have a rule."""
+    low, high = interval(application, application.inputs[0])
+    if low > 0 or high < 0:
+        aval = application.avals[0]
+        return Known(np.full(aval.shape, 1 if low > 0 else -1, aval.dtype))
+    return jump(application)
+
+
 _COMPARISONS = (lax.gt_p, lax.ge_p, lax.lt_p, lax.le_p)
 _JUMPS = (
-    lax.sign_p,
     lax.floor_p,
     lax.ceil_p,
     lax.round_p,
@@ -258,6 +266,7 @@ GATE_RULES: Rules = MappingProxyType(
         lax.eq_p: equality,
         lax.ne_p: equality,
         lax.is_finite_p: finite,
+        lax.sign_p: sign,
         lax.not_p: logical,
         lax.and_p: logical,
         lax.or_p: logical,

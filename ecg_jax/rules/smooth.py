@@ -42,6 +42,7 @@ def tangent_gate(
     operands: tuple[int, ...] = (0,),
     fill: float = 0.0,
     hidden: float = 0.0,
+    level: float = 0.0,
     **fields: Any,
 ) -> Gate:
     """A convex (`curvature` +1) or concave (-1) function as a gate.
@@ -54,6 +55,7 @@ def tangent_gate(
       operands: which operands of the equation see the input.
       fill: a safe anchor for units that are not frozen.
       hidden: `fn` adds up terms as large as `hidden |z|`, which may leave less.
+      level: `fn` adds up numbers as large as this, which may leave less.
       **fields: further fields of the gate.
 
     Returns:
@@ -77,7 +79,7 @@ def tangent_gate(
 
     def size(anchor: Any, *z: Array) -> Array:
         value, change = terms(anchor, *z)
-        size = jnp.abs(value) + jnp.abs(change)
+        size = jnp.abs(value) + jnp.abs(change) + level
         return size + hidden * (jnp.abs(z[0]) + jnp.abs(anchor)) if hidden else size
 
     def defined(anchor: Any) -> Array:
