@@ -191,6 +191,7 @@ GATE_CASES = {
     lax.ceil_p: refused(jnp.ceil, JUMP),
     lax.round_p: refused(jnp.round, JUMP),
     lax.rem_p: refused(lambda x: lax.rem(x, 2.0 + 0 * C), JUMP),
+    lax.atan2_p: refused(lambda x: jnp.arctan2(x, x[::-1]), JUMP),
     lax.argmax_p: refused(
         lambda x: jnp.argmax(x, axis=1).astype(float), "conversion from int"
     ),
@@ -250,7 +251,9 @@ SMOOTH_CASES = {
     huber: smooth(lambda x: jnp.where(jnp.abs(x) < 1.0, 0.5 * x**2, jnp.abs(x) - 0.5)),
     _interp: smooth(lambda x: jnp.interp(x, KNOTS, jnp.sin(3 * KNOTS))),
     _extrapolated: smooth(
-        lambda x: jnp.interp(x, KNOTS, KNOTS**3, left="extrapolate", right="extrapolate")
+        lambda x: jnp.interp(
+            x, KNOTS, KNOTS**3, left="extrapolate", right="extrapolate"
+        )
     ),
     exact_gelu: smooth(exact_gelu),
     tanh_gelu: smooth(tanh_gelu),

@@ -22,6 +22,7 @@ from ecg_jax.program.roles import (
     Rules,
     Same,
 )
+from ecg_jax.rules.causes import JUMPS
 from ecg_jax.rules.complex import of_complex, sees_complex
 from ecg_jax.rules.intervals import interval, is_finite, is_nonnegative, is_nonpositive
 
@@ -234,7 +235,7 @@ def jump(application: Application) -> Role:
     """Steps: no gate can be tangent to a jump."""
     return Refused(
         f"`{application.primitive}` {_JUMP}",
-        "factor the network up to here, or replace the step by a continuous function",
+        JUMPS[application.primitive],
     )
 
 
@@ -255,6 +256,7 @@ _JUMPS = (
     lax.argmax_p,
     lax.argmin_p,
     lax.rem_p,
+    lax.atan2_p,
 )
 
 GATE_RULES: Rules = MappingProxyType(

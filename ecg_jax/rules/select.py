@@ -30,7 +30,12 @@ from ecg_jax.rules.pieces import comparison_of, in_pieces
 _REFUSED = Refused(
     "the condition is not the sign of the difference of the two cases, so the "
     "selection may jump",
-    "write it with jnp.maximum, jnp.minimum or jnp.where(x > 0, x, slope * x)",
+    "write it with jnp.maximum, jnp.minimum, jnp.clip, or as two pieces of one value "
+    "that meet where the condition changes: jnp.where(x > 0, x, slope * x)",
+)
+_BY_NUMBER = Refused(
+    "a selection by a number that depends on the input (jnp.select, jnp.piecewise)",
+    "nest selections of two: jnp.where(z > 1, 1.0, jnp.where(z < -1, -1.0, z))",
 )
 
 
@@ -44,6 +49,8 @@ def select_on_own_sign(application: Application) -> Role:
     """
     if not application.live[0]:
         return _by_constant(application)
+    if application.avals[0].dtype != bool:
+        return _BY_NUMBER
     sign, comparison = comparison_of(application, application.inputs[0])
     floating = jnp.issubdtype(application.avals[-1].dtype, jnp.floating)
     if comparison is None or len(application.inputs) != 3 or not floating:
