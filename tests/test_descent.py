@@ -187,8 +187,8 @@ def test_what_has_no_rule_ends_the_descent():
         f"cannot factor `round` at {line}.\n"
         "  operand: float64[6], depends on the input through 1 gate\n"
         "  why:     `round` is discontinuous in the input\n"
-        "  try:     factor the network up to here, or replace the step by a continuous "
-        "function"
+        "  try:     leave the rounding out, z itself; of a quantized network, export "
+        "or load it in float32 before quantization"
     )
     assert line.startswith("test_descent.py:") and descent.refusal == refusal
     for ask in (

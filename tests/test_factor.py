@@ -381,8 +381,8 @@ def test_a_refusal_names_the_users_line_at_every_level():
         f"cannot factor `floor` at test_factor.py:{line}.\n"
         "  operand: float64[3], depends on the input through 0 gates\n"
         "  why:     `floor` is discontinuous in the input\n"
-        "  try:     factor the network up to here, or replace the step by a "
-        "continuous function"
+        "  try:     leave the rounding out, z itself; of a quantized network, export "
+        "or load it in float32 before quantization"
     )
 
 

@@ -260,7 +260,7 @@ def test_operations_of_params_are_right_for_all_of_them(name):
 
 # function, params, the operation, the rest of its message after the operand's line
 SIGN = (
-    "  why:     the sign of the operand is not proven, so the operation is neither "
+    " is not proven, so the operation is neither "
     "convex nor concave, as far as can be told without the params' values\n"
     "  try:     make the sign visible: jnp.exp(z), jnp.square(z), jnp.abs(z) + eps, "
     "jnp.maximum(z, eps); or give the weights as constants: "
@@ -274,29 +274,30 @@ VALUE = (
 JUMP = (
     "  why:     the condition is not the sign of the difference of the two cases, so "
     "the selection may jump, as far as can be told without the params' values\n"
-    "  try:     write it with jnp.maximum, jnp.minimum or jnp.where(x > 0, x, slope * "
-    "x); or give the weights as constants: factor(lambda x: fn(params, x), x)"
+    "  try:     write it with jnp.maximum, jnp.minimum, jnp.clip, or as two pieces of "
+    "one value that meet where the condition changes: jnp.where(x > 0, x, slope * x); "
+    "or give the weights as constants: factor(lambda x: fn(params, x), x)"
 )
 REFUSED = {
     "leaky slope": (
         lambda p, x: jnp.sum(jnp.where(x > 0, x, p * x)),
         V,
-        "select_n",
+        "select_n` (jnp.where)",
         JUMP,
     ),
-    "exponent": (lambda p, x: jnp.sum(jnp.abs(x) ** p), V + 2, "pow", VALUE),
-    "base": (lambda p, x: jnp.sum(p**x), V + 2, "pow", VALUE),
-    "sign": (lambda p, x: jnp.sum(jnp.log(jnp.abs(x) + p)), V + 2, "log", SIGN),
+    "exponent": (lambda p, x: jnp.sum(jnp.abs(x) ** p), V + 2, "pow`", VALUE),
+    "base": (lambda p, x: jnp.sum(p**x), V + 2, "pow`", VALUE),
+    "sign": (lambda p, x: jnp.sum(jnp.log(jnp.abs(x) + p)), V + 2, "log`", SIGN),
     "branch": (
         lambda p, x: lax.cond(p > 0, jnp.max, lambda x: jnp.sum(jnp.abs(x)), x),
         S,
-        "cond",
+        "cond` (lax.cond)",
         VALUE,
     ),
     "number of steps": (
         lambda p, x: jnp.sum(lax.fori_loop(0, p, lambda _, h: jax.nn.relu(h), x)),
         jnp.int32(3),
-        "while",
+        "while` (a loop)",
         VALUE,
     ),
 }
@@ -308,7 +309,7 @@ def test_what_needs_their_values_is_refused_and_as_constants_it_is_not(name):
     with pytest.raises(ej.UnsupportedPrimitiveError) as caught:
         ej.factor(fn, X, params=p)
     said = str(caught.value)
-    assert said.startswith(f"cannot factor `{operation}` at test_family.py:")
+    assert said.startswith(f"cannot factor `{operation} at test_family.py:")
     assert said.endswith(rest)
     one = ej.factor(lambda x: fn(p, x), X)
     assert one(X) == fn(p, X)

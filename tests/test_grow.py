@@ -294,7 +294,7 @@ def test_a_network_with_a_black_box_below(tmp_path):
     found = ej.certify(tree, data)
     assert found.holds and found.max_residual == 0 and found.max_bound_ratio == 0
     assert found.levels == 2 and not found.atoms
-    box = "cannot factor `conv_general_dilated` at test_grow.py:"
+    box = "cannot factor `conv_general_dilated` (a convolution) at test_grow.py:"
     assert found.refusal.startswith(box)
     assert found.refusal == tree.descent.refusal
     ej.save(tree, tmp_path / "tree")

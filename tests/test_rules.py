@@ -17,6 +17,8 @@ from ecg_jax.lattice.descent import descend
 from ecg_jax.program._jax import primitives
 from ecg_jax.rules.complex import modulus
 from ecg_jax.rules.difference import CURVATURES, FUNCTIONS, exact_gelu, tanh_gelu
+from ecg_jax.rules.interpolation import _extrapolated, _interp
+from ecg_jax.rules.pieces import huber
 
 SHAPE = (3, 4)
 
@@ -53,6 +55,7 @@ WIDE = jnp.asarray(np.random.default_rng(3).integers(-1, 2, (2, 3, 2)) / 1.0)
 TURN = lax.complex(1.0, -2.0)
 ONE = jnp.ones(())
 TRIANGLE = jnp.asarray([[2.0, 0, 0], [1, 1, 0], [-1, 2, 4]])
+KNOTS = jnp.asarray([-1.5, -0.5, 0.25, 1.0])
 TWICE = jnp.asarray([0, 2, 2])
 
 
@@ -188,6 +191,7 @@ GATE_CASES = {
     lax.ceil_p: refused(jnp.ceil, JUMP),
     lax.round_p: refused(jnp.round, JUMP),
     lax.rem_p: refused(lambda x: lax.rem(x, 2.0 + 0 * C), JUMP),
+    lax.atan2_p: refused(lambda x: jnp.arctan2(x, x[::-1]), JUMP),
     lax.argmax_p: refused(
         lambda x: jnp.argmax(x, axis=1).astype(float), "conversion from int"
     ),
@@ -244,6 +248,13 @@ SMOOTH_CASES = {
     lax.sin_p: smooth(jnp.sin),
     lax.cos_p: smooth(jnp.cos),
     modulus: smooth(lambda x: jnp.abs(TURN * lax.complex(x, C + x[::-1]))),
+    huber: smooth(lambda x: jnp.where(jnp.abs(x) < 1.0, 0.5 * x**2, jnp.abs(x) - 0.5)),
+    _interp: smooth(lambda x: jnp.interp(x, KNOTS, jnp.sin(3 * KNOTS))),
+    _extrapolated: smooth(
+        lambda x: jnp.interp(
+            x, KNOTS, KNOTS**3, left="extrapolate", right="extrapolate"
+        )
+    ),
     exact_gelu: smooth(exact_gelu),
     tanh_gelu: smooth(tanh_gelu),
 }

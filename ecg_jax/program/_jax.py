@@ -305,6 +305,16 @@ def source_line(traceback: Any) -> str:
     return f"{Path(file).name}:{line}"
 
 
+def functions_of(traceback: Any) -> list[str]:
+    """The functions of the user and of libraries behind a traceback, innermost first.
+
+    With their classes, as `Dense.__call__`; those of JAX and of this package left out.
+    """
+    frames = getattr(traceback, "frames", ())
+    own = (_JAX_ROOT, str(Path(__file__).parents[1]))
+    return [f.function_name for f in frames if not f.file_name.startswith(own)]
+
+
 def first_use(jaxpr: Any, var: Any) -> Any:
     """The traceback of the first equation that reads a variable, inside calls too."""
     for eqn in jaxpr.eqns:

@@ -16,6 +16,7 @@ from jaxtyping import Array
 from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
 from ecg_jax.program import _jax
 from ecg_jax.program.gates import Gate
+from ecg_jax.program.operations import named
 from ecg_jax.program.program import Program, run
 from ecg_jax.program.roles import Equation, Refused
 
@@ -75,7 +76,7 @@ def refusal(program: Program, eqn: Equation) -> str:
     count = len(_gates_before(program, eqn))
     through = f"through {count} gate{'s' if count != 1 else ''}"
     return (
-        f"cannot factor `{eqn.primitive}` at {eqn.source}.\n"
+        f"cannot factor {named(eqn)}.\n"
         f"  operand: {aval.dtype}{list(aval.shape)}, depends on the input {through}\n"
         f"  why:     {eqn.role.why}\n"
         f"  try:     {eqn.role.try_}"

@@ -35,9 +35,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """The equation equals `fn` of all its operands, written with other operations."""
+    """The equation equals `fn` of all its operands, written with other operations.
+
+    With `operands` it is a function of these values instead, numbers of the program.
+    """
 
     fn: Callable[..., Any]
+    operands: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,7 @@ class _Builder:
         if isinstance(role, Known):
             return [self.given(role.value)]
         if isinstance(role, Rewrite):
+            inputs = inputs if role.operands is None else role.operands
             with _jax.user_source(caller):
                 jaxpr, consts, _ = _jax.trace(role.fn, *(self.avals[n] for n in inputs))
             return self.inline(jaxpr, consts, inputs, caller)

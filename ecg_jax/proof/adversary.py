@@ -75,6 +75,11 @@ class Pool:
             batch.append(rows)
         return self.tree.unflatten(batch)
 
+    def one(self, index: int) -> Any:
+        """One example."""
+        batch = self.take(np.asarray([index]))
+        return tree_util.tree_map(lambda leaf: leaf[0], batch)
+
     def between(self, x: Any, a: Any, way: np.ndarray) -> Any:
         """The points that lie the given part of the way from `x` to `a`."""
 

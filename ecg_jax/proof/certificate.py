@@ -30,6 +30,8 @@ import numpy as np
 
 from ecg_jax.errors import CertificateError, NonFiniteError
 from ecg_jax.lattice.maxmin import MaxMin
+from ecg_jax.program.operations import not_finite
+from ecg_jax.program.program import Program
 from ecg_jax.progress import Progress, Shown, parts, told
 from ecg_jax.proof.adversary import Pool
 from ecg_jax.proof.claims import EQUALITY, SANDWICH, Bench
@@ -280,7 +282,8 @@ def certify(
         rows, ok, fn, limit = bench.measure(a, x, own)
         if own:
             data_rows = inputs < pool.num_data
-            check_values(fn[: len(inputs)][data_rows], inputs[data_rows])
+            own_values = fn[: len(inputs)][data_rows]
+            check_values(own_values, bench.program, pool.one, inputs[data_rows])
             values.append(np.abs(fn[: len(inputs)][data_rows]))
             limits.append(limit[: len(inputs)][data_rows])
         ok[len(inputs) :] = False
@@ -335,22 +338,32 @@ def vacuous(value: np.ndarray, limit: np.ndarray) -> float:
     return float(np.mean(~(limit <= np.maximum(np.abs(value), BOUNDARY * usual))))
 
 
-def check_values(value: np.ndarray, rows: np.ndarray | None = None) -> None:
+def check_values(
+    value: np.ndarray,
+    program: Program,
+    example: Callable[[int], Any],
+    rows: np.ndarray | None = None,
+) -> None:
     """Raises `NonFiniteError` where a function is not finite, and names the examples.
 
     Args:
       value: of the function, example by example.
+      program: the function; it tells which operation is the first to be not finite.
+      example: the example of a number.
       rows: their numbers; by default in order.
     """
     bad = np.flatnonzero(~np.isfinite(value))
     if len(bad):
         named = bad if rows is None else np.asarray(rows)[bad]
         some = ", ".join(f"data[{i}]" for i in named[:3])
+        first = not_finite(program, example(int(named[0])))
+        first = first and f"  first: the result of {first}\n"
         raise NonFiniteError(
             f"the function is NaN or infinite at {len(bad)} of {len(value)} examples: "
             f"{some}{', ...' if len(bad) > 3 else ''}.\n"
-            "  try: leave these examples out, or look for 0 / 0, overflow or a "
-            "negative variance in the function"
+            f"{first}  try: leave these examples out, or guard the function: a norm of "
+            "a constant signal needs an epsilon, (z - z.mean()) / (z.std() + eps), "
+            "jnp.sqrt(v + eps), jnp.log(jnp.maximum(z, eps))"
         )
 
 

@@ -48,7 +48,7 @@ class Bench:
         program = eq.program
         assert isinstance(program, Program), "an equation carries its traced program"
         dtype = program.avals[program.output].dtype
-        self.dtype = str(dtype)
+        self.program, self.dtype = program, str(dtype)
         self.fn, self.is_nan = _batched(eq.fn), _batched(program.is_nan)
         self.boxes = boxes = any(map(lawless, program.equations))
         limit, opened = _infinite, outermost(program)

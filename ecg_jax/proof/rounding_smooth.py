@@ -54,8 +54,8 @@ def _lipschitz(op: Operation, gate: Gate, constant: float) -> Bounds:
         raise op.refuse("its operand lies behind an opened gate")
     out = jnp.abs(jnp.asarray(gate.apply(*gate.live([a.value for a in op.args]))))
     if gate.errors == "own":
-        error = sum(jnp.broadcast_to(z.slack, out.shape) for z in zs)
-        sizes = sum(jnp.broadcast_to(z.size, out.shape) for z in zs)
+        error = sum(_of_unit(z.slack, out) for z in zs)
+        sizes = sum(_of_unit(z.size, out) for z in zs)
         terms = 1
     else:
         whole = jnp.concatenate([jnp.ravel(z.slack) for z in zs])
@@ -64,10 +64,19 @@ def _lipschitz(op: Operation, gate: Gate, constant: float) -> Bounds:
         error = jnp.sqrt(jnp.sum(whole**2)) if norm else jnp.max(whole)
         sizes = jnp.sqrt(jnp.sum(sizes**2)) if norm else jnp.max(sizes)
         terms = int(np.size(whole))
-    size = out + constant * error
-    rounded = 6 * (ULPS * op.unit + op.gamma(terms)) * (size + constant * sizes)
+    size, summed = out + constant * error, constant * sizes
+    if gate.size is not None and gate.elementwise:
+        values = gate.live([a.value for a in op.args])
+        summed = summed + gate.size(gate.pattern(*values), *values)
+    rounded = 6 * (ULPS * op.unit + op.gamma(terms)) * (size + summed)
     error = jnp.broadcast_to(constant * error + rounded + op.tiny, out.shape)
     return [size], [error]
+
+
+def _of_unit(bound: Any, out: Any) -> Any:
+    """A bound for each unit: of constants that all units see (knots), the largest."""
+    whole = np.shape(bound) not in ((), out.shape)
+    return jnp.broadcast_to(jnp.max(bound) if whole else bound, out.shape)
 
 
 def power(op: Operation) -> Bounds:

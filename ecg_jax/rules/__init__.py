@@ -13,7 +13,9 @@ from ecg_jax.rules.affine import AFFINE_RULES, sorted_by
 from ecg_jax.rules.complex import modulus, modulus_gate, of_reals, on_reals
 from ecg_jax.rules.difference import DIFFERENCE_RULES
 from ecg_jax.rules.gate import GATE_RULES
+from ecg_jax.rules.interpolation import INTERPOLATION_RULES
 from ecg_jax.rules.order import ORDER_RULES
+from ecg_jax.rules.pieces import PIECE_RULES
 from ecg_jax.rules.pool import POOL_RULES
 from ecg_jax.rules.product import PRODUCT_RULES
 from ecg_jax.rules.select import SELECT_RULES
@@ -27,6 +29,8 @@ _REAL = {
     **SMOOTH_RULES,
     **DIFFERENCE_RULES,
     **PRODUCT_RULES,
+    **PIECE_RULES,
+    **INTERPOLATION_RULES,
 }
 
 RULES: Rules = RuleTable(
@@ -45,7 +49,9 @@ __all__ = [
     "AFFINE_RULES",
     "DIFFERENCE_RULES",
     "GATE_RULES",
+    "INTERPOLATION_RULES",
     "ORDER_RULES",
+    "PIECE_RULES",
     "POOL_RULES",
     "PRODUCT_RULES",
     "RULES",

@@ -24,6 +24,7 @@ from ecg_jax.program.roles import (
     Rules,
     Same,
 )
+from ecg_jax.rules.causes import FLOATS, of_conversion, of_index
 
 MAX_UNROLLED = 20_000
 """How many equations of a loop are written out at most."""
@@ -53,7 +54,7 @@ def _refused_dtype(application: Application) -> Refused | None:
         if live and not jnp.issubdtype(aval.dtype, jnp.inexact):
             return Refused(
                 f"arithmetic on {aval.dtype} values that depend on the input",
-                "keep every value that sees the input in float32 or float64",
+                FLOATS,
             )
     return None
 
@@ -86,9 +87,10 @@ def indexed(application: Application) -> Role:
     Operands of integer dtype are indices; `scatter` places, `scatter_add` adds, and
     `scatter_mul` multiplies by constants.
     """
-    for live, aval in zip(application.live, application.avals, strict=True):
-        if live and not jnp.issubdtype(aval.dtype, jnp.inexact):
-            return Refused("an index depends on the input")
+    for number, live in zip(application.inputs, application.live, strict=True):
+        dtype = application.builder.avals[number].dtype
+        if live and not jnp.issubdtype(dtype, jnp.inexact):
+            return of_index(application, number)
     if application.primitive is lax.scatter_mul_p and application.live[2]:
         return Refused(*PRODUCT)
     if application.primitive is lax.scatter_p:
@@ -107,10 +109,7 @@ def convert(application: Application) -> Role:
         return Same(0)
     if all(str(jnp.dtype(dtype)) in _PRECISE for dtype in (source, target)):
         return Affine()
-    return Refused(
-        f"conversion from {jnp.dtype(source)} to {jnp.dtype(target)} is not affine",
-        "keep every value that sees the input in float32 or float64",
-    )
+    return of_conversion(application)
 
 
 def identity(application: Application) -> Role:

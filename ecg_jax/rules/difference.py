@@ -166,7 +166,7 @@ def curved(name: str, lipschitz: float, bounds: Interval = (-np.inf, np.inf)) ->
     def rule(application: Application) -> Role:
         if len(application.inputs) != 1:
             return Refused(f"{name} with parameters of its own")
-        return _difference(name, fn, split, lipschitz, bounds, hidden)
+        return difference_gate(name, fn, split, lipschitz, bounds, hidden)
 
     return rule
 
@@ -193,21 +193,23 @@ def bending(
         if low >= 0 or high <= 0:
             curvature = above if low >= 0 else -above
             return tangent_gate(name, fn, curvature, bounds=bounds)
-        return _difference(name, fn, split, abs(slope), bounds)
+        return difference_gate(name, fn, split, abs(slope), bounds)
 
     return rule
 
 
-def _difference(
+def difference_gate(
     name: str,
     fn: Callable[[Array], Array],
     split: Split,
     lipschitz: float,
     bounds: Interval,
     hidden: float = 0.0,
+    level: float = 0.0,
 ) -> Gate:
+    """A difference of convex functions, entry by entry: see `tangent_gate`."""
     fields = {"bounds": bounds, "split": split, "lipschitz": lipschitz}
-    return tangent_gate(name, fn, 1, hidden=hidden, **fields)
+    return tangent_gate(name, fn, 1, hidden=hidden, level=level, **fields)
 
 
 def gated_product(application: Application) -> Role:
@@ -355,7 +357,9 @@ def hard_silu(application: Application) -> Role:
     )
     if len(application.inputs) != 1:
         return Refused("hard_silu with parameters of its own")
-    return _difference("hard_silu", jax.nn.hard_silu, kinks, 1.5, (-0.5, np.inf), 0.5)
+    return difference_gate(
+        "hard_silu", jax.nn.hard_silu, kinks, 1.5, (-0.5, np.inf), 0.5
+    )
 
 
 _FACTORS: Mapping[Any, str] = MappingProxyType(

@@ -22,6 +22,7 @@ from ecg_jax.program.roles import (
     Rules,
     Same,
 )
+from ecg_jax.rules.causes import JUMPS
 from ecg_jax.rules.complex import of_complex, sees_complex
 from ecg_jax.rules.intervals import interval, is_finite, is_nonnegative, is_nonpositive
 
@@ -234,19 +235,28 @@ def jump(application: Application) -> Role:
     """Steps: no gate can be tangent to a jump."""
     return Refused(
         f"`{application.primitive}` {_JUMP}",
-        "factor the network up to here, or replace the step by a continuous function",
+        JUMPS[application.primitive],
     )
+
+
+def sign(application: Application) -> Role:
+    """`sign(z)`: known where a sign is proven; `sign(z) g(z)` may have a rule."""
+    low, high = interval(application, application.inputs[0])
+    if low > 0 or high < 0:
+        aval = application.avals[0]
+        return Known(np.full(aval.shape, 1 if low > 0 else -1, aval.dtype))
+    return jump(application)
 
 
 _COMPARISONS = (lax.gt_p, lax.ge_p, lax.lt_p, lax.le_p)
 _JUMPS = (
-    lax.sign_p,
     lax.floor_p,
     lax.ceil_p,
     lax.round_p,
     lax.argmax_p,
     lax.argmin_p,
     lax.rem_p,
+    lax.atan2_p,
 )
 
 GATE_RULES: Rules = MappingProxyType(
@@ -258,6 +268,7 @@ GATE_RULES: Rules = MappingProxyType(
         lax.eq_p: equality,
         lax.ne_p: equality,
         lax.is_finite_p: finite,
+        lax.sign_p: sign,
         lax.not_p: logical,
         lax.and_p: logical,
         lax.or_p: logical,

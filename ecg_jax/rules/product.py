@@ -31,6 +31,7 @@ from ecg_jax.program.roles import Application, Refused, Rewrite, Role, Rules
 from ecg_jax.rules.affine import PRODUCT, product, quotient
 from ecg_jax.rules.difference import gated_product
 from ecg_jax.rules.intervals import is_nonnegative, is_nonpositive
+from ecg_jax.rules.pieces import stepped
 
 MOST_TERMS = 2**20
 """How many products a matrix product of two live arrays may add up, all units told."""
@@ -39,12 +40,14 @@ Pair = tuple[Array, Array]
 
 
 def multiplied(application: Application) -> Role:
-    """`x y`, entry by entry; `z g(z)` of one value is a gate of its own."""
+    """`x y`, entry by entry; `z g(z)` of one value and `z step(z)` have their own."""
     role = gated_product(application)
     if not _of_two(role):
         return role
     if application.avals[0].shape != application.avals[1].shape:
         return _in_one_shape(application)
+    if (cases := stepped(application)) is not None:
+        return cases
     return _product(lax.mul, lambda x, y: (x, y), lambda v: v, elementwise=True)
 
 

@@ -5,7 +5,6 @@ cases, provided the cases change places exactly where the condition does. That i
 proven from the program's own constants, or the selection is refused.
 """
 
-from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -25,11 +24,18 @@ from ecg_jax.program.roles import (
     Same,
 )
 from ecg_jax.rules.forms import Form, Forms, line
+from ecg_jax.rules.intervals import interval
+from ecg_jax.rules.pieces import comparison_of, in_pieces
 
 _REFUSED = Refused(
     "the condition is not the sign of the difference of the two cases, so the "
     "selection may jump",
-    "write it with jnp.maximum, jnp.minimum or jnp.where(x > 0, x, slope * x)",
+    "write it with jnp.maximum, jnp.minimum, jnp.clip, or as two pieces of one value "
+    "that meet where the condition changes: jnp.where(x > 0, x, slope * x)",
+)
+_BY_NUMBER = Refused(
+    "a selection by a number that depends on the input (jnp.select, jnp.piecewise)",
+    "nest selections of two: jnp.where(z > 1, 1.0, jnp.where(z < -1, -1.0, z))",
 )
 
 
@@ -43,7 +49,9 @@ def select_on_own_sign(application: Application) -> Role:
     """
     if not application.live[0]:
         return _by_constant(application)
-    sign, comparison = _comparison(application, application.inputs[0])
+    if application.avals[0].dtype != bool:
+        return _BY_NUMBER
+    sign, comparison = comparison_of(application, application.inputs[0])
     floating = jnp.issubdtype(application.avals[-1].dtype, jnp.floating)
     if comparison is None or len(application.inputs) != 3 or not floating:
         return _REFUSED
@@ -53,7 +61,7 @@ def select_on_own_sign(application: Application) -> Role:
         is_max = order.above(on, off, +1) & order.above(off, on, -1)
         is_min = order.above(off, on, +1) & order.above(on, off, -1)
     if not np.all(is_max | is_min):
-        return _REFUSED
+        return in_pieces(application, comparison, sign) or _REFUSED
     return _gate(application, np.subtract(is_max, is_min, dtype=np.int8))
 
 
@@ -83,8 +91,23 @@ def _gate(application: Application, curvature: Any) -> Gate:
         tangent=choose,
         elementwise=True,
         straight=True,
+        bounds=_bounds(application, curvature),
         pieces=lambda *z: jnp.stack(every(*z)[1:]),
     )
+
+
+def _bounds(application: Application, curvature: Any) -> tuple[float, float]:
+    """Of a larger case: above the larger of both lower bounds; the same of a smaller.
+
+    Of units of either kind, both.
+    """
+    lows, highs = zip(
+        *(interval(application, number) for number in application.inputs[1:]),
+        strict=True,
+    )
+    low = max(lows) if np.all(curvature >= 0) else min(lows)
+    high = min(highs) if np.all(curvature <= 0) else max(highs)
+    return low, high
 
 
 class _Order:
@@ -151,20 +174,5 @@ class _Order:
             side * np.asarray(self.test.get(None, 0.0)) < 0
         )
 
-
-def _comparison(application: Application, number: int) -> tuple[int, Equation | None]:
-    """The comparison behind a truth value, +1 if it is `p > q`, -1 if `p < q`."""
-    eqn = application.definition(number)
-    if eqn is None:
-        return 0, None
-    if eqn.primitive is lax.not_p:
-        sign, inner = _comparison(application, eqn.inputs[0])
-        return -sign, inner
-    return _SIGNS.get(eqn.primitive, 0), eqn if eqn.primitive in _SIGNS else None
-
-
-_SIGNS: Mapping[Any, int] = MappingProxyType(
-    {lax.gt_p: +1, lax.ge_p: +1, lax.lt_p: -1, lax.le_p: -1}
-)
 
 SELECT_RULES: Rules = MappingProxyType({lax.select_n_p: select_on_own_sign})

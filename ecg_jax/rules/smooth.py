@@ -25,14 +25,8 @@ from ecg_jax.program.roles import (
     Rule,
     Rules,
 )
+from ecg_jax.rules.causes import of_sign
 from ecg_jax.rules.intervals import NONNEGATIVE, interval
-
-_SIGN = (
-    "the sign of the operand is not proven, so the operation is neither convex nor "
-    "concave",
-    "make the sign visible: jnp.exp(z), jnp.square(z), jnp.abs(z) + eps, "
-    "jnp.maximum(z, eps)",
-)
 
 
 def tangent_gate(
@@ -42,6 +36,7 @@ def tangent_gate(
     operands: tuple[int, ...] = (0,),
     fill: float = 0.0,
     hidden: float = 0.0,
+    level: float = 0.0,
     **fields: Any,
 ) -> Gate:
     """A convex (`curvature` +1) or concave (-1) function as a gate.
@@ -54,6 +49,7 @@ def tangent_gate(
       operands: which operands of the equation see the input.
       fill: a safe anchor for units that are not frozen.
       hidden: `fn` adds up terms as large as `hidden |z|`, which may leave less.
+      level: `fn` adds up numbers as large as this, which may leave less.
       **fields: further fields of the gate.
 
     Returns:
@@ -77,7 +73,7 @@ def tangent_gate(
 
     def size(anchor: Any, *z: Array) -> Array:
         value, change = terms(anchor, *z)
-        size = jnp.abs(value) + jnp.abs(change)
+        size = jnp.abs(value) + jnp.abs(change) + level
         return size + hidden * (jnp.abs(z[0]) + jnp.abs(anchor)) if hidden else size
 
     def defined(anchor: Any) -> Array:
@@ -165,7 +161,7 @@ def on_positive(curvature: int, below: int = 0, smooth_at_0: bool = True) -> Rul
             return tangent_gate(name, apply, below, fill=-1.0)
         if below and smooth_at_0:
             return Rewrite(lambda z: apply(_positive(z)) + apply(_negative(z)))
-        return Refused(*_SIGN)
+        return of_sign(application)
 
     return rule
 
@@ -173,7 +169,7 @@ def on_positive(curvature: int, below: int = 0, smooth_at_0: bool = True) -> Rul
 def logarithm1p(application: Application) -> Role:
     """`log(1 + z)`: concave where `z >= -1` is proven."""
     if interval(application, application.inputs[0])[0] < -1:
-        return Refused(*_SIGN)
+        return of_sign(application)
     return tangent_gate("log1p", lax.log1p, -1)
 
 
@@ -208,7 +204,7 @@ def integer_power(application: Application) -> Role:
     if high <= 0:
         return tangent_gate("integer_pow", apply, 1 if even else -1, fill=-1.0)
     if n < 0:
-        return Refused(*_SIGN)
+        return of_sign(application)
     return Rewrite(lambda z: apply(_positive(z)) + apply(_negative(z)))
 
 
@@ -235,7 +231,7 @@ def power(application: Application) -> Role:
     if low == high and low == int(low) and abs(low) < 2**31:
         return Rewrite(lambda z, p: lax.integer_pow(z, int(low)))
     if interval(application, application.inputs[0])[0] < 0:
-        return Refused(*_SIGN)
+        return of_sign(application)
     if low >= 1 or high <= 0:
         return tangent_gate("pow", apply, 1, fill=1.0)
     if low >= 0 and high <= 1:

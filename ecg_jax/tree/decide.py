@@ -107,7 +107,11 @@ def finite_values(tree: Tree, data: Any, progress: Progress = silent) -> np.ndar
     first, second = parts(progress, 1, 1)
     value = blocks(tree.alone, data, progress=first)
     is_nan = blocks(tree.program.is_nan, data, progress=second)
-    check_values(np.where(is_nan, np.nan, value))
+    check_values(
+        np.where(is_nan, np.nan, value),
+        tree.program,
+        lambda i: tree_util.tree_map(lambda leaf: leaf[i], data),
+    )
     return value
 
 
