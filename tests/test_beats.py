@@ -74,7 +74,7 @@ def test_no_beat_touches_a_missing_sample():
     assert np.nanmax(beats.rr_before_s) < 1
     assert np.isnan(beats.rr_before_s[np.searchsorted(time, 8)])
     assert beats.records.rate_bpm[0] == pytest.approx(75, abs=1)
-    with pytest.raises(SignalError, match="has a whole window"):
+    with pytest.raises(SignalError, match="misses its sample at every time"):
         beats_of(replace(whole, signal=np.full_like(signal, np.nan)))
 
 

@@ -128,6 +128,11 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
             f"Try: high_hz of {rate / 2:g} or less in BeatConfig."
         )
     signal, missing = bridged(recording.signal)
+    if missing.all():
+        raise SignalError(
+            f"{name}: a lead misses its sample at every time. Try: leave it out, or "
+            "read other leads."
+        )
     clean = detect.band_pass(signal, rate, config.low_hz, config.high_hz)
     sharp = detect.band_pass(signal[0], rate, detect.SHARP_HZ, config.high_hz)
     try:
