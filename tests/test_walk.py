@@ -178,6 +178,18 @@ def test_a_walk_that_is_too_long_is_open():
     assert (short.time[~far] == whole.time[~far]).all()
 
 
+def test_a_walk_that_touches_zero_too_often_is_open():
+    def fn(x):
+        return jnp.min(jnp.abs(x[0] - jnp.arange(1.0, 21.0)))
+
+    params = [np.zeros((1, 1)), np.ones((1, 1))]
+    walker = Walker(fn, trace(fn, params[0][0], RULES), along, [p[0] for p in params])
+    whole = walker.flips(params, np.array([25.0]))
+    assert whole.time[0] == np.inf and whole.touches[0] == 20
+    short = walker.flips(params, np.array([25.0]), max_pieces=8)
+    assert np.isnan(short.time[0]) and 0 < short.touches[0] < 20
+
+
 def test_a_smooth_gate_is_refused():
     def fn(x):
         return jnp.sum(jax.nn.softplus(x))

@@ -166,7 +166,8 @@ class Walker:
                 start[part] = end[part]
                 ended = end[part] >= np.abs(limits[part])
                 out.time[part[ended]] = np.inf
-                running = np.append(part[~ended], running)
+                going = ~ended & (out.pieces[part] < max_pieces)
+                running = np.append(part[going], running)
             progress(num - len(running) - len(found), num)
         sign = np.where(limits < 0, -1.0, 1.0)
         return replace(out, time=sign * out.time, beyond=sign * out.beyond)
