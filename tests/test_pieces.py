@@ -164,3 +164,16 @@ def test_curvature_of_an_interpolation_is_that_of_its_knots():
     gates = [ej.factor(margin(n, np.float64), np.ones(4)).gates[0] for n in names]
     assert [gate.split is None for gate in gates] == [False, False, True]
     assert gates[2].curvature == -1
+
+
+@pytest.mark.parametrize(
+    "fn", [lambda z: jnp.where(z > 0, z, 0.0), lambda z: z * (z > 0)]
+)
+@jax.numpy_dtype_promotion("standard")
+def test_a_tail_bound_counts_the_case_that_is_not_taken(fn):
+    """Frozen to `z` where `z` is not taken, a selection is as large as `z`."""
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    x[0], x[1] = -1e3, 1e-6
+    eq = ej.factor(lambda z: jnp.asarray([1.0, -1.3, 0.7, -0.5], z.dtype) @ fn(z), x[2])
+    certificate = ej.certify(eq, x, num_pairs=2000)
+    assert certificate.ratio <= 1

@@ -5,6 +5,7 @@ its operands and answers with those of its outputs. The formulas hold for any tw
 evaluations of the same mathematics.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -250,6 +251,9 @@ def selection(op: Operation) -> Bounds:
     """`select(p > q, A, B)`: where `p - q` is in doubt, the two cases' difference."""
     predicate, *cases = op.args
     choose = lambda *x: op.apply(predicate.value, *x)[0]  # noqa: E731
+    if predicate.error is None and op.opened:  # frozen to either case
+        error = functools.reduce(jnp.maximum, (c.slack for c in cases))
+        return [functools.reduce(jnp.maximum, (c.size for c in cases))], [error]
     if predicate.error is None:
         exact = all(c.error is None for c in cases)
         error = None if exact else choose(*(c.slack for c in cases))
