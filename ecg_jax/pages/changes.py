@@ -1,7 +1,9 @@
-"""The section on what would change the answers: ranges of changes, and families."""
+"""What would change the answers: ranges of changes, families, beats that flip."""
+
+import numpy as np
 
 from ecg_jax import draw
-from ecg_jax.pages.data import ChangeFacts
+from ecg_jax.pages.data import ChangeFacts, ExplainData, ExplainedBeat, Flip
 from ecg_jax.pages.html import esc, number, picture, share
 
 METHOD = (
@@ -59,3 +61,40 @@ def changes_section(changes: ChangeFacts) -> str:
             f'of them can be measured on.</p><p class="note">{esc(FAMILIES)}</p>'
         )
     return "".join(out)
+
+
+def flips_part(data: ExplainData) -> list[tuple[str, str, str]]:
+    """The beats that are drawn with a change that flips them; none: no part."""
+    drawn = [
+        (beat, flip, flip.millivolts)
+        for beat in data.beats
+        for flip in beat.flips[:1]
+        if flip.millivolts is not None
+    ]
+    if not drawn:
+        return []
+    drawn.sort(key=lambda entry: entry[1].share)
+    flipping = sum(bool(beat.flips) for beat in data.beats)
+    words = (
+        "A beat (solid), and the same beat with the smallest single change that gives "
+        "it the other answer (dashed): smallest by its share of how far each change "
+        f"was followed. Drawn are {number(len(drawn))} of the {number(flipping)} beats "
+        "here that some change flips, from the one that needs the least to the one "
+        "that needs the most."
+    )
+    items = "".join(_flip(data, *entry) for entry in drawn)
+    html = f'<p>{words}</p><div class="differs">{items}</div>'
+    return [("flips", "Beats changed until the answer flips", html)]
+
+
+def _flip(
+    data: ExplainData, beat: ExplainedBeat, flip: Flip, changed: np.ndarray
+) -> str:
+    kind = "normal" if beat.answer == "normal" else "other"
+    figure = draw.changed(beat.millivolts, changed, data.time_s, side=beat.answer)
+    alt = f"the beat at {beat.r_time_s:.2f} s, and changed"
+    return (
+        f'<div class="differ one {kind}"><p><b>{beat.r_time_s:.2f} s, '
+        f"<b class={kind}>{esc(beat.answer)}</b></b><br>{esc(flip.words)}</p>"
+        f"{picture(draw.svg(figure), alt=alt, kind='paper')}</div>"
+    )

@@ -8,9 +8,9 @@ import numpy as np
 from ecg_jax import draw
 from ecg_jax.draw.paper import LABEL_NAMES
 from ecg_jax.draw.render import write_bytes
-from ecg_jax.pages.changes import changes_part
+from ecg_jax.pages.changes import changes_part, flips_part
 from ecg_jax.pages.components import sentence_of
-from ecg_jax.pages.data import Component, ExplainData, ExplainedBeat, Flip
+from ecg_jax.pages.data import Component, ExplainData, ExplainedBeat
 from ecg_jax.pages.html import details, esc, number, pairs, picture, share, table, tiles
 from ecg_jax.pages.page import frame
 from ecg_jax.pages.sections import BEAT_LABEL_NOTE, LABEL_NOTE
@@ -57,7 +57,7 @@ def build_explanation(data: ExplainData) -> str:
         ("strip", "The recording", _strip(data)),
         ("components", "Which components answered", _by_component(data)),
         *changes_part(data.changes),
-        *_flips_part(data),
+        *flips_part(data),
         ("open", "Beats without a proof", _unproven(data)),
         ("beats", "Every beat", _beats(data)),
         ("reading", "How to read this", _reading(data)),
@@ -272,43 +272,6 @@ def _overlay(data: ExplainData, own: list[ExplainedBeat], name: str, side: str) 
 def _prototype(data: ExplainData, name: str | None) -> np.ndarray | None:
     known = data.components.get(name) if name is not None else None
     return None if known is None else known.prototype
-
-
-def _flips_part(data: ExplainData) -> list[tuple[str, str, str]]:
-    """The beats that are drawn with a change that flips them; none: no part."""
-    drawn = [
-        (beat, flip, flip.millivolts)
-        for beat in data.beats
-        for flip in beat.flips[:1]
-        if flip.millivolts is not None
-    ]
-    if not drawn:
-        return []
-    drawn.sort(key=lambda entry: entry[1].share)
-    flipping = sum(bool(beat.flips) for beat in data.beats)
-    words = (
-        "A beat (solid), and the same beat with the smallest single change that gives "
-        "it the other answer (dashed): smallest by its share of how far each change "
-        f"was followed. Drawn are {number(len(drawn))} of the {number(flipping)} beats "
-        "here that some change flips, from the one that needs the least to the one "
-        "that needs the most."
-    )
-    items = "".join(_flip(data, *entry) for entry in drawn)
-    html = f'<p>{words}</p><div class="differs">{items}</div>'
-    return [("flips", "Beats changed until the answer flips", html)]
-
-
-def _flip(
-    data: ExplainData, beat: ExplainedBeat, flip: Flip, changed: np.ndarray
-) -> str:
-    kind = "normal" if beat.answer == "normal" else "other"
-    figure = draw.changed(beat.millivolts, changed, data.time_s, side=beat.answer)
-    alt = f"the beat at {beat.r_time_s:.2f} s, and changed"
-    return (
-        f'<div class="differ one {kind}"><p><b>{beat.r_time_s:.2f} s, '
-        f"<b class={kind}>{esc(beat.answer)}</b></b><br>{esc(flip.words)}</p>"
-        f"{picture(draw.svg(figure), alt=alt, kind='paper')}</div>"
-    )
 
 
 def _unproven(data: ExplainData) -> str:

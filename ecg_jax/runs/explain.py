@@ -68,10 +68,13 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     split = split_of(folder, beats)
     answer = explanation(recording, beats, decision, names, parts, split)
     answer["ranges"] = changed.metrics()
-    for at, row in enumerate(changed.rows):
-        flips = changed.ranges.nearest(at) if changed.ranges is not None else []
-        answer["beats"][row]["flips"] = flips
-    drawn = _flipped(changed)
+    flips = [
+        [] if changed.ranges is None else changed.ranges.nearest(at)
+        for at in range(len(changed.rows))
+    ]
+    for row, nearest in zip(changed.rows, flips, strict=True):
+        answer["beats"][row]["flips"] = nearest
+    drawn = _flipped(changed, flips)
     out.mkdir(parents=True, exist_ok=True)
     page = report.ExplainData(
         record=recording.name,
@@ -202,22 +205,18 @@ def _named(part: Mapping[str, Any]) -> dict[str, Any]:
     return {key: part.get(key) for key in kept}
 
 
-def _flipped(changed: WhatChanges) -> dict[int, np.ndarray]:
+def _flipped(
+    changed: WhatChanges, flips: Sequence[Sequence[Mapping[str, Any]]]
+) -> dict[int, np.ndarray]:
     """Some beats just beyond their nearest flip, in mV, by row: small to large."""
-    if changed.ranges is None:
-        return {}
-    nearest = [changed.ranges.nearest(at, 1) for at in range(len(changed.rows))]
-    found = [
-        (flip["share"], at, flip) for at, flips in enumerate(nearest) for flip in flips
-    ]
-    found.sort(key=lambda entry: entry[:2])
+    found = [(at, nearest[0]) for at, nearest in enumerate(flips) if nearest]
+    found.sort(key=lambda entry: entry[1]["share"])
     picks = np.linspace(0, len(found) - 1, min(len(found), MOST_DRAWN)).round()
     drawn = {}
-    for _, at, flip in [found[int(pick)] for pick in picks]:
-        side = "low" if flip["t"] < 0 else "high"
+    for at, flip in [found[int(pick)] for pick in picks]:
+        assert changed.ranges is not None  # what flips was walked
         with contextlib.suppress(DataError):  # it flips within rounding only
-            x = changed.ranges.flipped(at, flip["change"], side)
-            drawn[int(changed.rows[at])] = changed.ranges.drawn(at, x)[0]
+            drawn[int(changed.rows[at])] = changed.ranges.shown(at, flip)[0]
     return drawn
 
 

@@ -1,6 +1,5 @@
 """An ONNX file as the model of a run: its margin of a window, saved with a card."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,6 +20,7 @@ from ecg_jax.program.widen import widen
 from ecg_jax.rules import RULES
 from ecg_jax.runs.model import Model, window_text
 from ecg_jax.runs.run_folder import read_json
+from ecg_jax.runs.source import sha256
 from ecg_jax.storage.files import write_atomic, write_json
 
 ONNX, CARD = "model.onnx", "onnx.json"
@@ -50,7 +50,7 @@ class OnnxModel:
     @property
     def sha256(self) -> str:
         """Of the file's content."""
-        return hashlib.sha256(self.data).hexdigest()
+        return sha256(self.path)
 
     @property
     def kind(self) -> str:
@@ -205,7 +205,7 @@ def load_onnx(folder: Path) -> OnnxModel:
       ChecksumError: the file is not the one that was saved.
     """
     known = read_json(folder / CARD)
-    found = hashlib.sha256((folder / ONNX).read_bytes()).hexdigest()
+    found = sha256(folder / ONNX)
     if found != known["sha256"]:
         raise ChecksumError(
             f"{folder / ONNX} is damaged or was exchanged:\n"

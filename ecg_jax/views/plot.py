@@ -246,13 +246,12 @@ def flip(found: Ranges, i: int, *, ax: "Axes | None" = None) -> "Figure":
         )
     (told,), axes, beats = first, new_axes(ax), found.changes.beats
     x = beats.inputs(np.array([i]))[0]
-    changed = found.flipped(i, told["change"], "low" if told["t"] < 0 else "high")
     normal = float(found.value(x)) >= 0
     side, other = ("normal", "not normal")[:: 1 if normal else -1]
     beat_over_prototype(
         axes,
         found.drawn(i, x)[0],
-        found.drawn(i, changed)[0],
+        found.shown(i, told)[0],
         beats.config.time_s,
         side=side,
         lead=beats.leads[0] if beats.leads else "",

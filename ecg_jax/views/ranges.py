@@ -142,6 +142,15 @@ class Ranges:
         found.sort(key=lambda flip: flip["share"])
         return found[:most]
 
+    def shown(self, i: int | np.integer, flip: Mapping[str, Any]) -> np.ndarray:
+        """Beat `i` just beyond one of its `nearest` flips, as `drawn`.
+
+        Raises:
+          DataError: it flips within rounding only.
+        """
+        side = "low" if flip["t"] < 0 else "high"
+        return self.drawn(i, self.flipped(i, flip["change"], side))
+
     def value(self, x: Any) -> float:
         """`fn(x)` of one input."""
         with exact(self.dtype):
