@@ -47,8 +47,8 @@ def test_facts_of_the_data(found):
     assert facts.num_recordings == 29 and len(facts.excluded) == 1
     assert sum(facts.beats.values()) == facts.num_beats == len(found.part.beats)
     assert facts.window == (
-        "R - 250 ms to R + 400 ms at 100 Hz, 0.5 to 40 Hz, amplitude normalised by "
-        "record, polarity turned upright"
+        "R - 250 ms to R + 400 ms at 100 Hz, lead ECG, 0.5 to 40 Hz, amplitude "
+        "normalised by record, polarity turned upright"
     )
 
 

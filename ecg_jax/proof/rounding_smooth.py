@@ -49,13 +49,15 @@ def of_gate(op: Operation) -> Bounds:
 
 def _lipschitz(op: Operation, gate: Gate, constant: float) -> Bounds:
     """`|phi(z') - phi(z)| <= L |e|`, and what the gate itself rounds."""
-    zs = [arg for arg in op.args if arg.floating]
+    own = [index in gate.operands for index in range(len(op.args))]
+    seen = [(arg, live) for arg, live in zip(op.args, own, strict=True) if arg.floating]
+    zs = [z for z, _ in seen]
     if any(z.value is None for z in zs):
         raise op.refuse("its operand lies behind an opened gate")
     out = jnp.abs(jnp.asarray(gate.apply(*gate.live([a.value for a in op.args]))))
     if gate.errors == "own":
-        error = sum(_of_unit(z.slack, out) for z in zs)
-        sizes = sum(_of_unit(z.size, out) for z in zs)
+        error = sum(_of_unit(z.slack, out, live) for z, live in seen)
+        sizes = sum(_of_unit(z.size, out, live) for z, live in seen)
         terms = 1
     else:
         whole = jnp.concatenate([jnp.ravel(z.slack) for z in zs])
@@ -73,9 +75,9 @@ def _lipschitz(op: Operation, gate: Gate, constant: float) -> Bounds:
     return [size], [error]
 
 
-def _of_unit(bound: Any, out: Any) -> Any:
+def _of_unit(bound: Any, out: Any, live: bool) -> Any:
     """A bound for each unit: of constants that all units see (knots), the largest."""
-    whole = np.shape(bound) not in ((), out.shape)
+    whole = not live and np.shape(bound) not in ((), out.shape)
     return jnp.broadcast_to(jnp.max(bound) if whole else bound, out.shape)
 
 
