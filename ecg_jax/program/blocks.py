@@ -21,6 +21,9 @@ STEP = 2
 MEMORY = 2**30
 """What the values that live at once in a block may take, in bytes."""
 
+CACHE = 2**26
+"""The same where a loop reads them again and again: a CPU's last cache holds them."""
+
 
 def blocks(
     fn: Callable[..., Any],
@@ -56,13 +59,21 @@ def blocks(
 
 
 def block_size(
-    fn: Callable[..., Any], data: Any, *args: Any, block: int = BLOCK
+    fn: Callable[..., Any],
+    data: Any,
+    *args: Any,
+    block: int = BLOCK,
+    loops: bool = False,
 ) -> int:
-    """How many examples at once fit the data and `MEMORY`: see `blocks`."""
+    """How many examples at once fit the data and `MEMORY`: see `blocks`.
+
+    Those of a function that `loops` over its values fit a CPU's `CACHE`.
+    """
     num = num_examples(data)
     while block // STEP >= num:
         block //= STEP
-    while block > 1 and _peak_bytes(fn, block, data, args) > MEMORY:
+    memory = CACHE if loops and jax.default_backend() == "cpu" else MEMORY
+    while block > 1 and _peak_bytes(fn, block, data, args) > memory:
         block = max(1, block // STEP)
     return block
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import tree_util
+from jax import lax, tree_util
 
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.program import _jax
+from ecg_jax.program.convolution import as_product, is_product
 from ecg_jax.program.program import Program, run
 from ecg_jax.program.roles import Equation
 from ecg_jax.program.trace import trace
@@ -56,7 +57,12 @@ def _apply_wide(eqn: Equation, args: Sequence[Any]) -> list[Any]:
 
 
 def _bind_wide(eqn: Any, args: Sequence[Any]) -> list[Any]:
-    """A primitive with dtypes, and the programs in its parameters, made wide."""
+    """A primitive with dtypes, and the programs in its parameters, made wide.
+
+    A convolution becomes a matrix product, which is faster in float64.
+    """
+    if eqn.primitive is lax.conv_general_dilated_p and is_product(eqn.params):
+        return [as_product(eqn.params, *args)]
     params = {k: _wide_parameter(v) for k, v in eqn.params.items()}
     for key in ("preferred_element_type", "new_dtype", "dtype"):
         if params.get(key) is not None:

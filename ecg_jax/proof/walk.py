@@ -255,7 +255,7 @@ class _Job:
         first = np.zeros(len(limits))
         with jax.enable_x64(True):
             data = (*self.wide, first, first.astype(np.int32))
-            self.size = block_size(walker.walk_on, data)
+            self.size = block_size(walker.walk_on, data, loops=True)
 
     def advance(self, part: np.ndarray, start: np.ndarray, pieces: Any) -> _State:
         """`ROUND` pieces on, or up to where the line reaches zero, or the limit."""
