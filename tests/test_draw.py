@@ -151,6 +151,25 @@ def test_tree_links_counts_what_it_leaves_out_and_wants_one_root():
         draw.tree([*nodes(), draw.TreeNode(99, None, "f", None, None)])
 
 
+def test_a_click_anywhere_on_a_node_leads_to_its_card():
+    text = draw.svg(draw.tree(nodes()))
+    links = re.findall(r'<a href="(#[^"]+)">(.*?)</a>', text)
+    assert [name for name, _ in links] == [f"#{n.name}" for n in nodes() if n.href]
+    papers = re.findall(r'<path d="([^"]+)"[^>]*stroke: #edbdb4[^>]*miter', text)
+    for _, pane in links:
+        (path,) = re.findall(r' d="([^"]+)"', pane)
+        assert any(_holds(path, paper) for paper in papers)
+    assert "_blank" not in text
+
+
+def _holds(outer, inner):
+    """Does one upright rectangle hold the other? Both are paths `m x y h v h z`."""
+    (x, y, wide, high), (a, b, c, d) = (
+        map(float, re.findall(r"-?[.\d]+", path)[:4]) for path in (outer, inner)
+    )
+    return x <= a + 0.1 and y >= b and x + wide >= a + c - 0.1 and y + high <= b + d
+
+
 def test_strips_mark_answers_and_what_is_not_proven():
     text = draw.svg(figures()["strips"])
     assert ">P1<" in text and ">?<" in text

@@ -116,6 +116,7 @@ def _compact(text: str) -> str:
     tag = f"{zlib.crc32(text.encode()):x}-"
     text = _ID.sub(lambda m: m[0] + tag, text)
     text = re.sub(r' xmlns:xlink="[^"]*"', "", text).replace("xlink:href", "href")
+    text = text.replace(' target="_blank"', "")
     text = re.sub(r">\s+<(?!/text|/tspan)", "><", text)
     return re.sub(r"(<g>)+(</g>)+", _empty, text)
 

@@ -173,19 +173,26 @@ def _place(
     width, height = figure.get_size_inches()
     wide, high = size
     color = CHART_SIDES.get(node.side or "", CHART_INK)
-    style = {"parse_math": False, "url": node.href}
     words = node.name
     if node.sketch is not None:
         words += f"  {node.sketch.num_beats:,}"
     above, words_size = y - 0.085 * zoom, 8.2 * zoom
-    say(figure, x, above, words, size=words_size, weight="bold", color=color, **style)
+    say(
+        figure,
+        x,
+        above,
+        words,
+        size=words_size,
+        weight="bold",
+        color=color,
+        parse_math=False,
+    )
     if node.sketch is None:
         say(figure, x, y + high / 2, "no beats", size=7.5 * zoom, color=CHART_INK)
         return
     box = (x / width, 1 - (y + high) / height, wide / width, high / height)
     axes = figure.add_axes(box)
     time = node.sketch.time_s
-    axes.patch.set_url(node.href)
     ecg_paper(axes, (float(time[0]), float(time[-1])), limits)
     _paper_behind(axes)
     scale = 0.8 * zoom
@@ -194,6 +201,26 @@ def _place(
     caption = node.caption or " ".join(f"{k} {percent(v)}" for k, v in top)
     below = y + high + 0.085 * zoom
     say(figure, x, below, caption, size=7.5 * zoom, color=CHART_INK)
+    edge = 0.15 * zoom
+    _link(figure, node.href, (x, y - edge, wide, high + 2 * edge))
+
+
+def _link(
+    figure: "Figure", href: str | None, box: tuple[float, float, float, float]
+) -> None:
+    """A pane over name, sketch and caption, which a click anywhere on it finds."""
+    from matplotlib.patches import Rectangle
+
+    if href is None:
+        return
+    width, height = figure.get_size_inches()
+    x, y, wide, high = box
+    corner = x / width, 1 - (y + high) / height
+    style = {"fc": PAPER, "ec": "none", "alpha": 0.004, "zorder": 10}
+    pane = Rectangle(corner, wide / width, high / height, **style)
+    pane.set_transform(figure.transFigure)
+    pane.set_url(href)
+    figure.add_artist(pane)
 
 
 def _paper_behind(axes: "Axes") -> None:
@@ -201,7 +228,6 @@ def _paper_behind(axes: "Axes") -> None:
 
     style = {"fc": PAPER, "ec": MAJOR, "lw": 0.8, "zorder": -1}
     patch = Rectangle((0, 0), 1, 1, transform=axes.transAxes, **style)
-    patch.set_url(axes.patch.get_url())
     axes.add_patch(patch)
 
 

@@ -85,6 +85,10 @@ def tree_figure(
         "the middle 50% of the beats; both are cut at the frame."
     )
     svg = draw.svg(draw.tree(nodes))
+    for c in components:
+        link = f'<a href="#{anchor(c)}"'
+        beats = 0 if c.sketch is None else c.sketch.num_beats
+        svg = svg.replace(link, f'{link} aria-label="{esc(c.name)}, {beats:,} beats"')
     return picture(svg, caption, alt="tree of components", kind="chart wide tree")
 
 

@@ -125,8 +125,12 @@ def details(summary: str, body: str, *, kind: str = "") -> str:
 
 
 def picture(svg: str, caption: str = "", *, alt: str, kind: str = "chart") -> str:
-    """A figure with its caption (HTML); `alt` is read aloud in place of it."""
-    label = f'<svg role="img" aria-label="{esc(alt)}"'
+    """A figure with its caption (HTML); `alt` is read aloud in place of it.
+
+    One that holds links stays open to a screen reader.
+    """
+    role = "group" if "<a " in svg else "img"
+    label = f'<svg role="{role}" aria-label="{esc(alt)}"'
     body = svg.replace("<svg", label, 1)
     words = f"<figcaption>{caption}</figcaption>" if caption else ""
     return f'<figure class="{kind}">{body}{words}</figure>'
