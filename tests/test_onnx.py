@@ -166,6 +166,30 @@ def test_opsets(onnx, tmp_path, opset):
     assert np.array_equal(fn(x), by_hand(x))
 
 
+@pytest.mark.parametrize("opset, nearest", [(6, 7), (29, 28)])
+def test_an_opset_of_another_meaning(onnx, opset, nearest):
+    nodes = [("Add", "x b", "y", {"broadcast": 1, "axis": 1} if opset == 6 else {})]
+    with pytest.raises(ModelError) as caught:
+        ej.from_onnx(bytes_of(onnx, nodes, (1, 3, 3), opset, b=np.arange(3.0)))
+    assert str(caught.value) == (
+        f"the ONNX bytes given is of opset {opset}; opsets 7 to 28 are known.\n"
+        "  try: export again with opset 17, or "
+        f"onnx.version_converter.convert_version(model, {nearest})"
+    )
+
+
+@pytest.mark.parametrize(
+    "op, attributes", [("Relu", {}), ("MeanVarianceNormalization", {"axes": [1]})]
+)
+def test_the_standards_domain_may_be_written_out(onnx, op, attributes):
+    x = jnp.asarray([1.0, -2.0, 0.5], jnp.float32)
+    plain, written = (
+        ej.from_onnx(bytes_of(onnx, [(op, "x", "y", {**attributes, **more})], (1, 3)))
+        for more in ({}, {"domain": "ai.onnx"})
+    )
+    assert np.array_equal(plain(x), written(x))
+
+
 def test_an_input_of_another_shape(onnx, tmp_path):
     write(onnx, tmp_path / "network.onnx")
     fn = ej.from_onnx(tmp_path / "network.onnx")

@@ -57,10 +57,8 @@ def loop(
 ) -> Sequence[Value]:
     """`Loop`, unrolled: how often must be known."""
     limit, condition, *carried = inputs
-    body, unknown = (
-        attributes["body"],
-        "how often it runs depends on the network's input",
-    )
+    body = attributes["body"]
+    unknown = "how often it runs depends on the network's input"
     if isinstance(limit, Live):
         raise OpRefusedError(unknown)
     most = MOST_STEPS + 1 if limit is None else int(np.ravel(limit)[0])
@@ -84,7 +82,7 @@ def scan(
     walk: Walk, attributes: Any, inputs: list[Value], scope: Scope, node: Any
 ) -> Sequence[Value]:
     """`Scan`, unrolled over the slices of its inputs."""
-    if scope.opsets.get("ai.onnx", 1) < 9:
+    if scope.opsets[""] < 9:
         raise OpRefusedError("it was another operation before opset 9")
     num = attributes["num_scan_inputs"]
     states, sequences = inputs[: len(inputs) - num], inputs[len(inputs) - num :]

@@ -23,11 +23,12 @@ from ecg_jax.networks.onnx_graph import (
     argument,
     needed,
 )
-from ecg_jax.networks.onnx_ops import OPS, REFUSED
+from ecg_jax.networks.onnx_ops import OPS, OPSETS, REFUSED
 from ecg_jax.networks.onnx_ops.node import Node, Op, OpRefusedError
 from ecg_jax.networks.onnx_ops.shapes import BY_SHAPE
 
 EXPORT = "export with opset 13 to 23, in evaluation mode, as far as the logits"
+CHECK = "onnx.checker.check_model(path, full_check=True) says what is wrong"
 _DTYPES = ("to", "dtype", "output_dtype")
 
 
@@ -46,8 +47,10 @@ def read_graph(
       place: where the model is from, for errors.
 
     Raises:
-      ModelError: an operation is unknown, or cannot be run as the file asks.
+      ModelError: an operation or its opset is unknown, or it cannot be run as the file
+        asks.
     """
+    _check_opsets(model, place)
     walk = _Walk(model, place)
     scope = Scope({}, _opsets(model))
     for name, value in inputs.items():
@@ -60,7 +63,26 @@ def read_graph(
 
 
 def _opsets(proto: Any) -> dict[str, int]:
-    return {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import}
+    return {_domain(entry): entry.version for entry in proto.opset_import}
+
+
+def _domain(proto: Any) -> str:
+    """A domain; the standard's own may be written out."""
+    return "" if proto.domain == "ai.onnx" else proto.domain
+
+
+def _check_opsets(model: Any, place: str) -> None:
+    """Operations of other opsets have other meanings."""
+    first, last = OPSETS[0], OPSETS[-1]
+    for proto in (model, *model.functions):
+        version = _opsets(proto).get("", first)
+        if version not in OPSETS:
+            nearest = min(max(version, first), last)
+            raise ModelError(
+                f"{place} is of opset {version}; opsets {first} to {last} are known.\n"
+                "  try: export again with opset 17, or "
+                f"onnx.version_converter.convert_version(model, {nearest})"
+            )
 
 
 class _Walk:
@@ -71,7 +93,7 @@ class _Walk:
         self.to_array = import_module("onnx.numpy_helper").to_array
         self.place = place
         self.steps: list[Step] = []
-        self.functions = {(f.domain, f.name): f for f in model.functions}
+        self.functions = {(_domain(f), f.name): f for f in model.functions}
         self.count = 0
 
     def fresh(self, aval: Any) -> Live:
@@ -84,7 +106,7 @@ class _Walk:
         if name not in scope.values:
             raise ModelError(
                 f"{self.place}: its graph cannot be run: {what} {name!r} is made by no "
-                "node before it.\n  try: onnx.checker.check_model says what is wrong"
+                f"node before it.\n  try: {CHECK}"
             )
         return scope.values[name]
 
@@ -114,9 +136,9 @@ class _Walk:
     def refused(self, node: Any, scope: Scope, error: Exception) -> ModelError:
         why = str(error).strip() or type(error).__name__
         cure = (isinstance(error, OpRefusedError) and error.try_) or EXPORT
-        domain = node.domain or "ai.onnx"
+        domain = _domain(node)
         version = scope.opsets.get(domain, "unknown")
-        named = f"`{node.op_type}`" + (f" of {domain}" if node.domain else "")
+        named = f"`{node.op_type}`" + (f" of {domain}" if domain else "")
         first = node.name or (node.output[0] if node.output else "")
         return ModelError(
             f"{self.place}: its graph cannot be run: {named} (node {first!r}, opset "
@@ -125,19 +147,21 @@ class _Walk:
 
     def node(self, node: Any, inputs: list[Value], scope: Scope) -> Sequence[Value]:
         """The values of a node's outputs."""
-        domain = node.domain or "ai.onnx"
+        domain = _domain(node)
         attributes = self.attributes(node, scope)
         used = tuple(bool(name) for name in node.output)
-        if (node.domain, node.op_type) in self.functions:
-            body = self.functions[node.domain, node.op_type]
+        if (domain, node.op_type) in self.functions:
+            body = self.functions[domain, node.op_type]
             return self.call(body, inputs, self.bound(node, scope), used)
-        if domain == "ai.onnx" and node.op_type in CONTROL:
-            return CONTROL[node.op_type](self, attributes, inputs, scope, node)
-        version = scope.opsets.get(domain, 1)
+        if domain not in scope.opsets:
+            raise OpRefusedError("the file does not say of which opset it is", CHECK)
+        version = scope.opsets[domain]
         told = Node(node.op_type, version, attributes, {}, used)
-        if domain == "ai.onnx" and node.op_type in OPS:
+        if not domain and node.op_type in CONTROL:
+            return CONTROL[node.op_type](self, attributes, inputs, scope, node)
+        if not domain and node.op_type in OPS:
             return self.emit(OPS[node.op_type], told, inputs)
-        if domain == "ai.onnx" and node.op_type in REFUSED:
+        if not domain and node.op_type in REFUSED:
             raise OpRefusedError(REFUSED[node.op_type])
         return self.taken_apart(node, told, inputs, scope)
 
@@ -224,7 +248,7 @@ class _Walk:
         """An operation that the standard itself defines by others."""
         defs, version = self.onnx.defs, told.version
         try:
-            schema = defs.get_schema(node.op_type, version, node.domain)
+            schema = defs.get_schema(node.op_type, version, _domain(node))
         except Exception as error:
             raise OpRefusedError(
                 "no such operation is known",
@@ -238,6 +262,7 @@ class _Walk:
         bound = {**defaults, **self.bound(node, scope)}
         whole = type(node)()
         whole.CopyFrom(node)
+        whole.domain = _domain(node)
         del whole.attribute[:]
         for name, attribute in bound.items():
             own = whole.attribute.add()

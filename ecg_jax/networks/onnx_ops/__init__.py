@@ -3,7 +3,7 @@
 `OPS` maps an operation's name to `op(node, *inputs) -> output`, or a tuple of outputs.
 What is not in it is taken apart by the standard's own definition, where there is one;
 `REFUSED` says of the others why they are not there. Source: ONNX, onnx.ai, the operator
-schemas of opset 7 to 28.
+schemas of `OPSETS`.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,9 @@ OPS: Ops = MappingProxyType(
         **SPECTRA,
     }
 )
+
+OPSETS = range(7, 29)
+"""The opsets that the table speaks of: before 7, arrays broadcast otherwise."""
 
 _SEQUENCES = "sequences of arrays and optional values are no arrays"
 _CHANCE = "it draws random numbers, so the network is no pure function"
@@ -99,4 +102,4 @@ REFUSED: Mapping[str, str] = MappingProxyType(
     }
 )
 
-__all__ = ["OPS", "REFUSED"]
+__all__ = ["OPS", "OPSETS", "REFUSED"]

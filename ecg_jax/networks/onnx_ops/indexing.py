@@ -142,12 +142,12 @@ def one_hot(node: Node, *inputs: Any) -> Array:
 
 
 def arg_max(node: Node, x: Any) -> Array:
-    """The place of the largest entry along an axis; see `_extreme_place`."""
+    """The place of the largest entry along an axis: of several the first, or last."""
     return _extreme_place(node, x, jnp.argmax)
 
 
 def arg_min(node: Node, x: Any) -> Array:
-    """The place of the smallest entry along an axis."""
+    """The place of the smallest entry along an axis, likewise."""
     return _extreme_place(node, x, jnp.argmin)
 
 
