@@ -167,7 +167,9 @@ def top_k(node: Node, *inputs: Any) -> tuple[Array, Array]:
     x, axis = jnp.asarray(inputs[0]), node.get("axis", -1)
     rows = jnp.moveaxis(x, axis, -1)
     if jnp.issubdtype(x.dtype, jnp.unsignedinteger):
-        raise OpRefusedError("the largest of whole numbers without a sign")
+        raise OpRefusedError(
+            "the largest of whole numbers without a sign", "cast them to int64 before"
+        )
     sign = 1 if node.get("largest", 1) else -1
     values, places = lax.top_k(sign * rows, k)
     values, places = sign * values, to_dtype(places, np.int64)
