@@ -229,8 +229,8 @@ def test_no_onnx_file(onnx, tmp_path):
     [
         (
             {"outputs": 2},
-            " has 1 inputs and 2 outputs, not one each.\n"
-            "  try: export the part of the network that gives the logits",
+            " has 2 outputs, not one.\n"
+            "  try: output=NAME (--output NAME): 'logits0', 'logits1'",
         ),
         (
             {"size": "time"},  # a free axis
@@ -403,13 +403,55 @@ def test_probabilities_name_their_logits(onnx):
     assert np.array_equal(logits(x), x) and logits.logits is None
 
 
+AFTER = {
+    "Cast": ("p", {"to": 1}),
+    "Dropout": ("p", {}),
+    "Flatten": ("p", {}),
+    "Gather": ("p first", {"axis": 1}),
+    "Slice": ("p first second second", {}),
+    "Transpose": ("p", {}),
+    "Unsqueeze": ("p first", {}),
+}
+
+
+@pytest.mark.parametrize("op", AFTER)
+def test_probabilities_are_followed(onnx, op):
+    inputs, attributes = AFTER[op]
+    nodes = [
+        ("MatMul", "x w", "z", {}),
+        ("Softmax", "z", "p", {}),
+        (op, inputs, "y", attributes),
+    ]
+    numbers = {"first": np.array([0]), "second": np.array([1])}
+    fn = ej.from_onnx(bytes_of(onnx, nodes, (1, 3), w=EYE, **numbers))
+    assert fn.logits == "z" and np.all(fn(fn.example) > 0)
+
+
+def test_a_file_without_an_opset_or_a_shape(onnx):
+    model = onnx.load_model_from_string(
+        bytes_of(onnx, [("Relu", "x", "y", {})], (1, 3))
+    )
+    tensor = model.graph.input[0].type.tensor_type
+    del tensor.shape.dim[:]
+    with pytest.raises(ModelError, match="the input 'x' is a single number"):
+        ej.from_onnx(model.SerializeToString())
+    tensor.ClearField("shape")
+    with pytest.raises(ModelError, match="the shape of the input 'x' is not in the"):
+        ej.from_onnx(model.SerializeToString())
+    del model.opset_import[:]
+    with pytest.raises(ModelError, match="cut off: it does not say its opset"):
+        ej.from_onnx(model.SerializeToString())
+
+
 def test_the_command_refuses_probabilities(onnx, tmp_path):
     nodes = [("MatMul", "x w", "z", {}), ("Softmax", "z", "y", {})]
     path, out = tmp_path / "net.onnx", tmp_path / "out"
     path.write_bytes(bytes_of(onnx, nodes, (1, 3), w=EYE))
     status, _, wrong = command("factor", path, "--data", "synthetic", "--out", out)
     assert status == 2 and not out.exists()
-    assert "gives probabilities, not logits" in wrong and "output='z'" in wrong
+    assert (
+        "gives probabilities, not logits" in wrong and "\n  try: --output z " in wrong
+    )
 
 
 def external(onnx, path, location="w.bin", length=None, data=None):
