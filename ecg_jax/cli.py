@@ -74,6 +74,7 @@ def factor(args: list[str]) -> Call:
         out: Path,
         data_dir: Path | None = None,
         normal_class: int = 0,
+        output: str | None = None,
         beats: BeatConfig = beats_of_first(args),  # noqa: B008
         tree: TreeConfig = TreeConfig(),  # noqa: B008
         resume: bool = False,
@@ -88,6 +89,8 @@ def factor(args: list[str]) -> Call:
           out: where the equation and the report go.
           data_dir: where the recordings of a named data set are.
           normal_class: which logit of an ONNX model stands for "normal".
+          output: the name of the value to take of an ONNX model, such as its logits;
+            default: what it gives.
           beats: how beats are cut; default: as the model card says.
           tree: how the equation is grown.
           resume: go on with an interrupted one.
@@ -103,6 +106,7 @@ def factor(args: list[str]) -> Call:
                 beats,
                 tree,
                 shown.say,
+                output=output,
                 resume=resume,
                 begin=shown.begin,
             )

@@ -306,6 +306,14 @@ def test_not_pure_numpy_randomness():
         ej.factor(lambda x: jnp.sum(jax.nn.relu(x) * rng.normal(size=3)), jnp.ones(3))
 
 
+def test_a_number_that_is_nan_is_the_same_in_both_traces():
+    def fn(x):
+        return jnp.sum(jnp.where(x == 7.0, jnp.nan, x))
+
+    with pytest.raises(ej.UnsupportedPrimitiveError):
+        ej.factor(fn, jnp.ones(3))
+
+
 def test_not_pure_side_effects():
     def f(x):
         jax.debug.print("{}", x[0])

@@ -173,11 +173,11 @@ def test_a_function_may_say_what_it_takes():
 def test_an_onnx_file_is_kept_with_its_sum(tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"bytes")
     card = ModelCard(title="net.onnx")
-    model = OnnxModel(tmp_path / "net.onnx", (1, 150), 1, card)
+    model = OnnxModel(tmp_path / "net.onnx", (1, 150), 1, card, "z")
     save_onnx(tmp_path, model)
     again = load_onnx(tmp_path)
     assert (again.data, again.window, again.normal_class) == (b"bytes", (1, 150), 1)
-    assert again.card == model.card and again.kind == "onnx"
+    assert again.card == model.card and again.kind == "onnx" and again.output == "z"
     (tmp_path / "model.onnx").write_bytes(b"other")
     with pytest.raises(OSError, match=r"model\.onnx is damaged or was exchanged:"):
         load_onnx(tmp_path)
@@ -204,10 +204,11 @@ def test_an_onnx_file(quotient, tmp_path):
             helper.make_node("Add", ["quotient" if quotient else "a", "b0"], ["b"]),
             helper.make_node("Relu", ["b"], ["c"]),
             helper.make_node("MatMul", ["c", "w1"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["shares"]),
         ],
         "network",
         [value("x", TensorProto.FLOAT, [1, 65])],
-        [value("logits", TensorProto.FLOAT, [1, 2])],
+        [value("shares", TensorProto.FLOAT, [1, 2])],
         [numpy_helper.from_array(v.astype("f4"), k) for k, v in arrays.items()],
     )
     opset = [helper.make_opsetid("", 17)]
@@ -225,13 +226,15 @@ def test_an_onnx_file(quotient, tmp_path):
         load_run(tiny().run)[2],
         SMALL,
         lambda line: None,
+        output="logits",
     )
     assert found["exactness"]["decision_agreement"] == 1
     assert found["coverage"]["wrongly_proven"] == 0
     assert found["exactness"]["levels"] == 1
     assert found["exactness"]["atoms"] is not quotient
     page = (out / "report.html").read_text()
-    assert ("not opened: div at " in page) is quotient
+    assert ("not opened: div at ONNX node `quotient` (Div)" in page) is quotient
+    assert "--normal-class 1 --output logits" in page
     network, tree, _ = load_run(out)
     x = jnp.asarray(rng.normal(size=(1, 65)), jnp.float32)
     with jax.enable_x64(True):

@@ -34,7 +34,7 @@ def onnx():
 
 
 def write(onnx, path, batch="batch", size=3, op="Relu", outputs=1, opset=17):
-    """input [batch, size] -> Gemm -> Relu -> Gemm -> logits [batch, 2]"""
+    """input [batch, size] -> MatMul -> Relu -> MatMul -> logits [batch, 2]"""
     from onnx import TensorProto, helper, numpy_helper
 
     rng = np.random.default_rng(0)
@@ -43,9 +43,9 @@ def write(onnx, path, batch="batch", size=3, op="Relu", outputs=1, opset=17):
     names = [f"logits{i}" for i in range(outputs)]
     graph = helper.make_graph(
         [
-            helper.make_node("Gemm", ["x", "first"], ["hidden"]),
+            helper.make_node("MatMul", ["x", "first"], ["hidden"]),
             helper.make_node(op, ["hidden"], ["active"]),
-            *(helper.make_node("Gemm", ["active", "last"], [name]) for name in names),
+            *(helper.make_node("MatMul", ["active", "last"], [name]) for name in names),
         ],
         "network",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, size])],
@@ -106,6 +106,109 @@ def test_the_bytes_of_a_file_will_do(onnx, tmp_path):
     assert np.array_equal(fn(fn.example), by_hand(fn.example))
 
 
+MALFORMED = {
+    "Einsum": (("Einsum", "x", "y", {}), "its attribute 'equation' is missing"),
+    "LSTM": (("LSTM", "x", "y", {"hidden_size": 3}), "its input 'W' is missing"),
+    "Conv": (("Conv", "x", "y", {}), "its input 'W' is missing"),
+    "Attention": (("Attention", "x", "y", {}), "its input 'K' is missing"),
+    "RotaryEmbedding": (
+        ("RotaryEmbedding", "x", "y", {}),
+        "its input 'cos_cache' is missing",
+    ),
+    "Concat": (("Concat", "", "y", {"axis": 0}), "it has 0 inputs"),
+    "Relu": (("Relu", "x x", "y", {}), "it has 2 inputs"),
+    "Add": (
+        ("Add", "x x", "y", {"axis": 1}),
+        "it has no attribute 'axis' at this opset",
+    ),
+}
+CHECK = "onnx.checker.check_model(path, full_check=True) says what is wrong"
+
+
+@pytest.mark.parametrize("op", MALFORMED)
+def test_a_malformed_node(onnx, op):
+    node, why = MALFORMED[op]
+    with pytest.raises(ModelError) as caught:
+        ej.from_onnx(bytes_of(onnx, [node], (1, 3), opset=23))
+    assert str(caught.value) == (
+        f"the ONNX bytes given: its graph cannot be run: `{op}` (node 'y', opset 23): "
+        f"the node is malformed: {why}\n  try: {CHECK}"
+    )
+
+
+@pytest.mark.parametrize(
+    "node, why, cure",
+    [
+        (("MatMul", "x w", "y", {}), "it does not fit its inputs: dot_general", CHECK),
+        (("Conv", "image k", "y", {}), "it does not fit its inputs: conv_", CHECK),
+        (
+            ("Reshape", "x sizes", "y", {}),
+            "[1, 4] has other entries than [32, 4]; is a size of the batch",
+            "export with a batch of 1, or x.size(0) in place of the number",
+        ),
+        (
+            ("SplitToSequence", "x", "y", {}),
+            "sequences of arrays and optional values are no arrays",
+            "export with arrays only, such as Split, Concat and Gather",
+        ),
+        (
+            ("RandomNormalLike", "x", "y", {}),
+            "it draws random numbers",
+            "export in evaluation mode, or with the numbers as a constant",
+        ),
+        (
+            ("StringSplit", "x", "y", {}),
+            "it works on text",
+            "export the part of the network that takes numbers",
+        ),
+        (
+            ("GridSample", "x x", "y", {}),
+            "it belongs to the detection of objects in images",
+            "export the part of the network that has no such node",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_node_that_is_refused_has_a_cure_of_its_own(onnx, node, why, cure):
+    weights = {
+        "w": EYE,
+        "k": np.ones((2, 3, 2), np.float32),
+        "sizes": np.array([32, 4]),
+    }
+    nodes = [("Unsqueeze", "x first", "image", {}), node]
+    with pytest.raises(ModelError) as caught:
+        data = bytes_of(onnx, nodes, (1, 4), opset=20, first=np.array([1]), **weights)
+        ej.from_onnx(data)
+    said, tried = str(caught.value).split("\n  try: ")
+    assert why in said and tried == cure
+
+
+def test_weights_that_are_sparse(onnx):
+    from onnx import helper, numpy_helper
+
+    dense = np.diag(np.arange(3, dtype=np.float32))
+    x = jnp.asarray([1.0, -2.0, 0.5], jnp.float32)
+    flat, pairs = np.array([4, 8]), np.array([[1, 1], [2, 2]])
+    for places in (flat, pairs):
+        model = onnx.load_model_from_string(
+            bytes_of(onnx, [("MatMul", "x w", "y", {})], (1, 3))
+        )
+        sparse = helper.make_sparse_tensor(
+            numpy_helper.from_array(np.array([1, 2], np.float32), "w"),
+            numpy_helper.from_array(places, "places"),
+            [3, 3],
+        )
+        held = onnx.ModelProto.FromString(model.SerializeToString())
+        model.graph.sparse_initializer.append(sparse)
+        held.graph.node.insert(0, helper.make_node("Constant", [], ["w"]))
+        held.graph.node[0].attribute.append(
+            helper.make_attribute("sparse_value", sparse)
+        )
+        for each in (model, held):
+            fn = ej.from_onnx(each.SerializeToString())
+            assert np.array_equal(fn(x), x @ dense)
+
+
 def test_no_file(onnx, tmp_path):
     with pytest.raises(MissingFileError) as caught:
         ej.from_onnx(tmp_path / "absent.onnx")
@@ -126,8 +229,8 @@ def test_no_onnx_file(onnx, tmp_path):
     [
         (
             {"outputs": 2},
-            " has 1 inputs and 2 outputs, not one each.\n"
-            "  try: export the part of the network that gives the logits",
+            " has 2 outputs, not one.\n"
+            "  try: output=NAME (--output NAME): 'logits0', 'logits1'",
         ),
         (
             {"size": "time"},  # a free axis
@@ -166,6 +269,108 @@ def test_opsets(onnx, tmp_path, opset):
     assert np.array_equal(fn(x), by_hand(x))
 
 
+@pytest.mark.parametrize("opset, nearest", [(6, 7), (29, 28)])
+def test_an_opset_of_another_meaning(onnx, opset, nearest):
+    nodes = [("Add", "x b", "y", {"broadcast": 1, "axis": 1} if opset == 6 else {})]
+    with pytest.raises(ModelError) as caught:
+        ej.from_onnx(bytes_of(onnx, nodes, (1, 3, 3), opset, b=np.arange(3.0)))
+    assert str(caught.value) == (
+        f"the ONNX bytes given is of opset {opset}; opsets 7 to 28 are known.\n"
+        "  try: export again with opset 17, or "
+        f"onnx.version_converter.convert_version(model, {nearest})"
+    )
+
+
+@pytest.mark.parametrize(
+    "op, attributes", [("Relu", {}), ("MeanVarianceNormalization", {"axes": [1]})]
+)
+def test_the_standards_domain_may_be_written_out(onnx, op, attributes):
+    x = jnp.asarray([1.0, -2.0, 0.5], jnp.float32)
+    plain, written = (
+        ej.from_onnx(bytes_of(onnx, [(op, "x", "y", {**attributes, **more})], (1, 3)))
+        for more in ({}, {"domain": "ai.onnx"})
+    )
+    assert np.array_equal(plain(x), written(x))
+
+
+CASTS = [
+    ("Cast", "x", "b", {"to": 11, "name": "/wide"}),
+    ("Cast", "b", "c", {"to": 10, "name": "/half"}),
+    ("Cast", "c", "a", {"to": 1, "name": "/back"}),
+]
+
+
+@pytest.mark.parametrize(
+    "nodes, where, why, cure",
+    [
+        (
+            [("Round", "x", "a", {"name": "/block1/Round"})],
+            "`round` at ONNX node `/block1/Round` (Round)",
+            "`round` is discontinuous in the input",
+            "leave the node out; of a quantized network, export it before it is "
+            "quantized",
+        ),
+        (
+            [("ThresholdedRelu", "x", "a", {})],
+            "`select_n` at ONNX node `a` (ThresholdedRelu)",
+            "the condition is not the sign of the difference of the two cases, so the "
+            "selection may jump",
+            "train and export with operations that do not jump: Relu, LeakyRelu, "
+            "PRelu, Clip",
+        ),
+        (
+            CASTS,
+            "`convert_element_type` at ONNX node `/back` (Cast)",
+            "conversion from float16 to float32: what float16 holds is rounded to few "
+            "bits; it was made by `convert_element_type` at ONNX node `/half` (Cast)",
+            "export the network in float32, without Cast to fewer bits: in PyTorch "
+            "network.float() before torch.onnx.export",
+        ),
+    ],
+    ids=["round", "threshold", "casts"],
+)
+def test_a_refusal_names_the_node(onnx, nodes, where, why, cure):
+    """Also a level down, where the program is another trace of the network's."""
+    nodes = [*nodes, ("MatMul", "a w", "z", {})]
+    x = jnp.asarray([2.0, -1.0, 3.0], jnp.float32)
+    flat = ej.from_onnx(
+        bytes_of(onnx, [*nodes, ("Identity", "z", "y", {})], (1, 3), w=EYE)
+    )
+    deep = ej.from_onnx(bytes_of(onnx, [*nodes, ("Relu", "z", "y", {})], (1, 3), w=EYE))
+    eq = ej.factor(ej.margin(deep, 0), x)
+    for fn in (ej.margin(flat, 0), eq.component(*eq.pattern(x))):
+        with pytest.raises(ej.UnsupportedPrimitiveError) as caught:
+            while True:
+                eq = ej.factor(fn, x)
+                fn = eq.component(*eq.pattern(x))
+        first, _, *rest = str(caught.value).splitlines()
+        assert first == f"cannot factor {where}."
+        assert rest == [f"  why:     {why}", f"  try:     {cure}"]
+
+
+def test_the_node_of_a_standard_definition_is_the_files(onnx):
+    nodes = [
+        ("MeanVarianceNormalization", "x", "a", {"axes": [1], "name": "/norm"}),
+        ("ReduceSum", "a", "y", {"keepdims": 0}),
+    ]
+    fn = ej.from_onnx(bytes_of(onnx, nodes, (1, 3)))
+    with pytest.raises(ej.UnsupportedPrimitiveError) as caught:
+        ej.factor(fn, fn.example)
+    assert "at ONNX node `/norm` (MeanVarianceNormalization)." in str(caught.value)
+
+
+@jax.enable_x64(True)
+def test_a_cast_to_float64_keeps_what_float64_holds(onnx):
+    """Whole numbers, too, do not go through float32."""
+    nodes = [
+        ("Cast", "x", "n", {"to": 7}),
+        ("Add", "n big", "a", {}),
+        ("Cast", "a", "y", {"to": 11}),
+    ]
+    data = bytes_of(onnx, nodes, (1, 1), big=np.int64(2**40))
+    assert ej.from_onnx(data)(jnp.ones(1, jnp.float32)) == 2.0**40 + 1
+
+
 def test_an_input_of_another_shape(onnx, tmp_path):
     write(onnx, tmp_path / "network.onnx")
     fn = ej.from_onnx(tmp_path / "network.onnx")
@@ -198,13 +403,55 @@ def test_probabilities_name_their_logits(onnx):
     assert np.array_equal(logits(x), x) and logits.logits is None
 
 
+AFTER = {
+    "Cast": ("p", {"to": 1}),
+    "Dropout": ("p", {}),
+    "Flatten": ("p", {}),
+    "Gather": ("p first", {"axis": 1}),
+    "Slice": ("p first second second", {}),
+    "Transpose": ("p", {}),
+    "Unsqueeze": ("p first", {}),
+}
+
+
+@pytest.mark.parametrize("op", AFTER)
+def test_probabilities_are_followed(onnx, op):
+    inputs, attributes = AFTER[op]
+    nodes = [
+        ("MatMul", "x w", "z", {}),
+        ("Softmax", "z", "p", {}),
+        (op, inputs, "y", attributes),
+    ]
+    numbers = {"first": np.array([0]), "second": np.array([1])}
+    fn = ej.from_onnx(bytes_of(onnx, nodes, (1, 3), w=EYE, **numbers))
+    assert fn.logits == "z" and np.all(fn(fn.example) > 0)
+
+
+def test_a_file_without_an_opset_or_a_shape(onnx):
+    model = onnx.load_model_from_string(
+        bytes_of(onnx, [("Relu", "x", "y", {})], (1, 3))
+    )
+    tensor = model.graph.input[0].type.tensor_type
+    del tensor.shape.dim[:]
+    with pytest.raises(ModelError, match="the input 'x' is a single number"):
+        ej.from_onnx(model.SerializeToString())
+    tensor.ClearField("shape")
+    with pytest.raises(ModelError, match="the shape of the input 'x' is not in the"):
+        ej.from_onnx(model.SerializeToString())
+    del model.opset_import[:]
+    with pytest.raises(ModelError, match="cut off: it does not say its opset"):
+        ej.from_onnx(model.SerializeToString())
+
+
 def test_the_command_refuses_probabilities(onnx, tmp_path):
     nodes = [("MatMul", "x w", "z", {}), ("Softmax", "z", "y", {})]
     path, out = tmp_path / "net.onnx", tmp_path / "out"
     path.write_bytes(bytes_of(onnx, nodes, (1, 3), w=EYE))
     status, _, wrong = command("factor", path, "--data", "synthetic", "--out", out)
     assert status == 2 and not out.exists()
-    assert "gives probabilities, not logits" in wrong and "output='z'" in wrong
+    assert (
+        "gives probabilities, not logits" in wrong and "\n  try: --output z " in wrong
+    )
 
 
 def external(onnx, path, location="w.bin", length=None, data=None):

@@ -28,22 +28,23 @@ def from_onnx(
     function takes one example without it, and its result has none either.
 
     Args:
-      path: an ONNX file with one input and one output; or the bytes of one, its weights
-        inside.
+      path: an ONNX file with one input; or the bytes of one, its weights inside.
       output: the name of a value of the graph to give instead of the file's output,
-        such as the logits before a softmax.
+        such as the logits before a softmax; needed where there are several outputs.
 
     Returns:
       A pure function of one example of the file's shape and dtype; make it a margin
       with `ecg_jax.margin(fn, k)` and `factor` that. `fn.example` is an example, zeros.
       `fn.logits` is the name of what goes into a softmax or sigmoid at the end, to be
-      given as `output`; None where there is none.
+      given as `output`, all of them where one class of several is taken; None where
+      there is none.
 
     Raises:
       MissingExtraError: `onnx` is not installed.
       MissingFileError: there is no such file, or none with its weights.
-      ModelError: the file is no ONNX model or is cut off, has several inputs or
-        outputs, an input of unknown shape, or an operation that is not known.
+      ModelError: the file is no ONNX model or is cut off, has several inputs, several
+        outputs and none is named, an input of unknown shape, or an operation that is
+        not known.
       ExampleError: the function is given an input of another shape.
 
     Source: ONNX, onnx.ai.
@@ -51,10 +52,15 @@ def from_onnx(
     model, place = load_onnx_model(path), named(path)
     inputs = _free_inputs(model.graph)
     outputs = [value.name for value in model.graph.output]
-    if len(inputs) != 1 or (len(outputs) != 1 and output is None):
+    if len(inputs) != 1:
         raise ModelError(
-            f"{place} has {len(inputs)} inputs and {len(outputs)} outputs, not one "
-            "each.\n  try: export the part of the network that gives the logits"
+            f"{place} has {len(inputs)} inputs, not one.\n"
+            "  try: export the network as a function of the recording alone"
+        )
+    if len(outputs) != 1 and output is None:
+        raise ModelError(
+            f"{place} has {len(outputs)} outputs, not one.\n"
+            f"  try: output=NAME (--output NAME): {', '.join(map(repr, outputs))}"
         )
     shape, dtype, batched = _input(place, inputs[0])
     example = jnp.asarray(np.zeros(shape[1:] if batched else shape, dtype))
@@ -80,14 +86,32 @@ def from_onnx(
 def _free_inputs(graph: Any) -> list[Any]:
     """The graph's inputs that no weight is stored for."""
     stored = {weight.name for weight in graph.initializer}
+    stored |= {weight.values.name for weight in graph.sparse_initializer}
     return [value for value in graph.input if value.name not in stored]
 
 
+_MOVES = frozenset(
+    {
+        "Cast",
+        "Dropout",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+"""Operations whose output holds entries of their first input."""
+
+
 def _logits(graph: Any, output: str) -> str | None:
-    """What goes into a softmax or a sigmoid that gives the output."""
+    """What goes into a softmax or a sigmoid that gives the output, or has it inside."""
     made = {name: node for node in graph.node for name in node.output}
     node = made.get(output)
-    while node is not None and node.op_type in ("Identity", "Reshape", "Squeeze"):
+    while node is not None and node.op_type in _MOVES:
         node = made.get(node.input[0])
     if node is None or node.op_type not in ("Softmax", "Sigmoid"):
         return None
@@ -108,8 +132,18 @@ def _value(graph: Any, name: str, place: str) -> str:
 def _input(path: str, value: Any) -> tuple[tuple[int, ...], Any, bool]:
     """Shape and dtype of the one input, and whether its first axis is the batch."""
     tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        raise ModelError(
+            f"{path}: the shape of the input {value.name!r} is not in the file.\n"
+            "  try: export with fixed sizes for all axes but the first"
+        )
     dims = [dim.dim_value for dim in tensor.shape.dim]
-    if not dims or any(size <= 0 for size in dims[1:]):
+    if not dims:
+        raise ModelError(
+            f"{path}: the input {value.name!r} is a single number.\n"
+            "  try: export the network as a function of an array"
+        )
+    if any(size <= 0 for size in dims[1:]):
         raise ModelError(
             f"{path}: the input {value.name!r} has the shape {dims}, 0 where it is "
             "free; only the first axis, the batch, may be.\n"

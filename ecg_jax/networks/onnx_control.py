@@ -57,21 +57,24 @@ def loop(
 ) -> Sequence[Value]:
     """`Loop`, unrolled: how often must be known."""
     limit, condition, *carried = inputs
-    body, unknown = (
-        attributes["body"],
+    body = attributes["body"]
+    unknown = (
         "how often it runs depends on the network's input",
+        "export with a fixed number of steps",
     )
     if isinstance(limit, Live):
-        raise OpRefusedError(unknown)
+        raise OpRefusedError(*unknown)
     most = MOST_STEPS + 1 if limit is None else int(np.ravel(limit)[0])
     rows: list[list[Value]] = []
     while len(rows) < most:
         if isinstance(condition, Live):
-            raise OpRefusedError(unknown)
+            raise OpRefusedError(*unknown)
         if condition is not None and not condition.all():
             break
         if len(rows) == MOST_STEPS:
-            raise OpRefusedError(f"it runs more than {MOST_STEPS:,} times")
+            raise OpRefusedError(
+                f"it runs more than {MOST_STEPS:,} times", "export with fewer steps"
+            )
         step = np.asarray(len(rows), np.int64)
         true = np.asarray(True) if condition is None else condition
         condition, *rest = _body(walk, body, [step, true, *carried], scope)
@@ -84,8 +87,10 @@ def scan(
     walk: Walk, attributes: Any, inputs: list[Value], scope: Scope, node: Any
 ) -> Sequence[Value]:
     """`Scan`, unrolled over the slices of its inputs."""
-    if scope.opsets.get("ai.onnx", 1) < 9:
-        raise OpRefusedError("it was another operation before opset 9")
+    if scope.opsets[""] < 9:
+        raise OpRefusedError(
+            "it was another operation before opset 9", "export again with opset 17"
+        )
     num = attributes["num_scan_inputs"]
     states, sequences = inputs[: len(inputs) - num], inputs[len(inputs) - num :]
     outs = len(node.output) - len(states)
@@ -123,7 +128,10 @@ def _stacked(
 ) -> list[Value]:
     """What the steps of a loop give, one after the other along an axis."""
     if not rows and count:
-        raise OpRefusedError("it does not run at all, so its outputs have no shape")
+        raise OpRefusedError(
+            "it does not run at all, so its outputs have no shape",
+            "export without the loop",
+        )
     made = []
     for i in range(count):
         axis = axes[i] if axes else 0

@@ -36,8 +36,9 @@ def load_onnx_model(source: str | Path | bytes) -> Any:
             "  try: export or copy the file again"
         ) from error
     if not model.graph.node or not model.opset_import:
+        lacks = "does not say its opset" if model.graph.node else "holds no operations"
         raise ModelError(
-            f"{place} is no ONNX model, or it is cut off: it holds no operations.\n"
+            f"{place} is no ONNX model, or it is cut off: it {lacks}.\n"
             "  try: export or copy the file again"
         )
     folder = None if isinstance(source, bytes) else Path(source).parent

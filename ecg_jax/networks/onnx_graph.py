@@ -2,7 +2,7 @@
 
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -26,17 +26,23 @@ Value = np.ndarray | Live | None
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One operation: its inputs are numbers of values, or constants."""
+    """One operation: its inputs are numbers of values, or constants.
+
+    It is run in a scope of JAX that names its `source`, the node in the file, which
+    messages of refusals say instead of a line of code.
+    """
 
     op: Op
     node: Node
     inputs: tuple[Any, ...]
     outputs: tuple[int, ...]
+    source: str
 
     def __call__(self, env: Mapping[int, Any]) -> tuple[Any, ...]:
         """Its outputs, from the values so far."""
         args = [env[v] if isinstance(v, int) else v for v in self.inputs]
-        found = self.op(self.node, *args)
+        with jax.named_scope(self.source):
+            found = self.op(self.node, *args)
         return found if isinstance(found, tuple) else (found,)
 
 
@@ -65,15 +71,19 @@ class Graph:
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """Names and what they stand for, in a graph or in the body of a function."""
+    """Names and what they stand for, in a graph or in the body of a function.
+
+    In the standard's definition of an operation, `source` is the node that it defines.
+    """
 
     values: MutableMapping[str, Value]
     opsets: Mapping[str, int]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
 
     def inside(self) -> "Scope":
         """For a graph within a node, which sees all names around it."""
-        return Scope(ChainMap({}, self.values), self.opsets, self.attributes)
+        return replace(self, values=ChainMap({}, self.values))
 
 
 def needed(

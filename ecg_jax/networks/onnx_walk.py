@@ -6,6 +6,7 @@ numbers; branches on such values are taken, loops unrolled, functions inlined.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -23,9 +24,15 @@ from ecg_jax.networks.onnx_graph import (
     argument,
     needed,
 )
-from ecg_jax.networks.onnx_ops import OPS, REFUSED
-from ecg_jax.networks.onnx_ops.node import Node, Op, OpRefusedError
+from ecg_jax.networks.onnx_ops import OPS, OPSETS, REFUSED
+from ecg_jax.networks.onnx_ops.node import CHECK, TEXT, Node, Op, OpRefusedError
 from ecg_jax.networks.onnx_ops.shapes import BY_SHAPE
+from ecg_jax.networks.onnx_standard import (
+    definition,
+    fault,
+    schema_of,
+    with_defaults,
+)
 
 EXPORT = "export with opset 13 to 23, in evaluation mode, as far as the logits"
 _DTYPES = ("to", "dtype", "output_dtype")
@@ -46,8 +53,10 @@ def read_graph(
       place: where the model is from, for errors.
 
     Raises:
-      ModelError: an operation is unknown, or cannot be run as the file asks.
+      ModelError: an operation or its opset is unknown, or it cannot be run as the file
+        asks.
     """
+    _check_opsets(model, place)
     walk = _Walk(model, place)
     scope = Scope({}, _opsets(model))
     for name, value in inputs.items():
@@ -60,7 +69,31 @@ def read_graph(
 
 
 def _opsets(proto: Any) -> dict[str, int]:
-    return {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import}
+    return {_domain(entry): entry.version for entry in proto.opset_import}
+
+
+def _domain(proto: Any) -> str:
+    """A domain; the standard's own may be written out."""
+    return "" if proto.domain == "ai.onnx" else proto.domain
+
+
+def _name(node: Any) -> str:
+    """A node's own name, or that of what it gives."""
+    return node.name or next(iter(node.output), "")
+
+
+def _check_opsets(model: Any, place: str) -> None:
+    """Operations of other opsets have other meanings."""
+    first, last = OPSETS[0], OPSETS[-1]
+    for proto in (model, *model.functions):
+        version = _opsets(proto).get("", first)
+        if version not in OPSETS:
+            nearest = min(max(version, first), last)
+            raise ModelError(
+                f"{place} is of opset {version}; opsets {first} to {last} are known.\n"
+                "  try: export again with opset 17, or "
+                f"onnx.version_converter.convert_version(model, {nearest})"
+            )
 
 
 class _Walk:
@@ -71,7 +104,8 @@ class _Walk:
         self.to_array = import_module("onnx.numpy_helper").to_array
         self.place = place
         self.steps: list[Step] = []
-        self.functions = {(f.domain, f.name): f for f in model.functions}
+        self.source = ""
+        self.functions = {(_domain(f), f.name): f for f in model.functions}
         self.count = 0
 
     def fresh(self, aval: Any) -> Live:
@@ -84,7 +118,7 @@ class _Walk:
         if name not in scope.values:
             raise ModelError(
                 f"{self.place}: its graph cannot be run: {what} {name!r} is made by no "
-                "node before it.\n  try: onnx.checker.check_model says what is wrong"
+                f"node before it.\n  try: {CHECK}"
             )
         return scope.values[name]
 
@@ -92,15 +126,23 @@ class _Walk:
         """A graph, or the body of a function."""
         for weight in getattr(graph, "initializer", ()):
             scope.values[weight.name] = self.weight(weight)
+        for weight in getattr(graph, "sparse_initializer", ()):
+            scope.values[weight.values.name] = self.dense(weight)
+        outer = self.source
         for node in graph.node:
             inputs = [self.lookup(n, scope, "the value") for n in node.input]
+            named = f"ONNX node `{_name(node)}` ({node.op_type})"
+            self.source = scope.source or named
             try:
                 outputs = self.node(node, inputs, scope)
             except ModelError:
                 raise
             except Exception as error:
+                if scope.source:  # told of the node that is defined by this one
+                    raise
                 raise self.refused(node, scope, error) from error
             scope.values.update(zip(node.output, outputs, strict=False))
+        self.source = outer
 
     def weight(self, tensor: Any) -> np.ndarray:
         try:
@@ -111,40 +153,55 @@ class _Walk:
                 f"{error}\n  try: export or copy the file again"
             ) from error
 
+    def dense(self, sparse: Any) -> np.ndarray:
+        """A weight of which the file holds the entries other than 0."""
+        values, places = self.weight(sparse.values), self.weight(sparse.indices)
+        flat = places
+        if places.ndim == 2:
+            flat = np.ravel_multi_index(tuple(places.T), tuple(sparse.dims))
+        found = np.zeros(tuple(sparse.dims), values.dtype)
+        found.flat[flat] = values
+        return found
+
     def refused(self, node: Any, scope: Scope, error: Exception) -> ModelError:
-        why = str(error).strip() or type(error).__name__
-        cure = (isinstance(error, OpRefusedError) and error.try_) or EXPORT
-        domain = node.domain or "ai.onnx"
+        if not isinstance(error, OpRefusedError):
+            why = str(error).strip() or type(error).__name__
+            error = OpRefusedError(f"it does not fit its inputs: {why}", CHECK)
+        domain = _domain(node)
         version = scope.opsets.get(domain, "unknown")
-        named = f"`{node.op_type}`" + (f" of {domain}" if node.domain else "")
-        first = node.name or (node.output[0] if node.output else "")
+        named = f"`{node.op_type}`" + (f" of {domain}" if domain else "")
         return ModelError(
-            f"{self.place}: its graph cannot be run: {named} (node {first!r}, opset "
-            f"{version}): {why}\n  try: {cure}"
+            f"{self.place}: its graph cannot be run: {named} (node {_name(node)!r}, "
+            f"opset {version}): {error}\n  try: {error.try_}"
         )
 
     def node(self, node: Any, inputs: list[Value], scope: Scope) -> Sequence[Value]:
         """The values of a node's outputs."""
-        domain = node.domain or "ai.onnx"
+        domain = _domain(node)
         attributes = self.attributes(node, scope)
         used = tuple(bool(name) for name in node.output)
-        if (node.domain, node.op_type) in self.functions:
-            body = self.functions[node.domain, node.op_type]
+        if (domain, node.op_type) in self.functions:
+            body = self.functions[domain, node.op_type]
             return self.call(body, inputs, self.bound(node, scope), used)
-        if domain == "ai.onnx" and node.op_type in CONTROL:
-            return CONTROL[node.op_type](self, attributes, inputs, scope, node)
-        version = scope.opsets.get(domain, 1)
+        if domain not in scope.opsets:
+            raise OpRefusedError("the file does not say of which opset it is", CHECK)
+        version = scope.opsets[domain]
+        schema = schema_of(node.op_type, version, domain)
+        if schema is not None and (why := fault(schema, inputs, attributes)):
+            raise OpRefusedError(f"the node is malformed: {why}", CHECK)
         told = Node(node.op_type, version, attributes, {}, used)
-        if domain == "ai.onnx" and node.op_type in OPS:
+        if not domain and node.op_type in CONTROL:
+            return CONTROL[node.op_type](self, attributes, inputs, scope, node)
+        if not domain and node.op_type in OPS:
             return self.emit(OPS[node.op_type], told, inputs)
-        if domain == "ai.onnx" and node.op_type in REFUSED:
-            raise OpRefusedError(REFUSED[node.op_type])
+        if not domain and node.op_type in REFUSED:
+            raise OpRefusedError(*REFUSED[node.op_type])
         return self.taken_apart(node, told, inputs, scope)
 
     def emit(self, op: Op, node: Node, inputs: Sequence[Value]) -> Sequence[Value]:
         """Evaluates an operation on constants, or writes it down as a step."""
         if any(isinstance(v, np.ndarray) and v.dtype == object for v in inputs):
-            raise OpRefusedError("it works on text")
+            raise OpRefusedError(*TEXT)
         constants = {i: v for i, v in enumerate(inputs) if isinstance(v, np.ndarray)}
         node = Node(node.op, node.version, node.attributes, constants, node.outputs)
         live = [v for v in inputs if isinstance(v, Live)]
@@ -155,15 +212,14 @@ class _Walk:
                     found = op(node, *known)
                 found = found if isinstance(found, tuple) else (found,)
                 return [np.asarray(v) for v in found]
-            step = Step(op, node, tuple(map(argument, inputs)), ())
+            step = Step(op, node, tuple(map(argument, inputs)), (), self.source)
             numbers = {v.number: v.aval for v in live}
             avals = jax.eval_shape(
                 lambda *args: step(dict(zip(numbers, args, strict=True))),
                 *numbers.values(),
             )
         outputs = [self.fresh(aval) for aval in avals]
-        made = tuple(v.number for v in outputs)
-        self.steps.append(Step(op, node, step.inputs, made))
+        self.steps.append(replace(step, outputs=tuple(v.number for v in outputs)))
         return outputs
 
     def attributes(self, node: Any, scope: Scope) -> dict[str, Any]:
@@ -189,6 +245,8 @@ class _Walk:
         value = self.onnx.helper.get_attribute_value(proto)
         if proto.type == kinds.TENSOR:
             return self.weight(value)
+        if proto.type == kinds.SPARSE_TENSOR:
+            return self.dense(value)
         if proto.type == kinds.STRING:
             return value.decode()
         if proto.type == kinds.STRINGS:
@@ -205,13 +263,14 @@ class _Walk:
         inputs: Sequence[Value],
         attributes: Mapping[str, Any],
         wanted: Sequence[bool],
+        source: str = "",
     ) -> Sequence[Value]:
         """A function: its body with names of its own, for the outputs wanted."""
         opsets = _opsets(body)
         defaults = {attribute.name: attribute for attribute in body.attribute_proto}
         given = [*inputs, *[None] * (len(body.input) - len(inputs))]
         names = dict(zip(body.input, given, strict=False))
-        scope = Scope(names, opsets, {**defaults, **attributes})
+        scope = Scope(names, opsets, {**defaults, **attributes}, source)
         self.block(body, scope)
         return [
             self.lookup(name, scope, "the output") if used else None
@@ -222,52 +281,18 @@ class _Walk:
         self, node: Any, told: Node, inputs: list[Value], scope: Scope
     ) -> Sequence[Value]:
         """An operation that the standard itself defines by others."""
-        defs, version = self.onnx.defs, told.version
-        try:
-            schema = defs.get_schema(node.op_type, version, node.domain)
-        except Exception as error:
+        schema = schema_of(told.op, told.version, _domain(node))
+        if schema is None:
             raise OpRefusedError(
                 "no such operation is known",
                 f"{EXPORT}, without operations of your own or of a runtime",
-            ) from error
-        defaults = {
-            name: attribute.default_value
-            for name, attribute in schema.attributes.items()
-            if attribute.default_value.name
-        }
-        bound = {**defaults, **self.bound(node, scope)}
-        whole = type(node)()
-        whole.CopyFrom(node)
-        del whole.attribute[:]
-        for name, attribute in bound.items():
-            own = whole.attribute.add()
-            own.CopyFrom(attribute)
-            own.name = name
-        body = self.body(schema, version, whole, inputs)
+            )
+        bound = with_defaults(schema, self.bound(node, scope))
+        types = list(map(self.type, inputs))
+        body = definition(schema, told.version, node, bound, types)
         if body is None:
-            raise OpRefusedError("it is not in the table of operations")
-        return self.call(body, inputs, bound, told.outputs)
-
-    def body(self, schema: Any, version: int, node: Any, inputs: list[Value]) -> Any:
-        """The definition that is the last at an opset."""
-        read = self.onnx.FunctionProto.FromString
-        for versions, get in (
-            (schema.function_opset_versions, lambda v: (v,)),
-            (
-                schema.context_dependent_function_opset_versions,
-                lambda v: (v, node.SerializeToString(), list(map(self.type, inputs))),
-            ),
-        ):
-            fitting = [v for v in versions if v <= version]
-            if fitting:
-                args = get(max(fitting))
-                made = (
-                    schema.get_function_with_opset_version(*args)
-                    if len(args) == 1
-                    else schema.get_context_dependent_function_with_opset_version(*args)
-                )
-                return read(made)
-        return None
+            raise OpRefusedError("it is not in the table of operations", EXPORT)
+        return self.call(body, inputs, bound, told.outputs, self.source)
 
     def type(self, value: Value) -> bytes:
         if value is None:

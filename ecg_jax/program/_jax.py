@@ -30,6 +30,8 @@ _MACHINERY = re.compile(
     + r"|site-packages.jaxtyping\b"  # which checks annotations from frames of its own
 )
 UNKNOWN = "an unknown line"
+_NODE = "ONNX node "
+"""How a `jax.named_scope` begins in which a node of an ONNX file is run."""
 GUARDED = frozenset(
     {
         "logsumexp",
@@ -289,14 +291,20 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
-def source_line(traceback: Any) -> str:
-    """`file.py:line` of the user's code behind a traceback, as far as known.
+def source_line(made: Any) -> str:
+    """`file.py:line` of the user's code where an equation was made, as far as known.
 
     The innermost frame that is neither in an installed package nor in the machinery
-    of this one; else the innermost in a package.
+    of this one; else the innermost in a package. Of a network from a file, the node.
+
+    Args:
+      made: an equation's `source_info`; None is unknown.
     """
-    info = source_info_util.new_source_info().replace(traceback=traceback)
-    found = _FRAME.findall(source_info_util.summarize(info, num_frames=1000))
+    if made is None:
+        return UNKNOWN
+    if node := node_of(made):
+        return node
+    found = _FRAME.findall(source_info_util.summarize(made, num_frames=1000))
     frames = [frame for frame in found[::-1] if not _MACHINERY.search(frame[0])]
     users = [frame for frame in frames if "site-packages" not in frame[0]]
     if not frames:
@@ -305,29 +313,36 @@ def source_line(traceback: Any) -> str:
     return f"{Path(file).name}:{line}"
 
 
-def functions_of(traceback: Any) -> list[str]:
-    """The functions of the user and of libraries behind a traceback, innermost first.
+def node_of(made: Any) -> str:
+    """The node of an ONNX file that an equation was made by; "" for none."""
+    scopes = [part.name for part in made.name_stack.stack]
+    return next((name for name in scopes[::-1] if name.startswith(_NODE)), "")
 
-    With their classes, as `Dense.__call__`; those of JAX and of this package left out.
+
+def functions_of(made: Any) -> list[str]:
+    """The functions of the user and of libraries in which an equation was made.
+
+    Innermost first, with their classes, as `Dense.__call__`; those of JAX and of this
+    package left out.
     """
-    frames = getattr(traceback, "frames", ())
+    frames = getattr(made.traceback, "frames", ())
     own = (_JAX_ROOT, str(Path(__file__).parents[1]))
     return [f.function_name for f in frames if not f.file_name.startswith(own)]
 
 
 def first_use(jaxpr: Any, var: Any) -> Any:
-    """The traceback of the first equation that reads a variable, inside calls too."""
+    """Where the first equation is made that reads a variable, inside calls too."""
     for eqn in jaxpr.eqns:
         if var in [v for v in eqn.invars if not isinstance(v, Literal)]:
             if (body := call_body(eqn)) is not None:
                 inner = dict(zip(map(id, eqn.invars), body[0].invars, strict=True))
                 return first_use(body[0], inner[id(var)])
-            return eqn.source_info.traceback
+            return eqn.source_info
     return None
 
 
 def caller_of(eqn: JaxprEqn, caller: Any) -> Any:
-    """The line that the body of a call counts as made at; None: its own lines.
+    """Where the body of a call counts as made; None: its own lines.
 
     JAX caches the bodies of its own functions, and with them the line of the first
     call: what `jax.nn.relu` is made of was made where `jax.nn.relu` was called.
@@ -339,9 +354,9 @@ def caller_of(eqn: JaxprEqn, caller: Any) -> Any:
     return None if file and not file.startswith(_JAX_ROOT) else caller
 
 
-def is_guarded(traceback: Any) -> bool:
+def is_guarded(made: Any) -> bool:
     """Whether an equation was made inside one of JAX's `GUARDED` functions."""
-    frames = getattr(traceback, "frames", ())
+    frames = getattr(made.traceback, "frames", ())
     return any(
         frame.file_name.startswith(_JAX_ROOT)
         and frame.function_name.split(".")[-1].lstrip("_") in GUARDED
@@ -356,9 +371,9 @@ def is_jax_function(eqn: JaxprEqn) -> bool:
     return str(getattr(info, "func_filename", None) or "").startswith(_JAX_ROOT)
 
 
-def user_source(traceback: Any) -> AbstractContextManager[None]:
-    """Equations traced inside count as made at `traceback`: the user's line stays."""
-    return source_info_util.user_context(traceback)
+def user_source(made: Any) -> AbstractContextManager[None]:
+    """Equations traced inside count as made there too: the user's line stays."""
+    return source_info_util.user_context(made.traceback, name_stack=made.name_stack)
 
 
 def key_of(value: Any) -> Any:
@@ -403,7 +418,7 @@ def first_difference(one: tuple[Any, Any], two: tuple[Any, Any]) -> str:
     for eqn, twin in zip(jaxpr.eqns, other.eqns, strict=True):
         difference = _equation_difference(eqn, twin, names)
         if difference:
-            return f"{difference} at {source_line(eqn.source_info.traceback)}"
+            return f"{difference} at {source_line(eqn.source_info)}"
         names.update(zip(eqn.outvars, twin.outvars, strict=True))
     same = all(map(lambda a, b: _same_atom(a, b, names), jaxpr.outvars, other.outvars))
     return "" if same else "the outputs"
@@ -443,7 +458,8 @@ def same_value(a: Any, b: Any) -> bool:
         return first_difference(*bodies) == ""
     if isinstance(a, tuple | list) and isinstance(b, tuple | list):
         return len(a) == len(b) and all(map(same_value, a, b))
-    return type(a) is type(b) and (callable(a) or bool(a == b))
+    both_nan = isinstance(a, float) and a != a and b != b
+    return type(a) is type(b) and (callable(a) or both_nan or bool(a == b))
 
 
 def scan_split(params: dict[str, Any]) -> tuple[int, int]:

@@ -75,11 +75,12 @@ def refusal(program: Program, eqn: Equation) -> str:
     aval = program.avals[live[0]]
     count = len(_gates_before(program, eqn))
     through = f"through {count} gate{'s' if count != 1 else ''}"
+    cure = eqn.role.try_onnx if _jax.node_of(eqn.made) else eqn.role.try_
     return (
         f"cannot factor {named(eqn)}.\n"
         f"  operand: {aval.dtype}{list(aval.shape)}, depends on the input {through}\n"
         f"  why:     {eqn.role.why}\n"
-        f"  try:     {eqn.role.try_}"
+        f"  try:     {cure}"
     )
 
 

@@ -39,18 +39,21 @@ _LAYER = re.compile(r"(?:^|\.)([A-Za-z]\w*)\.(?:__call__|call|forward)$")
 
 
 def named(eqn: Equation) -> str:
-    """An equation as messages name it: primitive, what was written, layer, line."""
-    written = WRITTEN.get(eqn.primitive)
-    layer = layer_of(eqn.traceback)
+    """An equation as messages name it: primitive, what was written, layer, line.
+
+    Of an ONNX file nothing was written in JAX: there the node says it all.
+    """
+    written = None if _jax.node_of(eqn.made) else WRITTEN.get(eqn.primitive)
+    layer = layer_of(eqn.made)
     return (
         f"`{eqn.primitive}`{f' ({written})' if written else ''}"
         f"{f' in the layer `{layer}`' if layer else ''} at {eqn.source}"
     )
 
 
-def layer_of(traceback: Any) -> str:
+def layer_of(made: Any) -> str:
     """The class of the innermost layer that an equation was made in; "" for none."""
-    for name in _jax.functions_of(traceback):
+    for name in _jax.functions_of(made):
         if (found := _LAYER.search(name)) is not None:
             return found.group(1)
     return ""

@@ -206,7 +206,7 @@ def run(
     """Evaluates equations in order; `env` maps value numbers to values."""
     for eqn in equations:
         args = [env[number] for number in eqn.inputs]
-        with _jax.user_source(eqn.traceback):
+        with _jax.user_source(eqn.made):
             out = None
             if gate is not None and isinstance(eqn.role, Gate):
                 out = gate(eqn, eqn.role.live(args))
@@ -218,7 +218,7 @@ def operation(eqn: Equation) -> Callable[..., list[Any]]:
     """What an equation does, as a function of its operands."""
 
     def apply(*args: Any) -> list[Any]:
-        with _jax.user_source(eqn.traceback):
+        with _jax.user_source(eqn.made):
             return list(_jax.bind(eqn.primitive, eqn.params, args))
 
     return apply

@@ -46,10 +46,17 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Refused:
-    """No exact rule: `why`, and what the user can `try_` instead."""
+    """No exact rule: `why`, and what the user can `try_` instead.
+
+    Where the operation is a node of an ONNX file, that is said as `try_onnx`.
+    """
 
     why: str
     try_: str = "pass your own rule: factor(fn, x, rules={**RULES, primitive: rule})"
+    try_onnx: str = (
+        "export with other operations in its place, or take a value before it: "
+        "ecg_jax.from_onnx(path, output=NAME)"
+    )
 
 
 class FreeValueError(LookupError):
@@ -78,7 +85,8 @@ class Equation:
     """`outputs = primitive(inputs; params)`; role None: it does not see the input.
 
     A call of a function that the rules know by itself, such as `jax.nn.softplus`, has
-    this `function`; its body is the function's own.
+    this `function`; its body is the function's own. It was `made` where JAX remembers,
+    which `source` says in words: a line, or the node of an ONNX file.
     """
 
     primitive: Any
@@ -87,7 +95,7 @@ class Equation:
     outputs: tuple[int, ...]
     role: Affine | Predicate | Refused | Gate | None
     source: str
-    traceback: Any
+    made: Any
     function: Callable[..., Any] | None = None
 
 

@@ -169,7 +169,7 @@ class _Builder:
           jaxpr: the equations.
           consts: its constants.
           inputs: the numbers of its inputs.
-          caller: the line that all of them count as made at.
+          caller: where all of them count as made.
           guarded: whether they guard one of JAX's own functions; None: as they say.
         """
         env = dict(zip(jaxpr.invars, inputs, strict=True))
@@ -192,7 +192,7 @@ class _Builder:
         caller: Any = None,
         guarded: bool | None = None,
     ) -> Sequence[int]:
-        own, caller = eqn.source_info.traceback, caller or eqn.source_info.traceback
+        own, caller = eqn.source_info, caller or eqn.source_info
         body, function = _jax.call_body(eqn), None
         is_guarded = partial(_is_guarded, own, guarded)
         application = Application(eqn.primitive, eqn.params, inputs, self, is_guarded)
@@ -225,7 +225,7 @@ class _Builder:
             return Refused(f"{why}, which are given later", GIVE)
         if isinstance(role, Refused) and self._asked_free:
             why = f"{role.why}, as far as can be told without the params' values"
-            return Refused(why, f"{role.try_}; or {GIVE}")
+            return replace(role, why=why, try_=f"{role.try_}; or {GIVE}")
         return role
 
     def named(self, eqn: Any) -> tuple[Callable[..., Any], Rule] | None:
@@ -262,7 +262,7 @@ class _Builder:
             outputs=tuple(outs),
             role=role,
             source=_jax.source_line(caller),
-            traceback=caller,
+            made=caller,
             function=function,
         )
         self.equations.append(equation)
@@ -307,18 +307,18 @@ def named_rule(rules: Rules, eqn: Any) -> tuple[Callable[..., Any], Rule] | None
     return None
 
 
-def _is_guarded(traceback: Any, guarded: bool | None) -> bool:
-    return _jax.is_guarded(traceback) if guarded is None else guarded
+def _is_guarded(made: Any, guarded: bool | None) -> bool:
+    return _jax.is_guarded(made) if guarded is None else guarded
 
 
 def _inside(eqn: Any, caller: Any, guarded: bool | None) -> tuple[Any, bool | None]:
-    """For the equations of a call: the line they count as made at, and `guarded`.
+    """For the equations of a call: where they count as made, and `guarded`.
 
     JAX caches the bodies of its functions: their lines are others' calls.
     """
     if guarded is None and _jax.is_jax_function(eqn):
         named = _jax.call_name(eqn).lstrip("_") in _jax.GUARDED
-        guarded = named or _jax.is_guarded(eqn.source_info.traceback)
+        guarded = named or _jax.is_guarded(eqn.source_info)
     return _jax.caller_of(eqn, caller), guarded
 
 

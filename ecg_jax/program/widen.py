@@ -30,7 +30,7 @@ def widen(program: Program) -> Program:
         leaves = tree_util.tree_leaves(x)
         values = {**env, **dict(zip(program.inputs, leaves, strict=True))}
         for eqn in live:
-            with _jax.user_source(eqn.traceback):
+            with _jax.user_source(eqn.made):
                 outs = _apply_wide(eqn, [values[n] for n in eqn.inputs])
             values.update(zip(eqn.outputs, outs, strict=True))
         return values[program.output]

@@ -54,7 +54,7 @@ def _refused_dtype(application: Application) -> Refused | None:
         if live and not jnp.issubdtype(aval.dtype, jnp.inexact):
             return Refused(
                 f"arithmetic on {aval.dtype} values that depend on the input",
-                FLOATS,
+                *FLOATS,
             )
     return None
 

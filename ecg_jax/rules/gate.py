@@ -233,10 +233,7 @@ def logical(application: Application) -> Role:
 
 def jump(application: Application) -> Role:
     """Steps: no gate can be tangent to a jump."""
-    return Refused(
-        f"`{application.primitive}` {_JUMP}",
-        JUMPS[application.primitive],
-    )
+    return Refused(f"`{application.primitive}` {_JUMP}", *JUMPS[application.primitive])
 
 
 def sign(application: Application) -> Role:

@@ -66,6 +66,8 @@ def divided(application: Application) -> Role:
         "a quotient by a value whose sign is not proven, so it may have a pole",
         "make the sign visible: x / (jnp.abs(y) + eps), x / jnp.sqrt(v + eps), "
         "x / jnp.maximum(y, eps)",
+        "make the sign visible: divide by Abs plus a small number, by Sqrt of a value "
+        "plus one, or by Max with one",
     )
 
 

@@ -32,6 +32,7 @@ _REFUSED = Refused(
     "selection may jump",
     "write it with jnp.maximum, jnp.minimum, jnp.clip, or as two pieces of one value "
     "that meet where the condition changes: jnp.where(x > 0, x, slope * x)",
+    "train and export with operations that do not jump: Relu, LeakyRelu, PRelu, Clip",
 )
 _BY_NUMBER = Refused(
     "a selection by a number that depends on the input (jnp.select, jnp.piecewise)",

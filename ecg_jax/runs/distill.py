@@ -30,6 +30,7 @@ class DistillConfig(RunConfig):
       sha256: of its variables, or of the ONNX file.
       share: what share of the target is the teacher's answer; the rest is the label.
       normal_class: which logit of an ONNX teacher stands for "normal".
+      output: the name of the value to take of an ONNX teacher, not the file's output.
     """
 
     network: NetworkConfig = STUDENT
@@ -37,15 +38,16 @@ class DistillConfig(RunConfig):
     sha256: str = ""
     share: float = 1.0
     normal_class: int = 0
+    output: str | None = None
 
     def command(self, out: str) -> str:
         """The command line that repeats it."""
         words = [f"ecg-jax distill {shlex.quote(self.teacher)} {self.source()}"]
         words.append(f"--out {shlex.quote(out)}")
-        for name in ("share", "normal_class"):
+        for name in ("share", "normal_class", "output"):
             value = getattr(self, name)
             if value != getattr(DistillConfig(), name):
-                words.append(f"--{name.replace('_', '-')} {value}")
+                words.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
         return " ".join([*words, *options(self, DistillConfig())])
 
 
@@ -143,6 +145,6 @@ def distill_model(
       ModelError: there is no teacher, or it takes other windows than the beats.
       EcgJaxError: as `run`.
     """
-    found = find_model(teacher, config.normal_class)
+    found = find_model(teacher, config.normal_class, config.output)
     config = replace(config, teacher=found.name, sha256=found.sha256)
     return complete(DistillRun(out, config, say, found, begin), resume=resume)

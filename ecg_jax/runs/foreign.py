@@ -39,11 +39,13 @@ class FactorConfig(RunConfig):
       model: file or folder name of the model.
       sha256: of its variables, or of the ONNX file.
       normal_class: which logit stands for "normal", for an ONNX file.
+      output: the name of the value that an ONNX file is asked for.
     """
 
     model: str = ""
     sha256: str = ""
     normal_class: int | None = None
+    output: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; nothing is trained, so there is no `training`."""
@@ -56,6 +58,8 @@ class FactorConfig(RunConfig):
         words.append(f"--out {shlex.quote(out)}")
         if self.normal_class:
             words.append(f"--normal-class {self.normal_class}")
+        if self.output is not None:
+            words.append(f"--output {shlex.quote(self.output)}")
         kept = ("--beats.", "--tree.")
         return " ".join([*words, *(o for o in options(self) if o.startswith(kept))])
 
@@ -125,6 +129,7 @@ def factor_model(
     tree: TreeConfig | None = None,
     say: Say = print,
     *,
+    output: str | None = None,
     resume: bool = False,
     begin: Begin | None = None,
 ) -> dict[str, Any]:
@@ -139,6 +144,7 @@ def factor_model(
       beats: how beats are cut; default: as the model's card says.
       tree: how the equation is grown.
       say: told of progress, a line at a time.
+      output: the name of the value to take of an ONNX file, instead of its output.
       resume: go on where an interrupted call stopped.
       begin: told of every stage that begins; see `run`.
 
@@ -149,7 +155,7 @@ def factor_model(
       ModelError: there is no model, or it takes other windows than the beats.
       EcgJaxError: as `run`.
     """
-    found = find_model(model, normal_class)
+    found = find_model(model, normal_class, output)
     config = FactorConfig(
         data=data,
         data_dir=data_dir,
@@ -159,18 +165,29 @@ def factor_model(
         model=found.name,
         sha256=found.sha256,
         normal_class=getattr(found.what, "normal_class", None),
+        output=getattr(found.what, "output", None),
     )
     return complete(FactorRun(out, config, say, found, begin), resume=resume)
 
 
-def find_model(path: Path, normal_class: int = 0) -> Found:
+def find_model(path: Path, normal_class: int = 0, output: str | None = None) -> Found:
     """The model that a path names.
 
+    Args:
+      path: of a folder, or of an ONNX file.
+      normal_class: which logit of an ONNX file stands for "normal".
+      output: the name of the value to take of an ONNX file, instead of its output.
+
     Raises:
-      ModelError: it names none.
+      ModelError: it names none, or an output of what is no ONNX file.
       EcgJaxError: an ONNX file cannot be read; see `from_onnx`.
     """
     if path.is_dir():
+        if output is not None:
+            raise ModelError(
+                f"{path} is no ONNX file, so no value of it can be named.\n"
+                "  try: leave --output out"
+            )
         folder = path / "model" if (path / "model").is_dir() else path
         if (folder / ONNX).exists():
             onnx = load_onnx(folder)
@@ -188,8 +205,8 @@ def find_model(path: Path, normal_class: int = 0) -> Found:
             f"{path} is no model: files end in .onnx.\n  try: a folder with a saved "
             "network, a run folder, or a file model.onnx"
         )
-    check_logits(path)  # refused before any recording is read
-    onnx = OnnxModel(path, (0, 0), normal_class, ModelCard(title=path.name))
+    check_logits(path, output)  # refused before any recording is read
+    onnx = OnnxModel(path, (0, 0), normal_class, ModelCard(title=path.name), output)
     return Found(onnx, path.name, onnx.sha256)
 
 

@@ -1,5 +1,6 @@
 """An ONNX file as the model of a run: its margin of a window, saved with a card."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -35,12 +36,14 @@ class OnnxModel:
       window: leads and samples of the windows that it takes.
       normal_class: which logit stands for "normal", where there are several.
       card: what is known of it.
+      output: the name of the value that it gives; None: the file's output.
     """
 
     path: Path
     window: tuple[int, int]
     normal_class: int
     card: ModelCard
+    output: str | None = None
 
     @property
     def data(self) -> bytes:
@@ -64,7 +67,9 @@ class OnnxModel:
 
     @cached_property
     def _margin(self) -> Callable[[Any], Any]:
-        return to_margin(from_onnx(self.path), self.window, self.normal_class)
+        return to_margin(
+            from_onnx(self.path, self.output), self.window, self.normal_class
+        )
 
     def cast(self, dtype: Any) -> "Model":
         """The same function in float64, its weights as they are in the file."""
@@ -102,13 +107,14 @@ class Widened:
         return self
 
 
-def check_logits(path: Path) -> None:
+def check_logits(path: Path, output: str | None = None) -> None:
     """Probabilities are all positive, so as margins they would all say "normal"."""
-    name = vars(from_onnx(path))["logits"]
+    name = vars(from_onnx(path, output))["logits"]
     if name is not None:
         raise ModelError(
             f"{path} gives probabilities, not logits: it ends in a softmax or a "
-            f"sigmoid.\n  try: export it without; its logits are the value {name!r}, "
+            f"sigmoid.\n  try: --output {shlex.quote(name)} --normal-class K, which "
+            "takes the logits of all classes; in Python "
             f"ecg_jax.from_onnx(path, output={name!r})"
         )
 
@@ -192,6 +198,7 @@ def save_onnx(folder: Path, model: OnnxModel) -> None:
         "sha256": model.sha256,
         "window": model.window,
         "normal_class": model.normal_class,
+        "output": model.output,
         "card": asdict(model.card),
     }
     write_json(folder / CARD, known)
@@ -215,7 +222,13 @@ def load_onnx(folder: Path) -> OnnxModel:
         )
     leads, samples = known["window"]
     card = from_json(ModelCard, known["card"])
-    return OnnxModel(folder / ONNX, (leads, samples), known["normal_class"], card)
+    return OnnxModel(
+        folder / ONNX,
+        (leads, samples),
+        known["normal_class"],
+        card,
+        known.get("output"),
+    )
 
 
 def _only(value: Any) -> Any:

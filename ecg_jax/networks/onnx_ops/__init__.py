@@ -2,8 +2,8 @@
 
 `OPS` maps an operation's name to `op(node, *inputs) -> output`, or a tuple of outputs.
 What is not in it is taken apart by the standard's own definition, where there is one;
-`REFUSED` says of the others why they are not there. Source: ONNX, onnx.ai, the operator
-schemas of opset 7 to 28.
+`REFUSED` says of the others why they are not there, and what to do. Source: ONNX,
+onnx.ai, the operator schemas of `OPSETS`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from ecg_jax.networks.onnx_ops.activations import ACTIVATIONS
 from ecg_jax.networks.onnx_ops.elementwise import ELEMENTWISE
 from ecg_jax.networks.onnx_ops.indexing import INDEXING
 from ecg_jax.networks.onnx_ops.linear import LINEAR
-from ecg_jax.networks.onnx_ops.node import Ops
+from ecg_jax.networks.onnx_ops.node import TEXT, Ops
 from ecg_jax.networks.onnx_ops.norms import NORMS
 from ecg_jax.networks.onnx_ops.pools import POOLS
 from ecg_jax.networks.onnx_ops.quantized import QUANTIZED
@@ -40,12 +40,23 @@ OPS: Ops = MappingProxyType(
     }
 )
 
-_SEQUENCES = "sequences of arrays and optional values are no arrays"
-_CHANCE = "it draws random numbers, so the network is no pure function"
-_TEXT = "it works on text"
-_IMAGES = "it belongs to the detection of objects in images"
+OPSETS = range(7, 29)
+"""The opsets that the table speaks of: before 7, arrays broadcast otherwise."""
 
-REFUSED: Mapping[str, str] = MappingProxyType(
+_SEQUENCES = (
+    "sequences of arrays and optional values are no arrays",
+    "export with arrays only, such as Split, Concat and Gather",
+)
+_CHANCE = (
+    "it draws random numbers, so the network is no pure function",
+    "export in evaluation mode, or with the numbers as a constant",
+)
+_IMAGES = (
+    "it belongs to the detection of objects in images",
+    "export the part of the network that has no such node",
+)
+
+REFUSED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         **dict.fromkeys(
             (
@@ -83,7 +94,7 @@ REFUSED: Mapping[str, str] = MappingProxyType(
                 "StringSplit",
                 "TfIdfVectorizer",
             ),
-            _TEXT,
+            TEXT,
         ),
         **dict.fromkeys(
             (
@@ -99,4 +110,4 @@ REFUSED: Mapping[str, str] = MappingProxyType(
     }
 )
 
-__all__ = ["OPS", "REFUSED"]
+__all__ = ["OPS", "OPSETS", "REFUSED"]

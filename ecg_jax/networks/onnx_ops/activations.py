@@ -85,7 +85,11 @@ def softmax(node: Node, x: Any) -> Array:
 
 def log_softmax(node: Node, x: Any) -> Array:
     """`x - log sum e^x`, over the same axes."""
-    return _over_classes(node, x, lambda z, axis: z - _lifted_logsumexp(z, axis))
+
+    def less_total(z: Array, axis: int) -> Array:
+        return z - jax.nn.logsumexp(z, axis=axis, keepdims=True)
+
+    return _over_classes(node, x, less_total)
 
 
 def hardmax(node: Node, x: Any) -> Array:
@@ -96,10 +100,6 @@ def hardmax(node: Node, x: Any) -> Array:
         return jax.nn.one_hot(best, z.shape[axis], dtype=z.dtype, axis=axis)
 
     return _over_classes(node, x, first)
-
-
-def _lifted_logsumexp(z: Array, axis: int) -> Array:
-    return jax.nn.logsumexp(z, axis=axis, keepdims=True)
 
 
 def _over_classes(node: Node, x: Any, fn: Any) -> Array:

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ecg_jax.networks.onnx_ops.node import (
+    TEXT,
     Node,
     OpRefusedError,
     Ops,
@@ -84,14 +85,17 @@ def cast_like(node: Node, x: Any, like: Any) -> Array:
 
 def _cast(x: Any, dtype: Any, saturate: bool) -> Array:
     if dtype == np.dtype(object):
-        raise OpRefusedError("text is no input of a JAX function")
+        raise OpRefusedError(*TEXT)
     if dtype == np.dtype(bool):
         return jnp.not_equal(x, 0)
     if dtype.name == "float8_e8m0fnu":
-        raise OpRefusedError("it rounds to powers of two, which is not in the table")
+        raise OpRefusedError(
+            "it rounds to powers of two, which is not in the table",
+            "export the network in float32, before it is quantized",
+        )
     if dtype.name.endswith(("int4", "int2")) and is_floating(x):
         x = jnp.asarray(x).astype(jnp.int32)  # the higher bits are cut off
-    if not saturate or not dtype.name.startswith(("float8", "float4", "float6")):
+    if not saturate or not dtype.name.startswith(("float8_", "float6_", "float4_")):
         return to_dtype(x, dtype)
     largest = float(jnp.finfo(dtype).max)
     bounded = jnp.clip(jnp.asarray(x).astype(jnp.float32), -largest, largest)

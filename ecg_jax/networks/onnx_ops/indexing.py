@@ -142,12 +142,12 @@ def one_hot(node: Node, *inputs: Any) -> Array:
 
 
 def arg_max(node: Node, x: Any) -> Array:
-    """The place of the largest entry along an axis; see `_extreme_place`."""
+    """The place of the largest entry along an axis: of several the first, or last."""
     return _extreme_place(node, x, jnp.argmax)
 
 
 def arg_min(node: Node, x: Any) -> Array:
-    """The place of the smallest entry along an axis."""
+    """The place of the smallest entry along an axis, likewise."""
     return _extreme_place(node, x, jnp.argmin)
 
 
@@ -167,7 +167,9 @@ def top_k(node: Node, *inputs: Any) -> tuple[Array, Array]:
     x, axis = jnp.asarray(inputs[0]), node.get("axis", -1)
     rows = jnp.moveaxis(x, axis, -1)
     if jnp.issubdtype(x.dtype, jnp.unsignedinteger):
-        raise OpRefusedError("the largest of whole numbers without a sign")
+        raise OpRefusedError(
+            "the largest of whole numbers without a sign", "cast them to int64 before"
+        )
     sign = 1 if node.get("largest", 1) else -1
     values, places = lax.top_k(sign * rows, k)
     values, places = sign * values, to_dtype(places, np.int64)

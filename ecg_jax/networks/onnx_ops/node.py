@@ -15,10 +15,14 @@ Op = Callable[..., Any]
 Ops = Mapping[str, Op]
 
 
+CHECK = "onnx.checker.check_model(path, full_check=True) says what is wrong"
+TEXT = ("it works on text", "export the part of the network that takes numbers")
+
+
 class OpRefusedError(Exception):
     """An operation cannot be run as its node asks; the walk says which node it is."""
 
-    def __init__(self, why: str, try_: str = ""):
+    def __init__(self, why: str, try_: str):
         super().__init__(why)
         self.try_ = try_
 
@@ -72,7 +76,7 @@ class Node:
         """Whole numbers that the node must have."""
         value = self.listed(name, index, inputs)
         if value is None:
-            raise OpRefusedError(f"its {name!r} is missing")
+            raise OpRefusedError(f"its {name!r} is missing", CHECK)
         return value
 
     def number(
@@ -83,7 +87,7 @@ class Node:
         if value is not None:
             return int(np.ravel(value)[0])
         if default is None:
-            raise OpRefusedError(f"its input {index} is missing")
+            raise OpRefusedError(f"its input {index} is missing", CHECK)
         return default
 
     def uses(self, index: int) -> bool:

@@ -30,7 +30,9 @@ def _activation(name: str, alpha: float | None, beta: float | None) -> Activatio
         "softplus": jax.nn.softplus,
     }
     if name.lower() not in known:
-        raise OpRefusedError(f"its activation {name!r} is unknown")
+        raise OpRefusedError(
+            f"its activation {name!r} is unknown", f"one of {', '.join(known)}"
+        )
     return known[name.lower()]
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ecg_jax.networks.onnx_ops.node import Node, OpRefusedError, Ops
+from ecg_jax.networks.onnx_ops.node import CHECK, Node, OpRefusedError, Ops
 
 
 def resize(node: Node, *inputs: Any) -> Array:
@@ -99,7 +99,9 @@ def _places(node: Node, old: int, new: int, scale: float, region: Any) -> np.nda
         if new == 1:
             return np.full(1, 0.5 * (start + end) * (old - 1))
         return start * (old - 1) + i * (end - start) * (old - 1) / (new - 1)
-    raise OpRefusedError(f"its coordinate_transformation_mode {mode!r} is unknown")
+    raise OpRefusedError(
+        f"the node is malformed: coordinate_transformation_mode {mode!r}", CHECK
+    )
 
 
 def _nearest(node: Node, places: np.ndarray, old: int) -> np.ndarray:

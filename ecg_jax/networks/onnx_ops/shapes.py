@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ecg_jax.networks.onnx_ops.node import Node, OpRefusedError, Ops, to_dtype
+from ecg_jax.networks.onnx_ops.node import CHECK, Node, OpRefusedError, Ops, to_dtype
 
 
 def constant(node: Node) -> np.ndarray:
     """The value that the node holds."""
     for name, value in node.attributes.items():
-        if name == "value":
+        if name in ("value", "sparse_value"):
             return value
         if name in ("value_float", "value_floats"):
             return np.asarray(value, np.float32)
@@ -21,7 +21,7 @@ def constant(node: Node) -> np.ndarray:
             return np.asarray(value, np.int64)
         if name in ("value_string", "value_strings"):
             return np.asarray(value, object)
-    raise OpRefusedError("its value is sparse")
+    raise OpRefusedError("the node is malformed: it holds no value", CHECK)
 
 
 def shape_of(node: Node, x: Any) -> np.ndarray:
@@ -40,7 +40,14 @@ def reshape(node: Node, *inputs: Any) -> Array:
     x, sizes = inputs[0], node.sizes("shape", 1, inputs)
     if not node.get("allowzero", 0):
         sizes = tuple(np.shape(x)[i] if n == 0 else n for i, n in enumerate(sizes))
-    return jnp.reshape(x, sizes)
+    try:
+        return jnp.reshape(x, sizes)
+    except (TypeError, ValueError) as error:
+        raise OpRefusedError(
+            f"{list(np.shape(x))} has other entries than {list(sizes)}; is a size of "
+            "the batch written into the file?",
+            "export with a batch of 1, or x.size(0) in place of the number",
+        ) from error
 
 
 def flatten(node: Node, x: Any) -> Array:
