@@ -326,7 +326,7 @@ def test_bad_recordings_are_listed_and_the_others_go_on(tmp_path):
         f"{at / 'R000.mat'} is not there. Try: fetch it, or drop its line from RECORDS."
     )
     assert reasons["R001"].startswith(f"{at / 'R001.mat'} ends after 500 of 6024 bytes")
-    assert reasons["R002"].startswith(f"{at / 'R002.mat'}: a flat line, no signal.")
+    assert reasons["R002"].startswith(f"{at / 'R002.mat'}: ECG is a flat line, ")
     assert reasons["R003"] == (
         "0.50 s are too short for a beat, which needs 1 s. Try: leave it out, or cut "
         "shorter windows."
@@ -351,9 +351,22 @@ def test_no_beats_at_all(tmp_path):
         with pytest.raises(DataError) as error:
             extract_beats(folder, cache_dir=cache)
         assert str(error.value) == (
-            f"no recording of 1 gave a beat; the first reason: {tmp_path / 'x.mat'}: a "
-            "flat line, no signal. Try: leave the recording out, or check that an "
-            "electrode was connected."
+            f"no recording of 1 gave a beat; the first reason: {tmp_path / 'x.mat'}: "
+            "ECG is a flat line, no signal. Try: leave the recording out, or check "
+            "that an electrode was connected."
+        )
+
+
+def test_infinite_samples_are_refused():
+    signal = np.stack([ecg()[0]] * 2).astype(np.float32)
+    signal[0, 5] = np.nan
+    beats_of(Recording("x", signal, 300.0, leads=("II", "V1")))
+    for value in (np.inf, -np.inf):
+        signal[1, 700] = value
+        with pytest.raises(SignalError) as error:
+            beats_of(Recording("x", signal, 300.0, leads=("II", "V1")))
+        assert str(error.value) == (
+            "x: sample 700 of lead 2 is infinite. Try: NaN for a value that is missing."
         )
 
 

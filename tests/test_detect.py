@@ -95,6 +95,7 @@ OFF = {
     "drift": lambda t, rng: 5 - 4 * np.exp(-t / 8),
     "last bit": lambda t, rng: 0.005 * rng.integers(-1, 2, len(t)),
     "jolts": lambda t, rng: np.where(t % 7 > 6.9, 1.0, 0.0),
+    "toggling": lambda t, rng: 10 * rng.integers(0, 2, 300)[(5 * t).astype(int)] - 5.0,
 }
 
 
@@ -110,29 +111,69 @@ def test_no_beats_while_a_lead_is_off(off, rate):
         found, edge = find(signal, rate), 0.1 * rate
         assert not ((found >= start + edge) & (found < stop - edge)).any()
         assert detect.agreement(found, left, 0.05 * rate) >= 0.97
+
+
+@pytest.mark.parametrize("name", OFF.keys() - {"toggling"})
+@pytest.mark.parametrize("rate", [100, 360])
+def test_no_beats_while_a_lead_is_off_throughout(name, rate):
+    part = OFF[name](np.arange(60 * rate) / rate, np.random.default_rng(0))
     assert len(find(part, rate)) == 0
+
+
+@pytest.mark.parametrize("height_mv", [0.15, 0.4, 1.0, 3.0])
+@pytest.mark.parametrize("share", [0.08, 0.15, 0.3, 0.6])
+def test_a_lead_that_toggles_takes_no_beats_from_the_rest(height_mv, share):
+    rate, start = 250, 60 * 250
+    signal, truth = ecg(180, rate)
+    signal *= height_mv / signal.max()
+    stop = start + int(share * len(signal))
+    time, rng = np.arange(stop - start) / rate, np.random.default_rng(0)
+    signal[start:stop] = 10 * rng.integers(0, 2, 600)[(5 * time).astype(int)] - 5
+    for unit_mv in (1, 200):  # one is a recorder's own unit
+        found = find(unit_mv * signal, rate)
+        found, left = (x[(x < start) | (x >= stop)] for x in (found, truth))
+        assert detect.agreement(found, left, 0.05 * rate) >= 0.98
+
+
+@pytest.mark.parametrize("steep_mv", [1.0, 2.0, 4.0, 8.0])
+def test_artefacts_in_a_third_do_not_make_a_low_ecg_quiet(steep_mv):
+    signal, _ = ecg(180, 250)
+    signal *= 0.2
+    signal[:15000:100] += steep_mv
+    assert not (live.off(signal, 250)[:, 1] > 15001).any()
 
 
 def test_quiet_stretches_are_cut_out_and_levels_meet():
     ramp = np.arange(1000.0)
     signal = np.concatenate([ramp, np.full(4000, 7.0), 500 + ramp, np.zeros(3000)])
-    assert live.quiet(signal, 1000.0).tolist() == [[1000, 5000], [6000, 9000]]
-    lead, places = live.without_quiet(signal, 1000.0)
+    assert live.off(signal, 1000.0).tolist() == [[1000, 5000], [6000, 9000]]
+    lead, places = live.without_off(signal, 1000.0)
     np.testing.assert_array_equal(lead, np.concatenate([ramp, 999 + ramp]))
     np.testing.assert_array_equal(places, np.r_[0:1000, 5000:6000])
+
+
+def test_loud_steps_are_cut_out_and_levels_meet():
+    signal = np.sin(np.arange(12000.0) / 30)
+    signal[6000:] += 50
+    signal[9000:9010] += 50
+    signal[9400:9410] += 50
+    assert live.off(signal, 1000.0).tolist() == [[5981, 6019], [8981, 9429]]
+    lead, places = live.without_off(signal, 1000.0)
+    assert np.ptp(lead) < 6
+    np.testing.assert_array_equal(places, np.r_[0:5981, 6019:8981, 9429:12000])
 
 
 def test_jolts_within_a_quiet_stretch_belong_to_it():
     signal = np.zeros(9000)
     signal[4000:4200] = 1.0
     signal[8000:] = np.arange(1000.0)
-    assert live.quiet(signal, 1000.0)[:, 0].tolist() == [0]
+    assert live.off(signal, 1000.0)[:, 0].tolist() == [0]
 
 
 def test_a_lead_that_is_an_ecg_is_left_alone():
     signal, _ = ecg(30, 300.0)
-    assert live.quiet(signal, 300.0).shape == (0, 2)
-    lead, places = live.without_quiet(signal, 300.0)
+    assert live.off(signal, 300.0).shape == (0, 2)
+    lead, places = live.without_off(signal, 300.0)
     np.testing.assert_array_equal(lead, signal)
     np.testing.assert_array_equal(places, np.arange(9000))
     assert live.at_known_rate(signal, 300.0) == (signal, 300.0)

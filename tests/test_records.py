@@ -230,7 +230,8 @@ def test_missing_mat(tmp_path):
     with pytest.raises(MissingFileError) as error:
         folder.read("R001")
     assert message(error) == (
-        f"{gone} is not there. Try: fetch it, or drop its line from RECORDS."
+        f"Neither {gone.with_suffix('.hea')} nor R001.mat is there. Try: fetch it, or "
+        "drop its line from RECORDS."
     )
 
 
@@ -285,8 +286,12 @@ def test_header_that_disagrees_with_its_data(tmp_path):
         f"{header} announces 3 segments at 300 Hz and describes 0. Try: fetch it again."
     )
     assert refused("x 1 0 3000\nx.mat 16+24 1000/mV\n") == (
-        f"{header} announces 1 signals at 0 Hz and describes 1. Try: fetch it again."
+        f"{header} announces 0 samples a second. Try: write the rate into it."
     )
+    for start, kind in (("x 0 300", "signal"), ("x/0 1 300", "segment")):
+        assert refused(f"{start} 3000\n") == (
+            f"{header} announces no {kind}. Try: leave it out, or fetch it again."
+        )
     assert refused("x 1 300 0\nx.mat 16+24 1000/mV\n") == (
         f"{header} announces 0 samples. Try: leave the number out where it is unknown."
     )
@@ -328,9 +333,15 @@ def test_flat_line(tmp_path):
     with pytest.raises(SignalError) as error:
         read_recording(file)
     assert message(error) == (
-        f"{file}: a flat line, no signal. Try: leave the recording out, or check that "
-        "an electrode was connected."
+        f"{file}: ECG is a flat line, no signal. Try: leave the recording out, or "
+        "check that an electrode was connected."
     )
+    both = np.stack([np.full(3000, 250), 1000 * ecg()[0]])
+    file.with_suffix(".hea").unlink()
+    file.write_bytes(mat4(both))
+    with pytest.raises(SignalError) as alone:  # nobody has named the other row
+        read_recording(file, leads=None)
+    assert message(alone) == message(error)
 
 
 def test_missing_samples_are_nan(tmp_path):

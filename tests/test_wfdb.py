@@ -13,6 +13,7 @@ from ecg_jax.errors import (
     HeaderError,
     MissingFileError,
     RecordingError,
+    SignalError,
     TruncatedError,
 )
 
@@ -217,6 +218,96 @@ def test_segments_of_a_fixed_layout(tmp_path):
         f"{tmp_path / 's1.hea'}, named by {tmp_path / 'x.hea'}, is not there. Try: "
         "fetch it, or drop its line from RECORDS."
     )
+
+
+def test_a_flat_lead_names_itself_and_another(tmp_path):
+    lines = [f"x.dat 16 1000 16 0 0 0 0 {name}" for name in ("ABP", "V1", "II")]
+    stem = write(tmp_path, "x", lines, dat=np.stack([COUNTS, COUNTS, 0 * COUNTS], 1))
+    for leads in (("MLII", "II"), None):
+        assert refused(stem, SignalError, leads=leads) == (
+            f"{stem}.dat: II is a flat line, no signal. Try: read another lead, "
+            "leads=('V1',), or leave the recording out, or check that an electrode was "
+            "connected."
+        )
+    assert read_recording(stem, leads=("V1",)).leads == ("V1",)
+    gone = np.full_like(COUNTS, -32768)
+    write(tmp_path, "x", lines, dat=np.stack([COUNTS, COUNTS, gone], 1))
+    assert refused(stem, SignalError) == (
+        f"{stem}.dat: every sample of II is marked as missing. Try: read another lead, "
+        "leads=('V1',), or leave the recording out."
+    )
+
+
+def test_segments_that_do_not_fit(tmp_path):
+    half, master = NUM // 2, tmp_path / "x.hea"
+    line = "{}.dat 16 1000 16 0 0 0 0 {}"
+    for name, leads in (("a", ("V1", "II")), ("b", ("II", "V1")), ("c", ("V1",))):
+        lines = [line.format(name, lead) for lead in leads]
+        write(
+            tmp_path,
+            name,
+            lines,
+            num=half,
+            dat=np.stack([COUNTS[:half]] * len(lines), 1),
+        )
+
+    def message(*segments, rate=RATE, **options):
+        num = sum(num for _, num in segments)
+        told = "".join(f"{name} {num}\n" for name, num in segments)
+        master.write_text(f"x/{len(segments)} 2 {rate} {num}\n{told}")
+        return refused(tmp_path / "x", **options)
+
+    cure = "Try: name a header first, of 0 samples, that lists the signals."
+    for k, parts in ((2, [("a", half), ("~", 100)]), (1, [("~", 100), ("a", half)])):
+        assert message(*parts) == (
+            f"{master}: segment {k} is a gap (~), and no segment lists the signals; "
+            f"wfdb cannot read that. {cure}"
+        )
+    assert message(("a", half), ("b", half)) == (
+        f"{master}: signal 2 of a is II, that of b is V1. {cure}"
+    )
+    assert message(("a", half), ("c", half)) == (
+        f"{master}: signal 2 of a is II, that of c is not there. {cure}"
+    )
+    assert message(("a", half), ("b", 100)) == (
+        f"{master} announces 100 samples of b, {tmp_path / 'b.hea'} {half}. Try: "
+        "correct the number, or fetch both again."
+    )
+    assert message(("a", half), rate=180) == (
+        f"{master} announces 180 Hz, {tmp_path / 'a.hea'} 250 Hz. Try: correct the "
+        "rate, or fetch both again."
+    )
+    layout = ["~ 0 200/mV 0 0 0 0 0 V1", "~ 0 200/mV 0 0 0 0 0 II"]
+    write(tmp_path, "l", layout, num=0)
+    parts = ("l 0", f"a {half}", "~ 100", f"b {half}", f"c {half}")
+    master.write_text(f"x/5 2 {RATE} {3 * half + 100}\n" + "\n".join(parts) + "\n")
+    got = read_recording(tmp_path / "x").signal[0]  # the cure
+    part, gap = COUNTS[:half] / 1000, np.full(100, np.nan)
+    whole = np.concatenate([part, gap, part, np.full(half, np.nan)])
+    np.testing.assert_allclose(got, whole, atol=1e-6)
+    lines = [line.format("b", "II"), "b.dat 16 1/uV 16 0 0 0 0 II"]
+    write(tmp_path, "b", lines, num=half)
+    assert refused(tmp_path / "x") == (
+        f"{tmp_path / 'b.hea'} has 2 signals II, which wfdb confuses in a segment. "
+        "Try: give them different names, there and where they are listed."
+    )
+    write(tmp_path, "b", ["b.dat 16x2 1000 16 0 0 0 0 II"], num=half)
+    assert refused(tmp_path / "x") == (
+        f"{tmp_path / 'b.hea'} has 2 samples of II a frame, {tmp_path / 'l.hea'} 1. "
+        "Try: correct the number, or fetch both again."
+    )
+
+
+def test_two_signals_of_one_name_keep_their_units(tmp_path):
+    lines = ["{0}.dat 16 1000 16 0 0 0 0 II", "{0}.dat 16 2/uV 16 0 0 0 0 II"]
+    both = np.stack([COUNTS, 2 * COUNTS], 1)
+    for name in ("a", "b"):
+        write(tmp_path, name, [line.format(name) for line in lines], dat=both)
+    (tmp_path / "x.hea").write_text(f"x/2 2 {RATE} {2 * NUM}\na {NUM}\nb {NUM}\n")
+    for name, times in (("a", 1), ("x", 2)):
+        first, second = read_recording(tmp_path / name, leads=None).signal
+        np.testing.assert_allclose(first, np.tile(COUNTS / 1000, times), atol=1e-6)
+        np.testing.assert_allclose(second, first, atol=1e-6)
 
 
 def test_segments_of_a_variable_layout(tmp_path):

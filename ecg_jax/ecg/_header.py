@@ -104,7 +104,15 @@ def read_header(path: Path) -> Header:
     announced = int(start["n_seg"] or start["n_sig"])
     with refusing(path):
         rate = float(start["fs"] or 250)
-        if len(found) != announced or not announced or not rate:
+        if not rate:
+            raise HeaderError(
+                f"{path} announces 0 samples a second. Try: write the rate into it."
+            )
+        if not announced:
+            raise HeaderError(
+                f"{path} announces no {kind}. Try: leave it out, or fetch it again."
+            )
+        if len(found) != announced:
             raise HeaderError(
                 f"{path} announces {announced} {kind}s at {rate:g} Hz and describes "
                 f"{len(found)}. Try: fetch it again."

@@ -1,9 +1,9 @@
 """MATLAB level-4 files, as PhysioNet writes them, without a library.
 
-They hold one matrix behind a header of 24 bytes. wfdb takes five times as long (most of
-it for the `.hea`) and needs a `.hea`, so the layout of CinC 2017 is read here: a `.mat`
-alone, or with a header of the one form that those recordings have. The header is
-checked against the data: samples, first value, checksum.
+They hold one matrix behind a header of 24 bytes. wfdb takes eight times as long (most
+of it for the `.hea`; experiments/reading) and needs a `.hea`, so the layout of CinC
+2017 is read here: a `.mat` alone, or with a header of the one form that those
+recordings have. The header is checked against the data: samples, first value, checksum.
 """
 
 import re

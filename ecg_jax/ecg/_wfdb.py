@@ -7,6 +7,7 @@ signals with several samples a frame, checksums, and messages.
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from jaxtyping import Float32, Int
 from ecg_jax.ecg import _mat4
 from ecg_jax.ecg._header import Header, library, read_header, refusing
 from ecg_jax.ecg._leads import MILLIVOLTS, choose
-from ecg_jax.errors import HeaderError, TruncatedError
+from ecg_jax.ecg._segments import check_segments
+from ecg_jax.errors import HeaderError, MissingFileError, TruncatedError
 
 _NOTE = re.compile(
     rb"\x00\x58(?:.[\xf0\xf4\xf8])*.\xfc## "
@@ -27,12 +29,27 @@ _NOTE = re.compile(
 begins with ##."""
 
 
-def read_signal(
-    stem: Path, leads: Sequence[str] | None
-) -> tuple[Float32[np.ndarray, "lead time"], tuple[str, ...], float, Path]:
-    """Signal in mV, names of the leads, sample rate in Hz, and the file it is from.
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """The leads that were read of a record.
 
-    A missing sample is NaN.
+    Attributes:
+        millivolts: NaN where a sample is missing.
+        names: Of the leads.
+        sample_rate_hz: Samples a second.
+        file: That it is from.
+        others: Names of the leads that were not read.
+    """
+
+    millivolts: Float32[np.ndarray, "lead time"]
+    names: tuple[str, ...]
+    sample_rate_hz: float
+    file: Path
+    others: tuple[str, ...] = ()
+
+
+def read_signal(stem: Path, leads: Sequence[str] | None) -> Signal:
+    """Read the leads of a record.
 
     Args:
         stem: Path of the record, without a suffix.
@@ -41,22 +58,33 @@ def read_signal(
     Raises:
         MissingFileError, TruncatedError, HeaderError: See the message.
     """
-    path = stem.with_name(f"{stem.name}.hea")
+    path, file = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("hea", "mat"))
     if not path.is_file():
-        file = stem.with_name(f"{stem.name}.mat")
+        if not file.is_file():
+            raise MissingFileError(
+                f"Neither {path} nor {file.name} is there. Try: fetch it, or drop its "
+                "line from RECORDS."
+            )
         signal = _mat4.read_alone(file)
         signal = signal if leads is None else signal[:1]
-        return signal, ("ECG",) * len(signal), _mat4.DEFAULT_RATE_HZ, file
+        return Signal(signal, ("ECG",) * len(signal), _mat4.DEFAULT_RATE_HZ, file)
     if described := _mat4.read_described(path, path.read_bytes()):
         signal, rate, file = described
-        return signal, ("ECG",), rate, file
+        return Signal(signal, ("ECG",), rate, file)
     header = read_header(path)
     first = next(header.parts, header)
     index = _choose(header, first, leads)
+    if header is not first:
+        check_segments(header, first, index)
     rate = header.record.fs * first.record.samps_per_frame[index[0]]
     signal = _in_millivolts(header, index)
     file = path if header is not first else path.with_name(header.record.file_name[0])
-    return signal, tuple(first.names[k] for k in index), float(rate), file
+    every = choose(first.names, first.units, None)
+    read, others = (
+        tuple(first.names[k] for k in some)
+        for some in (index, [k for k in every if k not in index])
+    )
+    return Signal(signal, read, float(rate), file, others)
 
 
 def _choose(header: Header, first: Header, leads: Sequence[str] | None) -> list[int]:
@@ -108,7 +136,7 @@ def _choose(header: Header, first: Header, leads: Sequence[str] | None) -> list[
 def _in_millivolts(
     header: Header, index: list[int]
 ) -> Float32[np.ndarray, "lead time"]:
-    """Signals of a record by wfdb, gaps between its segments filled with NaN."""
+    """Signals of a record by wfdb, NaN where a segment of it is a gap or lacks one."""
     wfdb = library()
     files = getattr(header.record, "file_name", ())
     for name in {name for name in files if name.endswith(".mat")}:

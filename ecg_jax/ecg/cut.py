@@ -127,6 +127,12 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
             f"{name}: {rate:g} samples a second cannot hold {config.high_hz:g} Hz. "
             f"Try: high_hz of {rate / 2:g} or less in BeatConfig."
         )
+    if np.isinf(recording.signal).any():
+        lead, at = np.argwhere(np.isinf(recording.signal))[0].tolist()
+        raise SignalError(
+            f"{name}: sample {at} of lead {lead + 1} is infinite. Try: NaN for a value "
+            "that is missing."
+        )
     signal, missing = bridged(recording.signal)
     if missing.all():
         raise SignalError(

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from ecg_jax.ecg.live import at_known_rate, without_quiet, without_spikes
+from ecg_jax.ecg.live import at_known_rate, without_off, without_spikes
 from ecg_jax.ecg.xqrs import xqrs
 
 SHARP_HZ = 3.0
@@ -62,7 +62,7 @@ def detect(
 ) -> Detection:
     """Find the beats of one lead.
 
-    Both detectors see the lead without quiet stretches and spikes, at 250 to 500 Hz
+    Both detectors see the lead where it is on, without spikes, at 250 to 500 Hz
     (`live`). sleepecg finds the beats; xqrs gives a second opinion. Their F1 at 50 ms
     is the quality index bSQI; where it is low, the peaks of xqrs are taken, whose gross
     failures are five times rarer (.42% of recordings against 1.95%); likewise below 43
@@ -81,7 +81,7 @@ def detect(
     noisy sources, Physiol Meas 29, 2008 (bSQI).
     """
     lead = without_spikes(signal_mv, sample_rate_hz)
-    lead, places = without_quiet(lead, sample_rate_hz)
+    lead, places = without_off(lead, sample_rate_hz)
     if len(lead) < sample_rate_hz:
         return Detection(np.zeros(0, np.int64), np.nan, "sleepecg", 1, 0.5)
     lead, rate_hz = at_known_rate(lead, sample_rate_hz)

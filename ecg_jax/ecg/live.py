@@ -1,19 +1,23 @@
-"""The lead that detectors see: without quiet stretches and spikes, at a known rate.
+"""The lead that detectors see: where it is on, without spikes, at a known rate.
 
 An ECG's QRS complexes rise steeply; a lead that has fallen off does not, whether it
-shows a constant, drifts, or toggles in its last bit. So a stretch is quiet where
+shows a constant, drifts, or toggles in its last bit; a loose one that toggles from rail
+to rail is steeper than any. So a stretch is off where
 
-    |x(t + 20 ms) - x(t)| <= max(.02 mV, reference / 20)
+    |x(t + 20 ms) - x(t)| <= max(.02 mV, usual / 20)  for 3 s on end: it is quiet;
+    |x(t + 20 ms) - x(t)| > max(5 mV, 5 low): it is loud, and so is what is quiet
+                                              between two such steps.
 
-for 3 s on end. The reference is the 90th percentile over seconds of the steepest
-20 ms, of seconds with anything above .02 mV, so it is an ECG's wherever a tenth of
-these is. QRS complexes that are ten times smaller than the others still count.
+Both are of the steepest 20 ms of every second, of seconds above .02 mV: `low` is their
+lower quartile, `usual` the median of those that are not loud. So these are an ECG's
+wherever less than half of the seconds hold artefacts, or less than three quarters where
+they are loud. QRS complexes that are ten times smaller than the others still count.
 """
 
 from math import ceil
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 STEP_S = 0.02
 """About as long as a QRS complex rises."""
@@ -24,11 +28,17 @@ SMALLEST_STEP_MV = 0.02
 SMALLEST_SHARE = 1 / 20
 """Of the recording's own steepness; QRS complexes differ less."""
 
+LOUDEST_MV = 5.0
+"""No QRS complex rises as much in a step."""
+
+LOUDEST_TIMES = 5
+"""The recording's own steepness, where the signal is in another unit than mV."""
+
 QUIET_S = 3.0
 """Longer than nearly all pauses between beats."""
 
 LIVE_S = 0.5
-"""What is shorter between two quiet stretches is a jolt, no ECG."""
+"""What is shorter between two stretches that are off is a jolt, no ECG."""
 
 SMALLEST_SPIKE_MV = 0.1
 """Smaller ones mislead nobody."""
@@ -37,53 +47,52 @@ LOWEST_HZ = 250.0
 """Detectors see the lead at this rate or less than twice as fast."""
 
 
-def steep(
-    signal_mv: Float[np.ndarray, " time"], sample_rate_hz: float
-) -> tuple[Bool[np.ndarray, " step"], int]:
-    """Where the lead moves as fast as a QRS complex, and the samples of a step.
-
-    Entry `i` compares sample `i` with that one step later.
-    """
-    step = max(1, round(STEP_S * sample_rate_hz))
-    moved = np.abs(signal_mv[step:] - signal_mv[:-step])
-    seconds = np.arange(0, len(moved), ceil(sample_rate_hz))
-    most = np.sort(np.maximum.reduceat(moved, seconds))
-    lively = most[most > SMALLEST_STEP_MV]
-    reference = lively[int(0.9 * len(lively))] if len(lively) else 0.0
-    return moved > max(SMALLEST_STEP_MV, SMALLEST_SHARE * reference), step
-
-
-def quiet(
+def off(
     signal_mv: Float[np.ndarray, " time"], sample_rate_hz: float
 ) -> Int[np.ndarray, "stretch 2"]:
-    """First sample of every quiet stretch, and the first one after it.
+    """First sample of every stretch that is quiet or loud, and the first one after it.
 
     Jolts between two stretches belong to them.
     """
-    is_steep, step = steep(signal_mv, sample_rate_hz)
-    at, num = np.flatnonzero(is_steep), len(signal_mv)
-    if not len(at):
-        return np.array([[0, num]])
-    starts, stops = np.append(0, at + 1), np.append(at + step, num)
-    long = stops - starts >= QUIET_S * sample_rate_hz
-    found: list[list[int]] = []
-    for start, stop in zip(starts[long].tolist(), stops[long].tolist(), strict=True):
-        if found and start - found[-1][1] < LIVE_S * sample_rate_hz:
-            found[-1][1] = stop
-        else:
-            found.append([start, stop])
-    return np.array(found, np.int64).reshape(-1, 2)
+    step, num = max(1, round(STEP_S * sample_rate_hz)), len(signal_mv)
+    moved = np.abs(signal_mv[step:] - signal_mv[:-step])
+    least, most = _steepness(moved, sample_rate_hz)
+    steep = np.flatnonzero(moved > least)
+    starts, stops = np.append(0, steep + 1), np.append(steep + step, num)
+    is_off = stops - starts >= min(QUIET_S * sample_rate_hz, num)
+    loud = moved[steep] > most
+    is_off |= np.append(True, loud) & np.append(loud, True)
+    starts, stops = starts[is_off], stops[is_off]
+    if not len(starts):
+        return np.zeros((0, 2), np.int64)
+    apart = starts[1:] - stops[:-1] >= LIVE_S * sample_rate_hz
+    first, last = np.append(True, apart), np.append(apart, True)
+    return np.stack([starts[first], stops[last]], axis=1)
 
 
-def without_quiet(
+def _steepness(
+    moved: Float[np.ndarray, " step"], sample_rate_hz: float
+) -> tuple[float, float]:
+    """What a lead moves by in a step, at least and at most, where it is an ECG."""
+    seconds = np.arange(0, len(moved), ceil(sample_rate_hz))
+    lively = np.sort(np.maximum.reduceat(moved, seconds))
+    lively = lively[lively > SMALLEST_STEP_MV]
+    if not len(lively):
+        return SMALLEST_STEP_MV, LOUDEST_MV
+    most = max(LOUDEST_MV, LOUDEST_TIMES * lively[len(lively) // 4])
+    usual = np.median(lively[lively <= most])
+    return max(SMALLEST_STEP_MV, SMALLEST_SHARE * usual), most
+
+
+def without_off(
     signal_mv: Float[np.ndarray, " time"], sample_rate_hz: float
 ) -> tuple[Float[np.ndarray, " kept"], Int[np.ndarray, " kept"]]:
-    """The lead with its quiet stretches cut out, the levels around each made to meet.
+    """The lead with what is off cut out, the levels around each stretch made to meet.
 
     Returns:
         The lead, and where each of its samples was.
     """
-    stretches = quiet(signal_mv, sample_rate_hz)
+    stretches = off(signal_mv, sample_rate_hz)
     if not len(stretches):
         return signal_mv, np.arange(len(signal_mv))
     keep, shift = np.ones(len(signal_mv), bool), np.zeros(len(signal_mv))

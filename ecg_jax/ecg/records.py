@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from ecg_jax.ecg._listing import SUFFIXES, listed
+from ecg_jax.ecg._wfdb import Signal, read_annotation, read_signal
 from ecg_jax.errors import (
     HeaderError,
     LabelError,
@@ -306,41 +307,43 @@ def _read(
     annotator: str = "atr",
 ) -> Recording:
     """Read signal and annotations of one recording, and check them."""
-    from ecg_jax.ecg import _wfdb
-
-    signal, names, rate, file = _wfdb.read_signal(stem, leads)
-    _check(signal, names, file)
+    read = read_signal(stem, leads)
+    _check(read)
+    signal, rate = read.millivolts, read.sample_rate_hz
     samples = classes = None
     annotation = stem.with_name(f"{stem.name}.{annotator}")
     if annotation.is_file():
-        found, symbols = _wfdb.read_annotation(annotation, rate)
+        found, symbols = read_annotation(annotation, rate)
         if beats := [k for k, symbol in enumerate(symbols) if symbol in AAMI_OF_SYMBOL]:
             samples = found[beats]
             classes = tuple(AAMI_OF_SYMBOL[symbols[k]] for k in beats)
             if not 0 <= samples[0] <= samples[-1] <= signal.shape[1]:
                 outside = samples[0] if samples[0] < 0 else samples[-1]
                 raise HeaderError(
-                    f"{annotation}: a beat at sample {outside}, the signal of {file} "
-                    f"has {signal.shape[1]}. Try: fetch both again."
+                    f"{annotation}: a beat at sample {outside}, the signal of "
+                    f"{read.file} has {signal.shape[1]}. Try: fetch both again."
                 )
-    return Recording(name, signal, rate, label, samples, classes, leads=names)
+    return Recording(name, signal, rate, label, samples, classes, leads=read.names)
 
 
-def _check(
-    signal: Float32[np.ndarray, "lead time"], names: tuple[str, ...], file: Path
-) -> None:
+def _check(read: Signal) -> None:
     """Refuse what holds no ECG."""
+    signal, names, file = read.millivolts, read.names, read.file
     low = np.fmin.reduce(signal, axis=1, initial=np.nan)
     high = np.fmax.reduce(signal, axis=1, initial=np.nan)
-    if signal.shape[1] == 0 or (low == high).any():
+    still, lost = (low == high) | (signal.shape[1] == 0), np.isnan(low)
+    bad = {name for name, no in zip(names, still | lost, strict=True) if no}
+    other = next((name for name in names + read.others if name not in bad), None)
+    cure = f"read another lead, leads=({other!r},), or " if other else ""
+    if still.any():
         raise SignalError(
-            f"{file}: a flat line, no signal. Try: leave the recording out, or check "
-            "that an electrode was connected."
+            f"{file}: {names[int(still.argmax())]} is a flat line, no signal. Try: "
+            f"{cure}leave the recording out, or check that an electrode was connected."
         )
-    if np.isnan(low).all():
+    if lost.all():
         raise SignalError(
             f"{file}: every sample of {', '.join(names)} is marked as missing. Try: "
-            "leave the recording out."
+            f"{cure}leave the recording out."
         )
     top = np.fmax(-low, high)
     if np.fmax.reduce(top) > HIGHEST_MV:

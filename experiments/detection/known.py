@@ -107,6 +107,7 @@ FLAT = {  # what a lead that is off shows, for t seconds since it fell
     "2 uV of noise": lambda t, rng: 0.002 * rng.standard_normal(len(t)),
     "jolts": lambda t, rng: np.where(t % 7 > 6.9, 1.0, 0.0),
     "rail with last bit": lambda t, rng: 5 + 0.005 * rng.integers(0, 2, len(t)),
+    "toggling": lambda t, rng: 10 * rng.integers(0, 2, 6000)[(5 * t).astype(int)] - 5,
 }
 PLACES = {  # seconds of ECG before, of a lead off, of ECG after
     "first": (0, 60, 60),
