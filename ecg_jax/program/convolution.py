@@ -52,7 +52,7 @@ def as_product(params: dict[str, Any], x: Array, kernel: Array) -> Array:
     weights = kernel.reshape(groups, len(kernel) // groups, depth)
     out = lax.dot_general(weights, rows, (((2,), (2,)), ((0,), (1,))))
     out = jnp.moveaxis(out, 2, 0).reshape(len(x), len(kernel), *count)
-    return jnp.transpose(out, np.argsort(numbers.out_spec))
+    return jnp.transpose(out, np.argsort(numbers.out_spec).tolist())
 
 
 def _margins(padding: Any) -> list[tuple[int, int, int]]:
