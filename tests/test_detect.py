@@ -113,7 +113,7 @@ def test_no_beats_while_a_lead_is_off(off, rate):
         assert detect.agreement(found, left, 0.05 * rate) >= 0.97
 
 
-@pytest.mark.parametrize("name", OFF.keys() - {"toggling"})
+@pytest.mark.parametrize("name", [name for name in OFF if name != "toggling"])
 @pytest.mark.parametrize("rate", [100, 360])
 def test_no_beats_while_a_lead_is_off_throughout(name, rate):
     part = OFF[name](np.arange(60 * rate) / rate, np.random.default_rng(0))
