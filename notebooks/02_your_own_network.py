@@ -133,9 +133,7 @@ def judged(fn, tree):
     right = (decision.normal == heldout.is_normal).mean()
     majority = max(heldout.is_normal.mean(), 1 - heldout.is_normal.mean())
     same = (decision.value == np.asarray(jax.vmap(fn)(heldout.inputs()))).all()
-    print(
-        f"right on {right:.1%} of held-out beats; the same answer for all: {majority:.1%}"
-    )
+    print(f"right on {right:.1%} of held-out beats; one answer for all: {majority:.1%}")
     print(f"equation equal to the network on all of them: {same}")
     return decision
 

@@ -54,9 +54,9 @@ from ecg_jax.statistics.purity import measure
 # ## Beats and networks
 #
 # Synthetic beats as in [the first look](01_first_look.py), and a network with three
-# hidden layers, so that there are three levels to open. Beside it two networks of the
-# same form that cannot have learnt what a normal beat is: one that was never trained,
-# and one that was trained on labels dealt to other recordings.
+# hidden layers, so that there are three levels to open. Beside it a network of the same
+# form that cannot know what a normal beat is: the labels of its recordings were dealt
+# anew, at random.
 
 # %%
 clean = [kind for kind in KINDS if kind != "noise"]
@@ -133,14 +133,11 @@ weights = trained(train.is_normal)
 networks = {
     "trained": lambda beat: net.apply(weights, beat),
     "labels dealt": margin_of(trained(dealt[train.record])),
-    "untrained": margin_of(start),
 }
 fn = networks["trained"]
 for name, network in networks.items():
     said = np.asarray(jax.vmap(network)(heldout.inputs())) >= 0
-    print(
-        f"{name:13} right on {(said == heldout.is_normal).mean():.1%} of held-out beats"
-    )
+    print(f"{name:13} right on {(said == heldout.is_normal).mean():.1%} of held-out")
 majority = max(heldout.is_normal.mean(), 1 - heldout.is_normal.mean())
 print(f"baseline, the same answer for all: {majority:.1%}")
 
@@ -175,12 +172,8 @@ certificate = ej.certify(tree, heldout.inputs()[:256])
 both, learnt = given(record >= 0), record < 40
 decision = ej.decide(tree, both)
 same = (decision.value == np.asarray(jax.vmap(fn)(both.inputs())))[~learnt].mean()
-print(
-    f"same value: {same:.0%} of {len(heldout)} held-out beats; in the paper 91 to 99.9%"
-)
-print(
-    f"proven wrongly: {decision.wrongly_proven}; certificate holds: {certificate.holds}"
-)
+print(f"same value: {same:.0%} of {len(heldout)} held-out beats (paper: 91% to 99.9%)")
+print(f"proven wrongly: {decision.wrongly_proven}; certified: {certificate.holds}")
 
 # %% [markdown]
 # **Holds**, on every beat. Two things differ from the paper. Its tree is built from
@@ -201,7 +194,7 @@ ej.plot.tree(tree, heldout)
 # most (1)? The baselines know as many cells of the same sizes: cuts by random
 # hyperplanes, which know nothing of the network; the answer alone, normal or not, which
 # knows nothing of cells; and k-means, which knows only the shapes. And the same tree of
-# the two networks that have learnt nothing of normal beats.
+# the network whose labels were dealt.
 
 
 # %%
@@ -214,10 +207,11 @@ def cells_of(path):
     return [np.unique(path[:, d], return_inverse=True)[1] for d in range(path.shape[1])]
 
 
-cells = {"trained": cells_of(decision.path.copy())}
-for name in ("labels dealt", "untrained"):
-    other = ej.grow(networks[name], train, metric="shape", **options)
-    cells[name] = cells_of(ej.decide(other, both).path.copy())
+other = ej.grow(networks["labels dealt"], train, metric="shape", **options)
+cells = {
+    "trained": cells_of(decision.path.copy()),
+    "labels dealt": cells_of(ej.decide(other, both).path.copy()),
+}
 
 last = cells["trained"][-1]
 sizes = cell_sizes(last, train=learnt)
@@ -246,13 +240,13 @@ plt.show()
 print({name: round(float(value), 2) for name, value in bars.items()})
 
 # %% [markdown]
-# Read the first bar against the others. Beside random cuts the cells tell a good deal
-# more. But so do the cells of a network whose labels were dealt at random, nearly or
-# quite as much: that the beats of a cell are of one kind need not come from what the
-# network knows of normal beats. Beats that look alike go through similar ReLUs in any
-# network, and each cell is the neighbourhood of a prototype. **Does not hold as it
-# stands**: composites are true pictures of the cells, but a picture that looks like a
-# kind of ECG is no evidence that the network knows this kind.
+# Read the first bar against the others. The cells tell more than random cuts of the same
+# sizes, and more than the answer alone. But the cells of the network whose labels were
+# dealt tell *at least as much*: that the beats of a cell are of one kind need not come
+# from what the network knows of normal beats. Beats that look alike go through similar
+# ReLUs in any network, and each cell is the neighbourhood of a prototype. **Does not hold
+# as it stands**: composites are true pictures of the cells, but a picture that looks like
+# a kind of ECG is no evidence that the network knows this kind.
 #
 # ## Claim 3: deeper is purer
 #
@@ -301,22 +295,22 @@ for name, values in scores.items():
     print(f"{name:13}", ", ".join(f"{n} cells: {score:.2f}" for n, score in values))
 
 # %% [markdown]
-# Raw purity rises with depth, as the paper says: but so it does for random cuts,
-# because there are more cells. Set between the nulls, the cells of the trained network
-# start near random cuts (its first level asks "normal or not", which is not a matter of
-# shape alone) and come nearer to k-means with depth: there is something in the claim.
-# Yet a network that has learnt nothing is as pure or purer from its first level on. So
-# purity by itself is no sign of insight. **Holds only beside its nulls**, and this is
-# one small network on one synthetic set; for real recordings and several seeds see [the
-# experiments](https://arxiv.org/abs/2006.15189).
+# Raw purity rises with depth, as the paper says: but so it does for random cuts, because
+# there are more cells. Set between the nulls, the cells are purer than random cuts at
+# every depth, less pure than k-means, and the deepest are the purest: there is something
+# in the claim. Yet the network whose labels were dealt has cells as pure, without knowing
+# anything. So purity by itself is no sign of insight. **Holds only beside its nulls**,
+# and this is one small network on one synthetic set; the repository has the same for
+# real recordings, under `experiments/`.
 #
 # ## What is left
 #
-# | claim | here |
-# |---|---|
-# | the equation is exact | holds on every beat; and what is proven holds on beats never seen |
-# | composites identify components | true pictures of cells; no evidence of what was learnt |
-# | deeper is purer | yes, more than random cuts; not more than a network without knowledge |
+# - *The equation is exact*: holds on every beat; and what is proven holds on beats that
+#   nobody has seen.
+# - *Composites identify components*: they are true pictures of cells, and no evidence of
+#   what was learnt.
+# - *Deeper is purer*: yes, beyond random cuts; but a network without knowledge has cells
+#   as pure.
 #
 # What says more about *this* network is what would change its answers: see
 # [the notebook before](03_what_would_change_the_answer.py).
