@@ -240,13 +240,13 @@ plt.show()
 print({name: round(float(value), 2) for name, value in bars.items()})
 
 # %% [markdown]
-# Read the first bar against the others. The cells tell more than random cuts of the same
-# sizes, and more than the answer alone. But the cells of the network whose labels were
-# dealt tell *at least as much*: that the beats of a cell are of one kind need not come
-# from what the network knows of normal beats. Beats that look alike go through similar
-# ReLUs in any network, and each cell is the neighbourhood of a prototype. **Does not hold
-# as it stands**: composites are true pictures of the cells, but a picture that looks like
-# a kind of ECG is no evidence that the network knows this kind.
+# Read the first bar against the others. The cells tell more than random cuts of the
+# same sizes, and more than the answer alone. But the cells of the network whose labels
+# were dealt tell *at least as much*: that the beats of a cell are of one kind need not
+# come from what the network knows of normal beats. Beats that look alike go through
+# similar ReLUs in any network, and each cell is the neighbourhood of a prototype.
+# **Does not hold as it stands**: composites are true pictures of the cells, but a
+# picture that looks like a kind of ECG is no evidence that the network knows this kind.
 #
 # ## Claim 3: deeper is purer
 #
@@ -295,13 +295,13 @@ for name, values in scores.items():
     print(f"{name:13}", ", ".join(f"{n} cells: {score:.2f}" for n, score in values))
 
 # %% [markdown]
-# Raw purity rises with depth, as the paper says: but so it does for random cuts, because
-# there are more cells. Set between the nulls, the cells are purer than random cuts at
-# every depth, less pure than k-means, and the deepest are the purest: there is something
-# in the claim. Yet the network whose labels were dealt has cells as pure, without knowing
-# anything. So purity by itself is no sign of insight. **Holds only beside its nulls**,
-# and this is one small network on one synthetic set; the repository has the same for
-# real recordings, under `experiments/`.
+# Raw purity rises with depth, as the paper says: but so it does for random cuts,
+# because there are more cells. Set between the nulls, the cells are purer than random
+# cuts at every depth, less pure than k-means, and the deepest are the purest: there is
+# something in the claim. Yet the network whose labels were dealt has cells as pure,
+# without knowing anything. So purity by itself is no sign of insight. **Holds only
+# beside its nulls**, and this is one small network on one synthetic set; the repository
+# has the same for real recordings, under `experiments/`.
 #
 # ## What is left
 #

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ecg_jax.cells.reach import Reach, amount, flip_words, reach
+from ecg_jax.cells.reach import Reach, amount, bars, flip_words, reach
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.lattice.maxmin import MaxMin
@@ -178,6 +178,24 @@ class Ranges:
             for at, name in enumerate(self.names)
         ]
         return [one for one in found if one is not None]
+
+    def to_text(
+        self, rows: Int[np.ndarray, " row"] | slice = slice(None), *, most: int = 12
+    ) -> str:
+        """The ranges of some beats as bars of letters, a line for each change.
+
+        From where a quarter of the answers has flipped to where three quarters have,
+        `=`, with `|` at the half; `:` is the beat as it is, either edge the limit.
+
+        Args:
+          rows: of which beats; by default all.
+          most: changes to show, those that flip the most answers.
+        """
+        found = self.reaches(rows)
+        flips = sorted((max(r.low.flips, r.high.flips) for r in found), reverse=True)
+        least = flips[most - 1] if len(flips) > most else 0.0
+        shown = [r for r in found if max(r.low.flips, r.high.flips) >= least]
+        return bars(shown[:most])
 
     def _repr_html_(self) -> str:
         """How far each change goes, as a table. No script."""
