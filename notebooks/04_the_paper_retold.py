@@ -305,12 +305,12 @@ for name, values in scores.items():
 #
 # ## What is left
 #
-# - *The equation is exact*: holds on every beat; and what is proven holds on beats that
-#   nobody has seen.
-# - *Composites identify components*: they are true pictures of cells, and no evidence of
-#   what was learnt.
-# - *Deeper is purer*: yes, beyond random cuts; but a network without knowledge has cells
-#   as pure.
+# - *The equation is exact*: holds on every beat; and what is proven holds on beats
+#   that nobody has seen.
+# - *Composites identify components*: they are true pictures of cells, and no evidence
+#   of what was learnt.
+# - *Deeper is purer*: yes, beyond random cuts; but a network without knowledge has
+#   cells as pure.
 #
 # What says more about *this* network is what would change its answers: see
 # [the notebook before](03_what_would_change_the_answer.py).

@@ -344,3 +344,9 @@ def test_save(tmp_path):
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["cell.svg"]
     with pytest.raises(ValueError, match=r"the suffix is '.pdf'\n  try:  .svg or .png"):
         draw.save(figure, tmp_path / "cell.pdf")
+
+
+def test_a_notebook_shows_a_figure_without_pyplot():
+    figure = draw.tree(nodes(1))
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert "matplotlib.pyplot" not in sys.modules

@@ -192,10 +192,9 @@ class Ranges:
           most: changes to show, those that flip the most answers.
         """
         found = self.reaches(rows)
-        flips = sorted((max(r.low.flips, r.high.flips) for r in found), reverse=True)
-        least = flips[most - 1] if len(flips) > most else 0.0
-        shown = [r for r in found if max(r.low.flips, r.high.flips) >= least]
-        return bars(shown[:most])
+        flips = [-max(one.low.flips, one.high.flips) for one in found]
+        kept = np.sort(np.argsort(flips, kind="stable")[:most])
+        return bars([found[i] for i in kept])
 
     def _repr_html_(self) -> str:
         """How far each change goes, as a table. No script."""
