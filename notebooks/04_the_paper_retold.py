@@ -137,7 +137,9 @@ networks = {
 fn = networks["trained"]
 for name, network in networks.items():
     said = np.asarray(jax.vmap(network)(heldout.inputs())) >= 0
-    print(f"{name:13} right on {(said == heldout.is_normal).mean():.1%} of held-out")
+    print(
+        f"{name:13} right on {(said == heldout.is_normal).mean():.1%} (held-out beats)"
+    )
 majority = max(heldout.is_normal.mean(), 1 - heldout.is_normal.mean())
 print(f"baseline, the same answer for all: {majority:.1%}")
 
@@ -299,9 +301,9 @@ for name, values in scores.items():
 # because there are more cells. Set between the nulls, the cells are purer than random
 # cuts at every depth, less pure than k-means, and the deepest are the purest: there is
 # something in the claim. Yet the network whose labels were dealt has cells as pure,
-# without knowing anything. So purity by itself is no sign of insight. **Holds only
-# beside its nulls**, and this is one small network on one synthetic set; the repository
-# has the same for real recordings, under `experiments/`.
+# without knowing anything. (A line ends where its tree does.) So purity by itself is no
+# sign of insight. **Holds only beside its nulls**, and this is one small network on one
+# synthetic set; the repository has the same for real recordings, under `experiments/`.
 #
 # ## What is left
 #

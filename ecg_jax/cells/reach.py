@@ -125,7 +125,7 @@ def bars(reaches: Sequence[Reach]) -> str:
         >>> low = Side((np.inf, np.inf, np.inf), 0.0, "")
         >>> high = Side((0.1, 0.2, np.inf), 0.6, "Q3")
         >>> print(bars([Reach("ST level", "mV", 0.5, 40, low, high)]))
-        ST level ±0.5 mV  [....................:...====|============]  rises: 60% Q3
+        ST level ±0.5 mV  [....................:....====|===========]  rises: 60% Q3
     """
     names = [f"{r.name} ±{amount(r.limit, r.unit)}" for r in reaches]
     wide = max(map(len, names), default=0)
