@@ -160,6 +160,9 @@ judged(normal, tree)
 # by regularized least squares.
 
 # %%
+import tempfile
+from pathlib import Path
+
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -187,14 +190,15 @@ graph = helper.make_graph(
     [numpy_helper.from_array(np.float32(v), k) for k, v in arrays.items()],
 )
 opset = [helper.make_opsetid("", 17)]
-onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), "network.onnx")
+path = Path(tempfile.mkdtemp()) / "network.onnx"
+onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
 
 # %% [markdown]
 # `from_onnx` makes the file a function of one beat; from here on all is as before. The
 # rows of `jax.vmap` are single beats: the batch axis of the file is gone.
 
 # %%
-from_file = ej.from_onnx("network.onnx")
+from_file = ej.from_onnx(path)
 by_onnx = ej.margin(from_file, 0)
 print("one beat in:", from_file.example.shape, "logits out:", from_file(x[0]).shape)
 onnx_tree = ej.grow(by_onnx, train, depth=1, budget=3, records=train.record)
