@@ -1,16 +1,22 @@
 """Settings that every test runs under."""
 
 import os
+import re
 from pathlib import Path
 
 import jax
 import jaxtyping
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 # Most of the tests' time goes into compiling small programs, so they are compiled with
 # little optimization. `XLA_FLAGS= pytest` compiles as a user does; what depends on it,
 # rounding, is tested both ways.
-QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+QUICK = (
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 os.environ.setdefault("XLA_FLAGS", QUICK)
 
 jax.config.update("jax_num_cpu_devices", 2)
@@ -19,13 +25,20 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByFile(LoadFileScheduling):
     """A file runs in one process, and so do all files that share the finished run."""
-    for item in items:
-        module = getattr(item, "module", None)
-        shared = any(hasattr(module, name) for name in ("tiny", "evaluated"))
-        group = "run" if shared else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        text = (Path(__file__).parents[1] / file).read_text()
+        return "run" if re.search("import .*(tiny|evaluated)", text) else file
+
+
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer
+) -> LoadFileScheduling:
+    """Programs that JAX has compiled, and fixtures, serve the whole of a file."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
