@@ -456,9 +456,10 @@ def version_here():
 
 
 def test_figures_of_the_equation(data, tmp_path):
-    base = {**config(data).base, "training.num-epochs": 9}
+    base = {**config(data).base, "training.num-epochs": 20}
+    grid = {"training.learning-rate": (0.1,)}
     more = {"equation": True, "resamples": 20, "networks": True}
-    what = config(data, base=base, grid=seeds(1), **more)
+    what = config(data, base=base, grid=grid, **more)
     assert sweep(what, tmp_path, **NOBODY).failed == {}
     (row,) = tables(tmp_path).values()
     assert row["exactness.decision_agreement"] == [1.0] and row["wrongly_proven"] == [0]
@@ -515,6 +516,73 @@ def test_nothing_to_show(data, tmp_path):
 
 # Other drivers, and a search
 
+forking = pytest.mark.filterwarnings("ignore:os.fork")
+
+
+@pytest.fixture
+def as_here(monkeypatch):
+    """Other processes compute as this one does."""
+    for name, value in {
+        "JAX_ENABLE_X64": "1",
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_what_computes_may_go_away(swept, data, tmp_path):
+    @contextmanager
+    def away():
+        def drive(compute, tasks):
+            yield tasks[0], compute(tasks[0])
+            raise DriverError("the cluster went away")
+
+        yield drive
+
+    with pytest.raises(DriverError):
+        sweep(config(data), tmp_path / "out", away(), **NOBODY)
+    before = bytes_of(tmp_path / "out")
+    assert len(before) == 1
+    assert sweep(config(data), tmp_path / "out", **NOBODY).computed == 3
+    assert before.items() <= bytes_of(tmp_path / "out").items()
+    assert tables(tmp_path / "out") == tables(swept[0])
+
+
+CLUSTER = """
+import sys, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+
+head = {"num_cpus": 1, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+print(cluster.address, flush=True)
+while not list(Path(sys.argv[1]).glob("cells/*.parquet")):
+    time.sleep(0.1)
+cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+sys.stdin.read()
+"""
+
+
+@needs("ray")
+@forking
+@pytest.mark.slow
+def test_a_cluster_that_goes_away(swept, data, as_here, tmp_path):
+    out, what = tmp_path / "out", config(data)
+    with subprocess.Popen(
+        [sys.executable, "-c", CLUSTER, str(out)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        address = process.stdout.readline().strip()
+        with pytest.raises(DriverError, match=rf"cluster at {address} went away: "):
+            sweep(what, out, drivers.on_ray(address), **NOBODY)
+        process.communicate()
+    before = bytes_of(out)
+    assert before and sweep(what, out, **NOBODY).computed == 4 - len(before)
+    assert before.items() <= bytes_of(out).items()
+    assert tables(out) == tables(swept[0])
+
 
 def test_an_extra_that_is_missing(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -526,12 +594,9 @@ def test_an_extra_that_is_missing(data, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-forking = pytest.mark.filterwarnings("ignore:os.fork")
-
-
 @needs("submitit")
 @forking
-def test_jobs_give_the_same(data, tmp_path):
+def test_jobs_give_the_same(data, as_here, tmp_path):
     what = config(data, grid=seeds(0, 1))
     jobs = drivers.on_submitit(tmp_path / "jobs", {"timeout_min": 5}, cluster="local")
     assert sweep(what, tmp_path / "out", jobs, **NOBODY).computed == 2
@@ -564,7 +629,7 @@ def test_no_cluster_for_jobs(data, tmp_path):
 
 @needs("ray")
 @forking
-def test_ray_gives_the_same(data, tmp_path):
+def test_ray_gives_the_same(data, as_here, tmp_path):
     what = config(data, grid=seeds(0, 1))
     assert sweep(what, tmp_path / "out", drivers.on_ray(), **NOBODY).computed == 2
     sweep(what, tmp_path / "loop", **NOBODY)
@@ -576,18 +641,19 @@ def test_no_cluster_at_an_address(data, tmp_path):
     nowhere = drivers.on_ray("127.0.0.1:1")
     with pytest.raises(DriverError) as caught:
         sweep(config(data), tmp_path / "out", nowhere, **NOBODY)
-    assert str(caught.value).startswith(
-        "the Ray cluster at 127.0.0.1:1 cannot be reached: "
+    assert str(caught.value) == (
+        "the Ray cluster at 127.0.0.1:1 cannot be reached: [Errno 111] Connection "
+        "refused\n  try: the same command again; finished cells stay"
     )
 
 
 def search(data, trials):
     text = f"""
-    base = {{data = {str(data)!r}, network.widths = [4]}}
+    base = {{data = {str(data)!r}, network.widths = [4], training.num-epochs = 2}}
     objective = "validation.beat_accuracy"
     [search]
     trials = {trials}
-    space.training.num-epochs = {{low = 1, high = 3}}
+    space.seed = {{low = 0, high = 1000}}
     space.training.batch-size = [32, 16]
     """
     return written(data.parent, text, f"search{trials}.toml")

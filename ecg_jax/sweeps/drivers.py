@@ -4,6 +4,7 @@ A driver is a context that gives a function: it takes what computes a task, and 
 and tells of each as it ends, in any order, None or why it failed.
 """
 
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
@@ -20,6 +21,9 @@ Driver = AbstractContextManager[Drive]
 
 POLL_S, POLL_SLURM_S = 0.1, 10.0
 """How often jobs are asked for."""
+
+ANSWERS_S = 5.0
+"""So long a cluster may take to answer, and so often a silent one is asked."""
 
 
 def driver_of(
@@ -64,21 +68,26 @@ def on_ray(address: str | None = None, workers: int = 2) -> Iterator[Drive]:
     cluster = {"num_cpus": workers, "include_dashboard": False}
     where = f"the Ray cluster at {address}" if address else "Ray on this machine"
     try:
+        if address and ":" in address:
+            _ask(address)
         options = {"address": address} if address else cluster
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise _away(f"{where} cannot be reached", error) from error
+    head = ray.get_runtime_context().gcs_address
 
     def drive(compute: Compute, tasks: Sequence[Task]) -> Ended:
         remote = ray.remote(num_cpus=1, max_retries=0)(compute)
         waiting = {remote.remote(task): task for task in tasks}
         while waiting:
             try:
-                ready = ray.wait(list(waiting), num_returns=1)[0][0]
-                failed = _outcome(ray, ready)
-            except (ray.exceptions.RayError, ConnectionError) as error:
+                ready, _ = ray.wait(list(waiting), num_returns=1, timeout=ANSWERS_S)
+                ended = [(waiting.pop(one), _outcome(ray, one)) for one in ready]
+                if not ended:
+                    _ask(head)
+            except (ray.exceptions.RayError, OSError) as error:
                 raise _away(f"{where} went away", error) from error
-            yield waiting.pop(ready), failed
+            yield from ended
 
     try:
         yield drive
@@ -165,8 +174,18 @@ def _outcome(ray: Any, ended: Any) -> str | None:
         return str(error)
 
 
+def _ask(address: str) -> None:
+    """Raises OSError if nothing answers; Ray itself waits, and then ends the process.
+
+    Args:
+      address: of a cluster.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    socket.create_connection((host, int(port)), ANSWERS_S).close()
+
+
 def _away(what: str, error: Exception) -> DriverError:
-    reason = str(error).strip().partition("\n")[0]
+    reason = str(error).strip().partition("\n")[0].partition(". ")[0]
     return DriverError(
         f"{what}: {reason}\n  try: the same command again; finished cells stay"
     )
