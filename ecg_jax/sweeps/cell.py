@@ -12,20 +12,22 @@ import jax
 import numpy as np
 
 from ecg_jax.ecg.beats import BeatConfig, Beats
-from ecg_jax.networks.saved import Network, load_network
+from ecg_jax.networks.saved import Network
 from ecg_jax.networks.train import read_history
 from ecg_jax.runs.pipeline import Run
 from ecg_jax.runs.source import need_split, source_of
 from ecg_jax.statistics.quality import Interval, measure
 from ecg_jax.storage.lock import locked_beside
-from ecg_jax.storage.table import write_parquet
-from ecg_jax.storage.versions import versions
+from ecg_jax.storage.table import read_parquet, write_parquet
 from ecg_jax.sweeps.config import Cell, short
 from ecg_jax.views.evaluation import measured_rows
 from ecg_jax.views.partition import arithmetic, coverage
 
 SIDES = ("validation", "heldout")
+HAD_BY = ("ecg_jax", "jax", "device")
 Figures = dict[str, Any]
+Result = Figures | str
+"""Figures of a cell; or why there are none."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def table_path(folder: Path, cell: Cell) -> Path:
     return folder / "cells" / f"{cell.name}.parquet"
 
 
-def compute(task: Task) -> str | None:
+def compute(task: Task) -> Result:
     """Computes a cell, unless its table is there, and writes the table.
 
     A training that was killed goes on from its last epoch.
@@ -66,20 +68,31 @@ def compute(task: Task) -> str | None:
       task: the cell.
 
     Returns:
-      None; or the traceback, if the cell raised an error.
+      Its figures; or the traceback, if it raised an error.
     """
     work = task.folder / "networks" / task.cell.name
     try:
         work.parent.mkdir(parents=True, exist_ok=True)
         task.table.parent.mkdir(exist_ok=True)
         with locked_beside(work):
-            if not task.table.exists():
-                write_parquet(_columns(_figures(task, work), task.cell), task.table)
-                if not task.networks:
-                    shutil.rmtree(work)
+            if task.table.exists():
+                return read_cell(task.table)
+            figures = _figures(task, work)
+            write_parquet(_columns(figures, task.cell), task.table)
+            if not task.networks:
+                shutil.rmtree(work)
+            return figures
     except Exception:
         return traceback.format_exc()
-    return None
+
+
+def read_cell(table: Path) -> Figures:
+    """What the table of a cell says.
+
+    Raises:
+      RunError: it cannot be read.
+    """
+    return {name: column[0] for name, column in read_parquet(table).items()}
 
 
 @lru_cache(maxsize=1)
@@ -96,8 +109,8 @@ def _figures(task: Task, work: Path) -> Figures:
     beats = beats_of(config.data, config.data_dir, config.beats)
     work.mkdir(exist_ok=True)
     run = Run(work, config, _nobody)
-    run.network(beats)
-    network = load_network(work / "model")
+    network = run.network(beats)
+    assert isinstance(network, Network)
     history = read_history(work / "model")
     scores = [epoch["score"] for epoch in history]
     found: Figures = {}
@@ -112,7 +125,8 @@ def _figures(task: Task, work: Path) -> Figures:
     if task.equation:
         found |= _equation(run, network, beats)
     seconds = {f"seconds.{k}": v for k, v in run.timing().items()}
-    return {**found, **seconds, "seconds.cell": time.perf_counter() - start}
+    seconds["seconds.cell"] = time.perf_counter() - start
+    return found | seconds | {key: network.card.versions[key] for key in HAD_BY}
 
 
 def _quality(network: Network, beats: Beats, side: str, resamples: int) -> Figures:
@@ -161,7 +175,7 @@ def _equation(run: Run, network: Network, beats: Beats) -> Figures:
 
 
 def _columns(figures: Figures, cell: Cell) -> dict[str, np.ndarray]:
-    """A table of one row: which cell, its options, its figures, by what they were had.
+    """A table of one row: which cell, its options, its figures.
 
     A list among the options is a text, such as "256-64-16".
     """
@@ -169,9 +183,7 @@ def _columns(figures: Figures, cell: Cell) -> dict[str, np.ndarray]:
         key: short(value) if isinstance(value, tuple | Path) else value
         for key, value in cell.options.items()
     }
-    had_by = versions()
-    by = {key: had_by[key] for key in ("ecg_jax", "jax", "device")}
-    row = {"cell": cell.name, "row": cell.row, **options, **figures, **by}
+    row = {"cell": cell.name, "row": cell.row, **options, **figures}
     return {name: _column(value) for name, value in row.items()}
 
 

@@ -1,7 +1,7 @@
 """What computes the cells of a sweep: a loop, Ray, or jobs by submitit.
 
 A driver is a context that gives a function: it takes what computes a task, and tasks,
-and tells of each as it ends, in any order, None or why it failed.
+and tells of each as it ends, in any order, its figures or why there are none.
 """
 
 import socket
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ecg_jax.errors import DriverError, MissingExtraError
-from ecg_jax.sweeps.cell import Task
+from ecg_jax.sweeps.cell import Result, Task
 
-Compute = Callable[[Task], str | None]
-Ended = Iterator[tuple[Task, str | None]]
+Compute = Callable[[Task], Result]
+Ended = Iterator[tuple[Task, Result]]
 Drive = Callable[[Compute, Sequence[Task]], Ended]
 Driver = AbstractContextManager[Drive]
 
@@ -139,10 +139,10 @@ def on_submitit(
             wait_s = POLL_SLURM_S if on_slurm else POLL_S
             for job in submitit.helpers.as_completed(submitted, None, wait_s):
                 try:
-                    failed = job.result()
+                    result = job.result()
                 except errors.UncompletedJobError as error:
-                    failed = str(error)
-                yield jobs[job.job_id], failed
+                    result = str(error)
+                yield jobs[job.job_id], result
 
     yield drive
 
@@ -161,7 +161,7 @@ def extra(name: str) -> Any:
         ) from error
 
 
-def _outcome(ray: Any, ended: Any) -> str | None:
+def _outcome(ray: Any, ended: Any) -> Result:
     """What a task of Ray returned, or why its process could not."""
     errors = ray.exceptions
     try:

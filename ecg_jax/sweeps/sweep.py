@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from ecg_jax.errors import SweepError
 from ecg_jax.progress import silent
@@ -18,9 +17,16 @@ from ecg_jax.runs.pipeline import Begin, Say
 from ecg_jax.runs.run_folder import begin as begin_folder
 from ecg_jax.runs.source import source_of
 from ecg_jax.storage.files import write_json
-from ecg_jax.storage.table import read_parquet
-from ecg_jax.sweeps.cell import Task, beats_of, compute, table_path
-from ecg_jax.sweeps.config import Cell, SweepConfig
+from ecg_jax.sweeps.cell import (
+    Figures,
+    Result,
+    Task,
+    beats_of,
+    compute,
+    read_cell,
+    table_path,
+)
+from ecg_jax.sweeps.config import CHOSEN_ON, Cell, SweepConfig
 from ecg_jax.sweeps.drivers import Driver, loop
 from ecg_jax.sweeps.search import rounds
 
@@ -110,8 +116,8 @@ class _Sweep:
                 todo = sorted(new.values(), key=_beats)
                 self.there += len(cells) - len(todo)
                 self.tell(self.there, self.total)
-                for task, error in drive(compute, todo):
-                    self._ended(task.cell, error)
+                for task, result in drive(compute, todo):
+                    self._ended(task.cell, result)
         return Swept(self.total, self.computed, self.failed)
 
     def _rounds(self) -> Iterator[list[Cell]]:
@@ -133,23 +139,21 @@ class _Sweep:
         """The figure that a search makes large; None of a cell that failed."""
         if not self._done(cell):
             return None
-        return float(objective(read_parquet(table_path(self.out, cell)), self.config))
+        return objective(read_cell(table_path(self.out, cell)), self.config)
 
-    def _ended(self, cell: Cell, error: str | None) -> None:
+    def _ended(self, cell: Cell, result: Result) -> None:
         """Notes a cell that is done, or why it failed."""
         path = self.out / "failed" / f"{cell.name}.json"
-        if error is None and self._done(cell):
-            path.unlink(missing_ok=True)
-            self.computed += 1
-            figure = objective(read_parquet(table_path(self.out, cell)), self.config)
-            what = f"{self.config.objective} {figure:.4f}"
-        else:
-            error = (error or "it ended without a table").strip()
+        if isinstance(result, str):
             path.parent.mkdir(exist_ok=True)
-            write_json(path, {"cell": cell.name, "error": error})
-            last = [line for line in error.splitlines() if line[:1].strip()][-1]
+            write_json(path, {"cell": cell.name, "error": result.strip()})
+            last = [line for line in result.splitlines() if line[:1].strip()][-1]
             self.failed[cell.name] = last
             what = f"failed: {last}"
+        else:
+            path.unlink(missing_ok=True)
+            self.computed += 1
+            what = f"{self.config.objective} {objective(result, self.config):.4f}"
         self.there += 1
         self.say(f"  {self.there} of {self.total}{self._left()}: {cell.name}: {what}")
         self.tell(self.there, self.total)
@@ -166,15 +170,15 @@ def _beats(task: Task) -> str:
     return repr((task.cell.config.data, task.cell.config.beats))
 
 
-def objective(row: dict[str, Any], config: SweepConfig) -> float:
-    """The figure of a cell's table that a sweep is about.
+def objective(figures: Figures, config: SweepConfig) -> float:
+    """The figure of a cell that a sweep is about.
 
     Raises:
       SweepError: cells have no such figure.
     """
-    if config.objective not in row:
-        have = [name for name in row if name.startswith("validation.")]
+    if config.objective not in figures:
+        have = [name for name in figures if name.startswith(CHOSEN_ON)]
         raise SweepError(
             f"cells have no {config.objective!r}.\n  try: one of {', '.join(have)}"
         )
-    return row[config.objective][0]
+    return float(figures[config.objective])
