@@ -35,11 +35,18 @@ def called_by_name() -> set[str]:
     return {n.partition(".")[0] for n in re.findall(r'import_module\("([\w.]+)"', text)}
 
 
+def asked_for() -> set[str]:
+    """Packages of the extra `sweep`, which the drivers and the search ask for."""
+    text = "".join(p.read_text("utf-8") for p in (ROOT / "ecg_jax/sweeps").glob("*.py"))
+    return set(re.findall(r'extra\("(\w+)"\)', text))
+
+
 def test_every_dependency_is_imported():
     used = imported("ecg_jax") | called_by_name()
     extras = PROJECT["optional-dependencies"]
     assert names(PROJECT["dependencies"]) <= used
     assert names(extras["onnx"]) <= used | imported("tests")
+    assert names(extras["sweep"]) <= asked_for()
 
 
 @pytest.mark.parametrize("folder", ["ecg_jax", "tests"])
