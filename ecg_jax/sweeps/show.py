@@ -21,7 +21,8 @@ def results(config: SweepConfig, folder: Path) -> Table:
     """The figures of all cells that are done, the best objective first.
 
     Where seeds are an axis, cells that differ in the seed only are one line: how many
-    they are, the mean of every figure, and the standard deviation of the objective.
+    they are, the mean of every figure, and the standard deviation of the objective;
+    intervals, which have no mean, are left out.
 
     Args:
       config: of the sweep.
@@ -127,7 +128,8 @@ def _query(config: SweepConfig, columns: list[str]) -> str:
         chosen = [*keys, *(f'"{name}"' for name in figures)]
         return f'SELECT {", ".join(chosen)} FROM cells ORDER BY "{figures[0]}" DESC'
     deviation = f'stddev_samp("{figures[0]}") AS "sd over seeds"'
-    means = [f'avg("{name}") AS "{name}"' for name in figures]
+    averaged = [name for name in figures if not name.endswith((".low", ".high"))]
+    means = [f'avg("{name}") AS "{name}"' for name in averaged]
     chosen = [*keys, "count(*) AS cells", means[0], deviation, *means[1:]]
     return (
         f"SELECT {', '.join(chosen)} FROM cells GROUP BY ALL "
