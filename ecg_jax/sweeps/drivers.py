@@ -65,7 +65,7 @@ def on_ray(address: str | None = None, workers: int = 2) -> Iterator[Drive]:
       DriverError: there is no cluster at the address, or it went away.
     """
     ray = extra("ray")
-    cluster = {"num_cpus": workers, "include_dashboard": False}
+    cluster = {"num_cpus": workers, "include_dashboard": False, "address": "local"}
     where = f"the Ray cluster at {address}" if address else "Ray on this machine"
     try:
         if address and ":" in address:
