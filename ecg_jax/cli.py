@@ -25,6 +25,7 @@ commands:
   distill   a few templates that answer as an existing model does
   evaluate  a saved run on other recordings: one JSON object
   explain   one recording: what answers for each beat, and what is proven
+  sweep     many networks by one configuration: a grid or a search; their results
   fetch     download challenge-2017 or mitdb from PhysioNet
   cite      whom to cite
 
@@ -221,6 +222,57 @@ def explain(args: list[str]) -> Call:
     return _parsed(main, "explain", args)
 
 
+def sweep(args: list[str]) -> Call:
+    """Compute the cells of a sweep, or show their results."""
+    import tyro
+
+    def main(
+        config: tyro.conf.Positional[Path],
+        out: Path | None = None,
+        data_dir: Path | None = None,
+        driver: Literal["loop", "ray", "submitit"] = "loop",
+        workers: int = 2,
+        address: str | None = None,
+        show: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """Train and measure a network for each cell of a grid, or by a search.
+
+        What is done stays: the same command goes on where an interrupted one stopped,
+        and tries cells that failed again.
+
+        Args:
+          config: a .toml or .json file; see experiments/sweeps.
+          out: the folder of the results; default: the name of the file.
+          data_dir: where the recordings of a named data set are.
+          driver: what computes: a loop here, Ray, or jobs by submitit (on Slurm, or
+            without it in processes here).
+          workers: cells at once, but for the loop.
+          address: of a Ray cluster; default: one is started here.
+          show: print the results there are and draw results.svg, computing nothing.
+          quiet: print nothing but errors.
+        """
+        from ecg_jax.sweeps.config import read_config
+        from ecg_jax.sweeps.drivers import driver_of
+        from ecg_jax.sweeps.sweep import raise_if_failed, sweep
+
+        what, folder = read_config(config, data_dir), out or Path(config.stem)
+        if show:
+            from ecg_jax.draw import save
+            from ecg_jax.sweeps.show import as_text, counted, figure, results
+
+            print(as_text(results(what, folder)))
+            print(counted(what, folder))
+            print(save(figure(what, folder), folder / "results.svg"))
+            return
+        with Display(quiet=quiet) as shown:
+            by = driver_of(driver, folder, what.submitit, workers, address)
+            swept = sweep(what, folder, by, say=shown.say, begin=shown.begin)
+        raise_if_failed(swept)
+
+    return _parsed(main, "sweep", args)
+
+
 def fetch(args: list[str]) -> Call:
     """Download a data set."""
     import tyro
@@ -270,6 +322,7 @@ COMMANDS: dict[str, Callable[[list[str]], Call]] = {
     "distill": distill,
     "evaluate": evaluate,
     "explain": explain,
+    "sweep": sweep,
     "fetch": fetch,
     "cite": cite,
 }
@@ -302,6 +355,7 @@ def main(argv: list[str] | None = None) -> None:
         _fail(f"ecg-jax {args[0]}: {_reason(error)}")
     except KeyboardInterrupt:
         resume = "; --resume goes on" if args[0] in ("run", "factor", "distill") else ""
+        resume = "; the same command goes on" if args[0] == "sweep" else resume
         _fail(f"\necg-jax {args[0]}: interrupted{resume}", 130)
 
 

@@ -142,5 +142,13 @@ class RunError(EcgJaxError, ValueError):
     """A run folder is incomplete, or its configuration is another one."""
 
 
+class SweepError(EcgJaxError, ValueError):
+    """A sweep's configuration cannot be used, or some of its cells failed."""
+
+
+class DriverError(EcgJaxError, RuntimeError):
+    """Whatever computes the cells of a sweep, a cluster say, went away."""
+
+
 class DiskFullError(EcgJaxError, OSError):
     """No space is left where the output goes."""

@@ -35,11 +35,18 @@ def called_by_name() -> set[str]:
     return {n.partition(".")[0] for n in re.findall(r'import_module\("([\w.]+)"', text)}
 
 
+def asked_for() -> set[str]:
+    """Packages of the extra `sweep`, which the drivers and the search ask for."""
+    text = "".join(p.read_text("utf-8") for p in (ROOT / "ecg_jax/sweeps").glob("*.py"))
+    return set(re.findall(r'extra\("(\w+)"\)', text))
+
+
 def test_every_dependency_is_imported():
     used = imported("ecg_jax") | called_by_name()
     extras = PROJECT["optional-dependencies"]
     assert names(PROJECT["dependencies"]) <= used
     assert names(extras["onnx"]) <= used | imported("tests")
+    assert names(extras["sweep"]) <= asked_for()
 
 
 @pytest.mark.parametrize("folder", ["ecg_jax", "tests"])
@@ -47,5 +54,6 @@ def test_every_import_is_declared(folder):
     extras = PROJECT["optional-dependencies"]
     known = names(PROJECT["dependencies"]) | names(extras["onnx"])
     if folder == "tests":
-        known |= names(extras["test"])
+        test = names(extras["test"])
+        known |= test | {name.removeprefix("pytest-") for name in test}
     assert imported(folder) <= known

@@ -15,6 +15,7 @@ from ecg_jax.draw.paper import calibration_mark, ecg_paper, limits_of
 from ecg_jax.draw.ranges import ranges
 from ecg_jax.draw.render import png, save, svg
 from ecg_jax.draw.spark import spark
+from ecg_jax.draw.spread import spread
 from ecg_jax.draw.strips import strips
 from ecg_jax.draw.templates import Template, templates
 from ecg_jax.draw.tree import TreeNode, tree
@@ -39,6 +40,7 @@ __all__ = [
     "save",
     "sides",
     "spark",
+    "spread",
     "strips",
     "svg",
     "templates",

@@ -6,6 +6,7 @@ import json
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -181,8 +182,7 @@ def load_network(folder: Path | str) -> Network:
             "  try: copy the network again, or train it again"
         )
     arrays, _ = read_arrays(path)
-    shapes = jax.eval_shape(lambda key: init_variables(config, key), jax.random.key(0))
-    variables = unflatten(arrays, shapes, path)
+    variables = unflatten(arrays, _shapes(config), path)
     return Network(config, variables, card)
 
 
@@ -266,6 +266,12 @@ def from_json(cls: type[Config], data: Mapping[str, Any]) -> Config:
         is_tuple = typing.get_origin(hints[name]) is tuple
         values[name] = tuple(value) if is_tuple else value
     return cls(**values)
+
+
+@cache
+def _shapes(config: NetworkConfig) -> dict[str, Any]:
+    """The variables of a network, without values."""
+    return jax.eval_shape(lambda key: init_variables(config, key), jax.random.key(0))
 
 
 def _sha256(data: bytes) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,9 @@ def train(
     if progress is not None:
         for figures in history:
             progress(int(figures["step"]), figures)
-    run_epoch = _make_epoch(network, training, num_steps * training.num_epochs)
+    unseeded = replace(training, seed=0)  # one program serves all seeds
+    run_epoch = _make_epoch(network, unseeded, num_steps * training.num_epochs)
+    key = jax.random.fold_in(jax.random.key(training.seed), 1)
     x = jnp.asarray(train_x, jnp.float32)
     y = jnp.asarray(train_y, jnp.float32)
     weight = jnp.asarray(beat_weights(train_record, training))
@@ -101,7 +103,8 @@ def train(
         if epoch - _best_epoch(history) > training.patience:
             break
         rows = epoch_rows(train_record, training, epoch)
-        live, loss = run_epoch(state["live"], x, y, weight, rows, epoch * num_steps)
+        first = epoch * num_steps
+        live, loss = run_epoch(state["live"], key, x, y, weight, rows, first)
         loss = float(loss)
         if not math.isfinite(loss):
             raise NonFiniteError(
@@ -205,10 +208,12 @@ def _initial_state(
 def _make_epoch(
     network: NetworkConfig, training: TrainingConfig, num_steps: int
 ) -> Callable[..., tuple[dict[str, Any], Array]]:
-    """One epoch, jitted: `(live, x, y, weight, rows, first_step) -> (live, loss)`."""
+    """One epoch, jitted.
+
+    `(live, key, x, y, weight, rows, first_step) -> (live, loss)`
+    """
     module = build(network)
     optimizer = _optimizer(training, num_steps)
-    base = jax.random.fold_in(jax.random.key(training.seed), 1)
     smooth = training.label_smoothing
 
     def loss_of(params, rest, x, y, weight, key, done):
@@ -224,8 +229,8 @@ def _make_epoch(
         penalty = sum(jax.tree.leaves(updates.get("penalty", {})))
         return loss + penalty, {k: v for k, v in updates.items() if k in rest}
 
-    def step(live, x, y, weight, count):
-        drop, augmentation = jax.random.split(jax.random.fold_in(base, count))
+    def step(live, key, x, y, weight, count):
+        drop, augmentation = jax.random.split(jax.random.fold_in(key, count))
         x = augment(x.astype(jnp.float32), augmentation, training)
         variables = live["variables"]
         rest = {k: v for k, v in variables.items() if k != "params"}
@@ -248,21 +253,21 @@ def _make_epoch(
         return {"variables": variables, "average": average, "optimizer": state}, loss
 
     @jax.jit
-    def one(live, x, y, weight, row, count):
-        return step(live, x[row], y[row], weight[row], count)
+    def one(live, key, x, y, weight, row, count):
+        return step(live, key, x[row], y[row], weight[row], count)
 
     @jax.jit
-    def scanned(live, x, y, weight, rows, counts):
+    def scanned(live, key, x, y, weight, rows, counts):
         def body(live, item):
-            return one(live, x, y, weight, *item)
+            return one(live, key, x, y, weight, *item)
 
         live, losses = lax.scan(body, live, (rows, counts))
         return live, losses.mean()
 
-    def looped(live, x, y, weight, rows, counts):
+    def looped(live, key, x, y, weight, rows, counts):
         losses = []
         for row, count in zip(rows, counts, strict=True):
-            live, loss = one(live, x, y, weight, row, count)
+            live, loss = one(live, key, x, y, weight, row, count)
             losses.append(loss)
         return live, jnp.stack(losses).mean()
 
@@ -270,9 +275,9 @@ def _make_epoch(
     loop = jax.default_backend() == "cpu" and network.kind != "mlp"
     epoch = looped if loop else scanned
 
-    def run(live, x, y, weight, rows, first):
+    def run(live, key, x, y, weight, rows, first):
         counts = first + np.arange(len(rows), dtype=np.int32)
-        return epoch(live, x, y, weight, rows, counts)
+        return epoch(live, key, x, y, weight, rows, counts)
 
     return run
 

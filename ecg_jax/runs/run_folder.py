@@ -23,7 +23,9 @@ _LEFT_OVER = re.compile(r"\..+\.\d+\.(tmp|old|part)")
 
 
 @contextmanager
-def begin(config: Mapping[str, Any], out: Path, resume: bool) -> Iterator[None]:
+def begin(
+    config: Mapping[str, Any], out: Path, resume: bool, again: str = "--resume"
+) -> Iterator[None]:
     """Makes a run folder, or clears away what a killed process left half-written.
 
     While the context lasts, nobody else can begin in the folder. If it ends with an
@@ -34,6 +36,7 @@ def begin(config: Mapping[str, Any], out: Path, resume: bool) -> Iterator[None]:
       config: the configuration, as JSON has it.
       out: the run folder.
       resume: the run may have begun.
+      again: what to try when the folder is free.
 
     Raises:
       RunInUseError: somebody else works in the folder; nothing has changed.
@@ -63,7 +66,7 @@ def begin(config: Mapping[str, Any], out: Path, resume: bool) -> Iterator[None]:
             raise RunInUseError(
                 f"{out} is in use: another process is working in it.\n"
                 "  why: two at once would overwrite each other's files\n"
-                "  try: another --out, or --resume when the other has ended"
+                f"  try: another --out, or {again} when the other has ended"
             ) from error
         except OSError as error:
             raise RunError(

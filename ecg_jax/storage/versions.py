@@ -1,5 +1,6 @@
 """What a result was computed with: versions of packages, and the hardware."""
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import jax
@@ -9,11 +10,16 @@ PACKAGES = ("ecg_jax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "slee
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide the result, and the hardware."""
+    device = jax.devices()[0]
+    return {**_packages(), "device": f"{len(jax.devices())} x {device.device_kind}"}
+
+
+@cache
+def _packages() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    device = jax.devices()[0]
-    return {**found, "device": f"{len(jax.devices())} x {device.device_kind}"}
+    return found

@@ -1,0 +1,1 @@
+"""Sweeps: many networks by one configuration, here or on a cluster."""
