@@ -31,6 +31,9 @@ SIDE_WORDS = {
     "not normal": "not normal: proven by any of these",
 }
 GAP, WORDS, HEAD = 0.16, 0.34, 0.46
+LETTER = 0.085
+"""Inches that a letter of the line over a side is wide, in any font of the page."""
+
 PAGE = 10.5
 """Inches that a page shows: what is wider is scaled down, so its words are larger."""
 
@@ -101,8 +104,11 @@ def tree(
     limits = _limits(sketches)
     wide, high = _thumbnail(sketches, limits)
     step = wide + GAP
-    count = sum(len(group) for _, group in columns)
-    width = max(count * step + GAP * (len(columns) + 1), 3.2)
+    heads = [_head(side, dict(groups)[side], group) for side, group in columns]
+    rooms = [len(group) * step - GAP for _, group in columns]
+    least = LETTER * max(1.0, sum(rooms) / PAGE)
+    rooms = [max(r, least * len(h)) for r, h in zip(rooms, heads, strict=True)]
+    width = max(sum(rooms) + GAP * (2 * len(rooms) + 1), 3.2)
     zoom = max(1.0, width / PAGE)
     head, row, top = HEAD * zoom, high + WORDS * zoom, high + 0.4 * zoom
     figure = new_figure(width, top + 2 * head + (deepest + 1) * row + 0.2 * zoom)
@@ -121,21 +127,19 @@ def tree(
     left = GAP
     start = GAP + wide / 2  # the root stands left, where a narrow screen shows it
     place(root, GAP, 0.22 * zoom)
-    for side, group in columns:
+    for (side, group), words, room in zip(columns, heads, rooms, strict=True):
         color = CHART_SIDES[side]
-        middle = left + (len(group) * step - GAP) / 2
+        middle = left + room / 2
+        first = middle - (len(group) * step - GAP) / 2
         y = top + 0.08 * zoom
         knee = y + 0.1 * zoom
         drop = [top, knee, knee, y + head - 0.09 * zoom]
         join([start, start, middle, middle], drop, color)
-        total = dict(groups)[side]
-        more = len(total) - len(group)
-        words = SIDE_WORDS[side] + (f" (and {more} more)" if more else "")
         _label(figure, middle, y + head, words, color, zoom)
         bus = y + head + 0.16 * zoom
         join([middle, middle], [y + head + 0.08 * zoom, bus], color)
-        for node in group:
-            x = left
+        for column, node in enumerate(group):
+            x = first + column * step
             at = y + 2 * head
             knees = [bus, bus, at - 0.15 * zoom]
             join([middle, x + wide / 2, x + wide / 2], knees, color)
@@ -154,11 +158,15 @@ def tree(
             hidden = len(deeper) - max_below
             if hidden > 0:
                 y_more = at + (max_below + 1) * row - 0.02
-                words, size = f"and {hidden} deeper", 7.0 * zoom
-                say(figure, x + 0.1 * wide, y_more, words, size=size)
-            left += step
-        left += GAP
+                told, size = f"and {hidden} deeper", 7.0 * zoom
+                say(figure, x + 0.1 * wide, y_more, told, size=size)
+        left += room + 2 * GAP
     return figure
+
+
+def _head(side: str, all_of_it: list[TreeNode], shown: list[TreeNode]) -> str:
+    more = len(all_of_it) - len(shown)
+    return SIDE_WORDS[side] + (f" (and {more} more)" if more else "")
 
 
 def _place(
