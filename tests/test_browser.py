@@ -277,6 +277,16 @@ def test_nothing_is_cut_at_any_width(open_page, width):
         assert svg.evaluate(CLIPPED) == []
 
 
+def test_a_small_tree_is_not_blown_up(browser, tmp_path):
+    path = report.write_report(demo_run(demo_components(1, 0)), tmp_path / "small.html")
+    page = browser.new_page(viewport={"width": 900, "height": 900})
+    page.goto(path.as_uri())
+    tree = page.locator("figure.tree")
+    assert tree.evaluate("box => box.scrollWidth <= box.clientWidth")
+    assert tree.locator("svg").evaluate(CLIPPED) == []
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_stand_out_from_the_page(open_page, scheme):
     page = open_page(color_scheme=scheme)

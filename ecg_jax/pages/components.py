@@ -30,6 +30,9 @@ HEADINGS = {
     "normal": "Witnesses: they prove “normal”",
     "not normal": "Refuters: they prove “not normal”",
 }
+PX_PER_INCH, LEAST_TREE_PX = 130, 1000
+"""Size of a small tree; a wide one shrinks to the page, not below so many pixels."""
+
 FROZEN = (
     "Frozen: the share of the opened units of its side that a component replaces by "
     "straight lines. The more are frozen, the simpler the component and the more its "
@@ -84,7 +87,10 @@ def tree_figure(
         "“= P1”: the same function as P1, only its cell differs. Line: median; band: "
         "the middle 50% of the beats; both are cut at the frame."
     )
-    svg = draw.svg(draw.tree(nodes))
+    figure = draw.tree(nodes)
+    full = round(PX_PER_INCH * figure.get_figwidth())
+    size = f"min-width:{min(full, LEAST_TREE_PX)}px;max-width:{full}px"
+    svg = draw.svg(figure).replace("<svg", f'<svg style="{size}"', 1)
     for c in components:
         link = f'<a href="#{anchor(c)}"'
         beats = 0 if c.sketch is None else c.sketch.num_beats
