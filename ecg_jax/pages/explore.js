@@ -213,15 +213,17 @@ function told(page, one, beat) {
 
 /** What scrolls can be reached by the keyboard in every browser. */
 function reachScrolled() {
-  for (const box of document.querySelectorAll(".scroll, figure, .eq, pre")) {
-    const scrolls = getComputedStyle(box).overflowX === "auto" &&
-      (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight);
-    if (scrolls) box.tabIndex = 0;
+  const boxes = [...document.querySelectorAll(".scroll, figure, .eq, pre")];
+  const scrolls = boxes.map((box) => getComputedStyle(box).overflowX === "auto" &&
+    (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight));
+  boxes.forEach((box, at) => {
+    if (scrolls[at] === (box.tabIndex === 0)) return;
+    if (scrolls[at]) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
-  }
+  });
 }
 
-reachScrolled();
+addEventListener("load", () => setTimeout(reachScrolled)); // sizes are known by then
 addEventListener("resize", reachScrolled);
 document.addEventListener("toggle", reachScrolled, true);
 const form = document.getElementById("explore");

@@ -57,8 +57,10 @@ class Filter {
     const rank = (card) => this.components[card.id][key] ?? Number(sign) * Infinity
     if (key) matching.sort((a, b) => Number(sign) * (rank(a) - rank(b)));
     const all = !asked.size;
-    if (all) for (const [deck, cards] of this.homes) deck.append(...cards);
-    else this.found.replaceChildren(...matching);
+    if (!all) this.found.replaceChildren(...matching);
+    else if (!this.found.hidden) {
+      for (const [deck, cards] of this.homes) deck.append(...cards);
+    }
     this.found.hidden = all;
     this.decks.hidden = !all;
     const total = this.cards.length;
