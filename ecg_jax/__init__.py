@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ecg_jax.tree.edit import merged, replace, without
     from ecg_jax.tree.equation import certify, to_latex, to_text
     from ecg_jax.tree.grow import grow
+    from ecg_jax.tree.mermaid import to_mermaid
     from ecg_jax.tree.store import load, save
     from ecg_jax.tree.tree import Tree
     from ecg_jax.views import plot
@@ -50,6 +51,7 @@ _HOMES = {
     "to_latex": "tree.equation",
     "to_text": "tree.equation",
     "grow": "tree.grow",
+    "to_mermaid": "tree.mermaid",
     "load": "tree.store",
     "save": "tree.store",
     "Tree": "tree.tree",
@@ -101,6 +103,7 @@ __all__ = [  # noqa: RUF022
     "report",
     "save",
     "to_latex",
+    "to_mermaid",
     "to_text",
     "without",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 import numpy as np
+from jaxtyping import Float
 
 LEFT = 'style="text-align:left"'
 MOST_POINTS = 130
@@ -52,3 +53,21 @@ def polyline(values: object) -> str:
         f'viewBox="0 0 {WIDTH} {HEIGHT}" style="vertical-align:middle">'
         f'<polyline fill="none" stroke="currentColor" points="{points}"/></svg>'
     )
+
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Float[np.ndarray, " time"], width: int = 26) -> str:
+    """A wave as a line of blocks: of every stretch what is farthest from the median.
+
+    Example:
+      >>> sparkline(np.array([0.0, 0, 1, 0, 0, 0.5, 0, 0]), 8)
+      '▁▁█▁▁▅▁▁'
+    """
+    middle = float(np.median(values))
+    parts = np.array_split(values, min(width, len(values)))
+    kept = np.array([part[np.abs(part - middle).argmax()] for part in parts])
+    spread = float(np.ptp(kept)) or 1.0
+    level = np.rint((kept - kept.min()) / spread * (len(BLOCKS) - 1)).astype(int)
+    return "".join(BLOCKS[i] for i in level)

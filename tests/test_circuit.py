@@ -261,3 +261,23 @@ def test_the_text_goes_down_to_atoms(tmp_path):
     assert ej.to_text(again) == ej.to_text(eq)
     below = ej.to_text(again, depth=9, x=jnp.asarray([3.0, 1.0]))
     assert below == text.replace(f" at {relu}", "")
+
+
+def test_a_tree_as_a_diagram():
+    tree = counted("mlp")
+    lines = ej.to_mermaid(tree).splitlines()
+    assert lines[:2] == ["flowchart TD", '  f["f(x) >= 0: normal"]']
+    for one in tree.nodes[1:]:
+        own, above = (n.name.replace(".", "_") for n in (one, tree.nodes[one.parent]))
+        arrow = {"normal": "-->|max|", "not normal": "-->|min|"}[one.side]
+        arrow = arrow if one.parent == 0 else "-->"
+        (line,) = (n for n in lines if n.startswith(f"  {above} {arrow} {own}["))
+        assert f'"{one.name} proves {one.side}<br>' in line
+    normal = [one.name for one in tree.nodes if one.side == "normal"]
+    assert f"  class {','.join(normal).replace('.', '_')} normal" in lines
+
+
+def test_a_diagram_of_inputs_that_are_no_waves():
+    data = {"a": np.arange(-3.0, 4.0), "b": np.ones(7)}
+    tree = ej.grow(lambda x: jax.nn.relu(x["a"]) - x["b"], data, depth=1, budget=1)
+    assert not set("▁▂▃▄▅▆▇█") & set(ej.to_mermaid(tree))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ecg_jax import draw
+from ecg_jax.cells.reach import Reach, Side
 from ecg_jax.cells.sketch import composite
 from ecg_jax.cells.weighing import Scale, weigh
 from ecg_jax.draw.paper import squares
@@ -139,6 +140,28 @@ def test_names_have_no_power():
     assert "<script" not in draw.svg(strips)
     assert "<script" not in draw.svg(draw.roc({NASTY: (TIME, TIME)}))
     assert "<script" not in draw.svg(draw.bars({NASTY: 1}, x_label="x"))
+
+
+@pytest.mark.parametrize("per_side", [1, 2, 3])
+def test_words_of_the_sides_are_whole_and_apart(per_side):
+    figure = draw.tree(nodes(per_side))
+    figure.draw_without_rendering()
+    words = [text for text in figure.texts if "proven by" in text.get_text()]
+    left, right = (text.get_window_extent() for text in words)
+    assert 0 <= left.x0 < left.x1 < right.x0 < right.x1 <= figure.bbox.x1
+
+
+def test_ranges_with_a_title_say_what_bars_and_names_are():
+    ends = Side((0.1, 0.2, 0.4), 0.75, "Q1")
+    one = Reach("wander cosine", "mV", 0.5, 40, ends, ends)
+    figure = draw.ranges([one], title="Forty beats, lead I")
+    figure.draw_without_rendering()
+    words = [*figure.texts, *figure.axes[0].texts]
+    assert all(figure.bbox.x0 <= t.get_window_extent().x0 for t in words)
+    assert all(t.get_window_extent().x1 <= figure.bbox.x1 for t in words)
+    text = " ".join(t.get_text() for t in words)
+    assert "Forty beats, lead I" in text and "bar: from where a quarter" in text
+    assert "bar: from" not in draw.svg(draw.ranges([one]))
 
 
 def test_tree_links_counts_what_it_leaves_out_and_wants_one_root():
@@ -321,3 +344,9 @@ def test_save(tmp_path):
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["cell.svg"]
     with pytest.raises(ValueError, match=r"the suffix is '.pdf'\n  try:  .svg or .png"):
         draw.save(figure, tmp_path / "cell.pdf")
+
+
+def test_a_notebook_shows_a_figure_without_pyplot():
+    figure = draw.tree(nodes(1))
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert "matplotlib.pyplot" not in sys.modules

@@ -62,7 +62,7 @@ def section(name: str, floor: int) -> str:
     allowed = ", ".join(f"`{other}`" for other in may_import(name)) or "nothing"
     rules = textwrap.fill(f"Floor {floor}. May import: {allowed}.", 88) + "\n"
     if not (PACKAGE / name).is_dir():
-        return f"### `{name}.py`\n\n{first_line(PACKAGE / f'{name}.py')}\n\n{rules}"
+        return f"## `{name}.py`\n\n{first_line(PACKAGE / f'{name}.py')}\n\n{rules}"
     inside = [path for path in modules() if path.parts[0] == name]
     rest = [path for path in inside if path.name != "__init__.py"]
     names = [str(path.relative_to(name)) for path in rest]
@@ -72,7 +72,7 @@ def section(name: str, floor: int) -> str:
         for short, path in zip(names, rest, strict=True)
     ]
     says = first_line(PACKAGE / name / "__init__.py")
-    return f"### `{name}/`\n\n{says}\n\n{rules}\n```text\n{''.join(lines)}```\n"
+    return f"## `{name}/`\n\n{says}\n\n{rules}\n```text\n{''.join(lines)}```\n"
 
 
 def packages() -> str:
@@ -87,7 +87,7 @@ def packages() -> str:
         for contract in contracts("forbidden")
         if any(name.count(".") > 1 for name in contract["source_modules"])
     ]
-    further = ["### Contracts between modules\n"]
+    further = ["## Contracts between modules\n"]
     for contract in single:
         sources, others = (
             ", ".join(f"`{name.removeprefix('ecg_jax.')}`" for name in contract[key])

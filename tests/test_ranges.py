@@ -126,6 +126,21 @@ def test_the_change_that_a_network_was_made_for_is_the_nearest(found):
     assert np.allclose(high + level, 0.12, atol=0.05)
 
 
+def test_bars_of_letters_say_where_answers_flip(found):
+    lines = found.to_text().splitlines()
+    reaches = found.reaches()
+    assert len(lines) == len(reaches)
+    for line, one in zip(lines, reaches, strict=True):
+        bar = line[line.index("[") + 1 : line.index("]")]
+        assert line.startswith(one.name) and bar[20] == ":"
+        for half, side in ((bar[:20][::-1], one.low), (bar[21:], one.high)):
+            at = 20 * side.quartiles[1] / one.limit
+            assert half.find("|") == (int(at) if at < 20 else -1)
+    most = sorted(reaches, key=lambda r: -max(r.low.flips, r.high.flips))[:2]
+    few = found.to_text(most=2)
+    assert len(few.splitlines()) == 2 and all(one.name in few for one in most)
+
+
 def test_a_flip_is_drawn_over_its_beat(found):
     i = int(np.isfinite(found.high[:, 0]).argmax())
     axes = ej.plot.flip(found, i).axes[0]

@@ -1,6 +1,6 @@
-"""What the README says is true: its Python runs, its commands exist.
+"""What README and pages say is true: Python runs, commands exist, links lead somewhere.
 
-python tests/test_readme.py     writes what the Python prints into the README
+python tests/test_readme.py     writes what the Python prints into README and pages
 """
 
 import re
@@ -14,15 +14,49 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+PAGES = sorted((ROOT / "notebooks").glob("*.md"))
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *PAGES,
+    *(ROOT / "ecg_jax").rglob("*.md"),
+    *(ROOT / "experiments").rglob("*.md"),
+    *(ROOT / "notebooks").glob("[0-9]*.py"),
+]
 EXAMPLE = re.compile(
-    r"(?:<!-- needs: (\S+) -->\n)?```python\n(.*?)```\n\n(```text\n)(.*?)```", re.DOTALL
+    r"(?:```python\n(?P<code>.*?)```\n\n|<!-- drawn by:\n(?P<hidden>.*?)-->\n)"
+    r"```(?:text|mermaid)\n(?P<shown>.*?)```",
+    re.DOTALL,
 )
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)\s#]*)(?:#([^)\s]*))?\)")
 COMMANDS = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 MARK = "<end of example>"
 
 
-def text() -> str:
-    return README.read_text("utf-8")
+def text(page: Path = README) -> str:
+    return page.read_text("utf-8")
+
+
+def codes(page: Path) -> list[str]:
+    """The Python of a page, shown or not: one program."""
+    return [m["code"] or m["hidden"] for m in EXAMPLE.finditer(text(page))]
+
+
+def prose(page: Path) -> str:
+    """A page without its code; of a notebook, the comments."""
+    words = text(page)
+    if page.suffix == ".py":
+        words = "\n".join(line[2:] for line in words.splitlines() if line[:2] == "# ")
+    return re.sub(r"```.*?```|`[^`\n]*`", "", words, flags=re.DOTALL)
+
+
+def with_examples() -> list[Path]:
+    return [page for page in (README, *PAGES) if codes(page)]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that headings of a page have as targets of links."""
+    heads = re.findall(r"^(?:# )?#+ (.*)$", text(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in heads}
 
 
 def outputs(blocks: list[str], folder: Path) -> list[str]:
@@ -85,16 +119,39 @@ def make_arrays(folder: Path) -> None:
     np.save(folder / "labels.npy", names(upright))
 
 
-def test_every_python_block_shows_its_output():
-    assert text().count("```python\n") == len(EXAMPLE.findall(text())) > 0
+@pytest.mark.parametrize("page", with_examples(), ids=lambda page: page.stem)
+def test_every_python_block_shows_its_output(page):
+    shown = [m for m in EXAMPLE.finditer(text(page)) if m["code"]]
+    assert text(page).count("```python\n") == len(shown) > 0
 
 
-def test_python_blocks_print_what_they_show(tmp_path):
-    examples = EXAMPLE.findall(text())
+@pytest.mark.parametrize("page", with_examples(), ids=lambda page: page.stem)
+def test_python_blocks_print_what_they_show(page, tmp_path):
     make_onnx(tmp_path / "network.onnx")
     make_arrays(tmp_path)
-    got = outputs([code for _, code, _, _ in examples], tmp_path)
-    assert got == [shown for *_, shown in examples], "python tests/test_readme.py"
+    got = outputs(codes(page), tmp_path)
+    shown = [m["shown"] for m in EXAMPLE.finditer(text(page))]
+    assert got == shown, "python tests/test_readme.py"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for name, anchor in LINK.findall(prose(page)):
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page}: {name}"
+        assert not anchor or anchor in anchors(target), f"{page}: {name}#{anchor}"
+
+
+def test_the_reference_has_every_public_name():
+    import ecg_jax
+
+    page = text(ROOT / "notebooks" / "reference.md")
+    named = set(re.findall(r"\.\. auto\w+:: (\w+)$", page, re.MULTILINE))
+    assert named | {"RULES", "plot"} == set(ecg_jax.__all__)
+
+
+def test_the_readme_is_short():
+    assert len(text().splitlines()) <= 220
 
 
 def test_commands_exist():
@@ -118,8 +175,9 @@ def test_commands_are_whole_lines(block):
 
 def test_extras_exist():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    used = set(re.findall(r"'\.\[(\w+)\]'", text()))
-    assert used and used <= set(project["optional-dependencies"])
+    used = re.findall(r"'\.\[([\w,]+)\]'", text())
+    extras = {name for names in used for name in names.split(",")}
+    assert extras and extras <= set(project["optional-dependencies"])
 
 
 def test_the_two_sentences():
@@ -131,16 +189,15 @@ def test_the_two_sentences():
 if __name__ == "__main__":
     import tempfile
 
-    codes = [code for _, code, _, _ in EXAMPLE.findall(text())]
-    with tempfile.TemporaryDirectory() as scratch:
-        make_onnx(Path(scratch) / "network.onnx")
-        make_arrays(Path(scratch))
-        got = outputs(codes, Path(scratch))
-    printed = dict(zip(codes, got, strict=True))
-    README.write_text(
-        EXAMPLE.sub(
-            lambda m: m[0][: m.start(4) - m.start()] + printed[m[2]] + "```",
-            text(),
-        ),
-        "utf-8",
-    )
+    for page in with_examples():
+        with tempfile.TemporaryDirectory() as scratch:
+            make_onnx(Path(scratch) / "network.onnx")
+            make_arrays(Path(scratch))
+            printed = iter(outputs(codes(page), Path(scratch)))
+        parts = EXAMPLE.sub(
+            lambda m, new=printed: (
+                m[0].removesuffix(f"{m['shown']}```") + f"{next(new)}```"
+            ),
+            text(page),
+        )
+        page.write_text(parts, "utf-8")

@@ -312,10 +312,6 @@ def test_every_rule_has_a_case():
     assert set(CASES) == set(ej.RULES)
 
 
-def bounds(make, patterns, x):
-    return np.asarray(jax.vmap(lambda p: jax.vmap(lambda a: make(p)(a))(x))(patterns))
-
-
 @pytest.mark.parametrize("key", CASES, ids=name_of)
 def test_rule(key):
     case = CASES[key]
@@ -343,15 +339,27 @@ def factored_to_atoms(f, x, rules, tolerance):
             eq = ej.factor(f, x[0], rules=rules)
         except ej.NoGateError:
             return
-        value = np.asarray(jax.vmap(f)(x))
+        value, again, own, below, above = across(f, eq, x)
         room = tolerance * (1 + np.abs(value))
-        mu, tau = jax.vmap(eq.pattern)(x)
-        own = jax.vmap(lambda m, t, a, eq=eq: eq.component(m, t)(a))(mu, tau, x)
-        assert np.all(np.abs(jax.vmap(eq)(x) - value) <= room)
+        assert np.all(np.abs(again - value) <= room)
         assert np.all(np.abs(own - value) <= room)
-        assert np.all(bounds(eq.witness, mu, x) <= value + room)
-        assert np.all(bounds(eq.refuter, tau, x) >= value - room)
+        assert np.all(below <= value + room)
+        assert np.all(above >= value - room)
         f = eq.component(*eq.pattern(x[1]))
+
+
+def across(f, eq, x):
+    """The function, its equation and own components at `x`, and all bounds there."""
+
+    @jax.jit
+    def values(x):
+        mu, tau = jax.vmap(eq.pattern)(x)
+        own = jax.vmap(lambda m, t, a: eq.component(m, t)(a))(mu, tau, x)
+        below = jax.vmap(lambda m: jax.vmap(eq.witness(m))(x))(mu)
+        above = jax.vmap(lambda t: jax.vmap(eq.refuter(t))(x))(tau)
+        return jax.vmap(f)(x), jax.vmap(eq)(x), own, below, above
+
+    return map(np.asarray, values(x))
 
 
 def test_an_unknown_primitive_is_refused_never_guessed():

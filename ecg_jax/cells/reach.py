@@ -111,6 +111,51 @@ def amount(value: float, unit: str) -> str:
     return f"{value:.2g} {unit}".rstrip()
 
 
+HALF = 20
+"""Letters from the middle of a bar, no change, to either edge, the limit."""
+
+
+def bars(reaches: Sequence[Reach]) -> str:
+    """The ranges of some beats as bars of letters, change by change.
+
+    From where a quarter of the answers has changed to where three quarters have, `=`,
+    with `|` at the half; `:` in the middle is the beat as it is, either edge the limit.
+
+    Example:
+        >>> low = Side((np.inf, np.inf, np.inf), 0.0, "")
+        >>> high = Side((0.1, 0.2, np.inf), 0.6, "Q3")
+        >>> print(bars([Reach("ST level", "mV", 0.5, 40, low, high)]))
+        ST level ±0.5 mV  [....................:....====|===========]  rises: 60% Q3
+    """
+    names = [f"{r.name} ±{amount(r.limit, r.unit)}" for r in reaches]
+    wide = max(map(len, names), default=0)
+    lines = []
+    for name, one in zip(names, reaches, strict=True):
+        left, right = _half(one.low, one.limit)[::-1], _half(one.high, one.limit)
+        then = [
+            f"{way}: {percent(side.flips)} {side.takes_over}".rstrip()
+            for way, side in (("falls", one.low), ("rises", one.high))
+            if side.flips > 0
+        ]
+        words = ", ".join(then) or "none flips"
+        lines.append(f"{name:<{wide}}  [{left}:{right}]  {words}")
+    return "\n".join(lines)
+
+
+def _half(side: Side, limit: float) -> str:
+    """One side of a bar, from the middle outwards."""
+    first, half, last = (
+        min(int(q / limit * HALF), HALF) if np.isfinite(q) else HALF
+        for q in side.quartiles
+    )
+    letters = ["."] * HALF
+    for at in range(first, min(last + 1, HALF)):
+        letters[at] = "="
+    if half < HALF:
+        letters[half] = "|"
+    return "".join(letters)
+
+
 def flip_words(name: str, unit: str, t: float, then: str) -> str:
     """A change that flips one beat, in words.
 

@@ -139,12 +139,9 @@ def sheet(
 
 def new_figure(width: float, height: float) -> "Figure":
     """Make a figure, in inches, that no global state knows."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from ecg_jax.draw.figure import Shown
 
-    figure = Figure(figsize=(width, height), dpi=100)
-    FigureCanvasAgg(figure)
-    return figure
+    return Shown(width, height)
 
 
 def lines(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecg_jax.cells.reach import LEAST_FLIPS, Reach, Side, amount
-from ecg_jax.draw.paper import new_figure
+from ecg_jax.draw.paper import new_figure, say
 from ecg_jax.draw.render import CHART_INK, CHART_SIDES
 from ecg_jax.shares import percent
 
@@ -14,12 +14,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROW_IN, WIDTH_IN, EDGE_IN = 0.34, 6.4, 0.5
-LEFT, RIGHT = 0.24, 0.76
+ROW_IN, WIDTH_IN = 0.34, 6.4
+LEFT, RIGHT = 0.27, 0.76
+HEAD_IN, FOOT_IN = 0.26, 0.22
+TITLE_IN, NOTE_IN = 0.28, 0.36
+NOTE = (
+    "bar: from where a quarter of the answers has flipped to where three quarters "
+    "have; mark: half\n"
+    "arrows: share that flips within the limit to either side, and the component that "
+    "decides then"
+)
 
 
 def ranges(
-    reaches: Sequence[Reach], *, side: str | None = None, axes: "Axes | None" = None
+    reaches: Sequence[Reach],
+    *,
+    side: str | None = None,
+    title: str = "",
+    axes: "Axes | None" = None,
 ) -> "Figure":
     """Draw the ranges of some beats, each change on an axis of its own unit.
 
@@ -30,16 +42,23 @@ def ranges(
     Args:
         reaches: Of the changes.
         side: Their answer, "normal" or "not normal", for the color.
+        title: Above; with it, what bars and arrows mean is said below. Only where a
+            new figure is made.
         axes: To draw on; by default a new figure's.
 
     Returns:
         The figure.
     """
     if axes is None:
-        height = ROW_IN * max(len(reaches), 1) + EDGE_IN
+        head, foot = HEAD_IN + TITLE_IN * bool(title), FOOT_IN + NOTE_IN * bool(title)
+        height = ROW_IN * max(len(reaches), 1) + head + foot
         figure = new_figure(WIDTH_IN, height)
-        low, high = 0.22 / height, 1 - 0.26 / height
+        low, high = foot / height, 1 - head / height
         axes = figure.add_axes((LEFT, low, RIGHT - LEFT, high - low))
+        if title:
+            style = {"size": 8.5, "color": CHART_SIDES.get(side or "", CHART_INK)}
+            say(figure, 0.1, 0.16, title, weight="bold", **style)
+            say(figure, 0.1, height - 0.22, NOTE, size=6.8, color=CHART_INK)
     figure = axes.get_figure(root=True)
     assert figure is not None
     color = CHART_SIDES.get(side or "", CHART_INK)

@@ -31,9 +31,8 @@ SIDE_WORDS = {
     "not normal": "not normal: proven by any of these",
 }
 GAP, WORDS, HEAD = 0.16, 0.34, 0.46
-LETTER = 0.085
-"""Inches that a letter of the line over a side is wide, in any font of the page."""
-
+LETTER = 0.083
+"""Inches that a letter of a side's words takes."""
 PAGE = 10.5
 """Inches that a page shows: what is wider is scaled down, so its words are larger."""
 
@@ -96,19 +95,21 @@ def tree(
     groups = [(side, group) for side, group in groups if group]
     per_side = max(1, max_columns // max(1, len(groups)))
     spare = max_columns - sum(min(len(group), per_side) for _, group in groups)
-    columns = [(side, _most(group, per_side + max(spare, 0))) for side, group in groups]
-    below = {n.id: _descend(n, children) for _, group in columns for n in group}
+    columns = []
+    for side, whole in groups:
+        group = _most(whole, per_side + max(spare, 0))
+        more = len(whole) - len(group)
+        words = SIDE_WORDS[side] + (f" (and {more} more)" if more else "")
+        columns.append((side, words, group))
+    below = {n.id: _descend(n, children) for *_, group in columns for n in group}
     deepest = max((min(len(b), max_below) for b in below.values()), default=0)
 
     sketches = [n.sketch for n in nodes if n.sketch is not None]
     limits = _limits(sketches)
     wide, high = _thumbnail(sketches, limits)
     step = wide + GAP
-    heads = [_head(side, dict(groups)[side], group) for side, group in columns]
-    rooms = [len(group) * step - GAP for _, group in columns]
-    least = LETTER * max(1.0, sum(rooms) / PAGE)
-    rooms = [max(r, least * len(h)) for r, h in zip(rooms, heads, strict=True)]
-    width = max(sum(rooms) + GAP * (2 * len(rooms) + 1), 3.2)
+    spans = [max(len(g) * step - GAP, LETTER * len(words)) for _, words, g in columns]
+    width = max(sum(spans) + GAP * (2 * len(columns) + 1), 5.0)
     zoom = max(1.0, width / PAGE)
     head, row, top = HEAD * zoom, high + WORDS * zoom, high + 0.4 * zoom
     figure = new_figure(width, top + 2 * head + (deepest + 1) * row + 0.2 * zoom)
@@ -127,10 +128,10 @@ def tree(
     left = GAP
     start = GAP + wide / 2  # the root stands left, where a narrow screen shows it
     place(root, GAP, 0.22 * zoom)
-    for (side, group), words, room in zip(columns, heads, rooms, strict=True):
+    for (side, words, group), span in zip(columns, spans, strict=True):
         color = CHART_SIDES[side]
-        middle = left + room / 2
-        first = middle - (len(group) * step - GAP) / 2
+        middle, end = left + span / 2, left + span + 2 * GAP
+        left += (span - len(group) * step + GAP) / 2
         y = top + 0.08 * zoom
         knee = y + 0.1 * zoom
         drop = [top, knee, knee, y + head - 0.09 * zoom]
@@ -138,8 +139,8 @@ def tree(
         _label(figure, middle, y + head, words, color, zoom)
         bus = y + head + 0.16 * zoom
         join([middle, middle], [y + head + 0.08 * zoom, bus], color)
-        for column, node in enumerate(group):
-            x = first + column * step
+        for node in group:
+            x = left
             at = y + 2 * head
             knees = [bus, bus, at - 0.15 * zoom]
             join([middle, x + wide / 2, x + wide / 2], knees, color)
@@ -158,15 +159,11 @@ def tree(
             hidden = len(deeper) - max_below
             if hidden > 0:
                 y_more = at + (max_below + 1) * row - 0.02
-                told, size = f"and {hidden} deeper", 7.0 * zoom
-                say(figure, x + 0.1 * wide, y_more, told, size=size)
-        left += room + 2 * GAP
+                deep, size = f"and {hidden} deeper", 7.0 * zoom
+                say(figure, x + 0.1 * wide, y_more, deep, size=size)
+            left += step
+        left = end
     return figure
-
-
-def _head(side: str, all_of_it: list[TreeNode], shown: list[TreeNode]) -> str:
-    more = len(all_of_it) - len(shown)
-    return SIDE_WORDS[side] + (f" (and {more} more)" if more else "")
 
 
 def _place(

@@ -48,7 +48,8 @@ def blocks(
     Raises:
       ExampleError: there are no examples, or not as many in every array.
     """
-    num, block = num_examples(data), block_size(fn, data, *args, block=block)
+    num = num_examples(data)
+    block = block_size(partial(_mapped.trace, fn), data, *args, block=block)
     out: list[Any] = []
     for start in range(0, num, block):
         part = tree_util.tree_map(partial(_block, start, block), data)
@@ -59,7 +60,7 @@ def blocks(
 
 
 def block_size(
-    fn: Callable[..., Any],
+    trace: Callable[..., Any],
     data: Any,
     *args: Any,
     block: int = BLOCK,
@@ -67,13 +68,18 @@ def block_size(
 ) -> int:
     """How many examples at once fit the data and `MEMORY`: see `blocks`.
 
-    Those of a function that `loops` over its values fit a CPU's `CACHE`.
+    Args:
+      trace: of a jitted function of a block and of `args`, which a call uses again.
+      data: pytree of arrays with a common first axis.
+      args: further arguments, the same for every example.
+      block: the most examples at once.
+      loops: whether the function loops over its values, which then fit a CPU's `CACHE`.
     """
     num = num_examples(data)
     while block // STEP >= num:
         block //= STEP
     memory = CACHE if loops and jax.default_backend() == "cpu" else MEMORY
-    while block > 1 and _peak_bytes(fn, block, data, args) > memory:
+    while block > 1 and _peak_bytes(trace, block, data, args) > memory:
         block = max(1, block // STEP)
     return block
 
@@ -83,10 +89,9 @@ def _mapped(fn: Callable[..., Any], part: Any, *args: Any) -> Any:
     return jax.vmap(lambda x: fn(x, *args))(part)
 
 
-def _peak_bytes(fn: Callable[..., Any], block: int, data: Any, args: Any) -> int:
-    """What a block fills at most; the call with these shapes uses the same trace."""
+def _peak_bytes(trace: Callable[..., Any], block: int, data: Any, args: Any) -> int:
     part = tree_util.tree_map(partial(_block, 0, block), data)
-    return _jax.peak_bytes(_mapped.trace(fn, part, *args).jaxpr)
+    return _jax.peak_bytes(trace(part, *args).jaxpr)
 
 
 def _block(start: int, size: int, data: Any) -> Any:

@@ -126,7 +126,7 @@ class Prover:
         boxes, left = np.zeros(num, np.int32), np.ones(num, np.int32)
         family, middle, radius = np.arange(num), np.zeros_like(radii), radii.copy()
         data = (params, middle, radius)
-        size = block_size(lambda box: self._box(*box), data)
+        size = block_size(lambda part: self.kernel.trace(*part), data)
         while len(family):
             part, family = np.split(family, [size])
             at, middle = np.split(middle, [size])

@@ -93,7 +93,8 @@ class Bracketer:
             np.full(num, RUNNING, np.int32),
             np.zeros(num, np.int32),
         )
-        size = block_size(lambda data: self._go_on(*data), (*whole, state))
+        data = (*whole, state)
+        size = block_size(lambda part: self.forward.trace(*part), data)
         while len(running := np.flatnonzero(state.status == RUNNING)):
             part = running[:size]
             data = block_rows((*whole, state), part, size)

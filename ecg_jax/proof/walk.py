@@ -172,10 +172,6 @@ class Walker:
         sign = np.where(limits < 0, -1.0, 1.0)
         return replace(out, time=sign * out.time, beyond=sign * out.beyond)
 
-    def walk_on(self, walk: Any) -> _State:
-        """A block's kernel, of one walk."""
-        return self._advance(*walk)
-
     def _advance(
         self, params: Any, side: Array, limit: Array, start: Array, pieces: Array
     ) -> _State:
@@ -255,7 +251,9 @@ class _Job:
         first = np.zeros(len(limits))
         with jax.enable_x64(True):
             data = (*self.wide, first, first.astype(np.int32))
-            self.size = block_size(walker.walk_on, data, loops=True)
+            self.size = block_size(
+                lambda part: walker.forward.trace(*part), data, loops=True
+            )
 
     def advance(self, part: np.ndarray, start: np.ndarray, pieces: Any) -> _State:
         """`ROUND` pieces on, or up to where the line reaches zero, or the limit."""

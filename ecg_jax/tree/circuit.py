@@ -143,7 +143,7 @@ def to_text(
     Returns:
       Text of a few lines, then a line for each component.
 
-    Example: see the README.
+    Example: see `notebooks/equations.md`.
     """
     phrases, same = phrases or {}, same_functions(tree)
     lines = [_bound("f(x) = max(", tree, 1, same)]

@@ -28,7 +28,7 @@ from ecg_jax.lattice.maxmin import MaxMin
 from ecg_jax.lattice.opening import open_gates
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.gates import on
-from ecg_jax.program.kept import Immutable
+from ecg_jax.program.kept import Immutable, once
 from ecg_jax.program.program import Program
 from ecg_jax.program.words import counted, form_of, name_of, short
 from ecg_jax.shares import share
@@ -341,12 +341,10 @@ class Tree(Immutable):
         anchors = tree_util.tree_map(
             lambda *leaves: jnp.asarray(np.stack(leaves)), *(n.anchor for n in nodes)
         )
-
-        patterns = jax.jit(jax.vmap(lambda a: self.descent.patterns(a, depth)))
         return Stack(
             ids=np.array(ids),
             centres=jnp.asarray(np.stack([n.centre for n in nodes])),
-            patterns=patterns(anchors),
+            patterns=_patterns(self, depth)(anchors),
             frozen=[np.stack(m) for m in zip(*(n.frozen for n in nodes), strict=True)],
         )
 
@@ -439,5 +437,15 @@ def first_level(tree: Tree, sign: int) -> FirstLevel | None:
             return jax.vmap(lost_to)(nodes.patterns, nodes.frozen)
 
         return FirstLevel(nodes, depth, below)
-    table = jax.jit(jax.vmap(side.coefficients))(nodes.patterns, nodes.frozen)
+    table = _coefficients(tree, sign)(nodes.patterns, nodes.frozen)
     return FirstLevel(nodes, depth, lambda x: gaps(side.features(x)[1][None], table)[0])
+
+
+@once
+def _patterns(tree: Tree, depth: int) -> Callable[[Any], list[Any]]:
+    return jax.jit(jax.vmap(lambda anchor: tree.descent.patterns(anchor, depth)))
+
+
+@once
+def _coefficients(tree: Tree, sign: int) -> Callable[..., Any]:
+    return jax.jit(jax.vmap(Side(tree.eq, sign).coefficients))

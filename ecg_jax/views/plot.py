@@ -16,6 +16,7 @@ from ecg_jax.draw.cells import draw_cell
 from ecg_jax.draw.paper import limits_of, say
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError, ExampleError
+from ecg_jax.program.words import counted
 from ecg_jax.shares import percent
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision, Tree
@@ -68,8 +69,16 @@ def tree(tree: Tree, beats: Beats, *, max_columns: int = 12) -> "Figure":
     figure = draw.tree(nodes, max_columns=max_columns)
     figure.patch.set(facecolor="white", alpha=1)
     lead = f"lead {beats.leads[0]}; " if beats.leads else ""
-    words = f"{lead}a large square is 0.2 s and 0.5 mV"
-    say(figure, 0.16, figure.get_figheight() - 0.1, words, size=7.5)
+    root = figure.axes[1] if len(figure.axes) > 1 else figure.axes[0]
+    beside = figure.get_figwidth() * root.get_position().x1 + 0.2
+    title = f"{tree.nodes[0].name} and its components: the beats they answer for"
+    for y, words, size in (
+        (0.14, title, 8.5),
+        (0.36, f"{lead}a large square is 0.2 s and 0.5 mV", 7.0),
+        (0.52, "number: beats; line: their median; bands: the middle 50%, 80%", 7.0),
+        (0.68, "percent: share of the side's answers", 7.0),
+    ):
+        say(figure, beside, y, words, size=size)
     return figure
 
 
@@ -220,7 +229,10 @@ def ranges(
             f"found is a {type(found).__name__}, not Ranges.\n"
             "  try: ecg_jax.ranges(fn, beats, ecg_jax.changes(beats))"
         )
-    figure = draw.ranges(found.reaches(rows), side=side, axes=ax)
+    num, lead = len(found.low[rows]), found.changes.beats.leads[:1]
+    whose = f"{counted(num, 'beat')}{f' called {side}' if side else ''}"
+    title = ", lead ".join((f"What flips the answer: {whose}", *lead))
+    figure = draw.ranges(found.reaches(rows), side=side, title=title, axes=ax)
     figure.patch.set(facecolor="white", alpha=1)
     return figure
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ecg_jax.cells.reach import Reach, amount, flip_words, reach
+from ecg_jax.cells.reach import Reach, amount, bars, flip_words, reach
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.lattice.maxmin import MaxMin
@@ -178,6 +178,23 @@ class Ranges:
             for at, name in enumerate(self.names)
         ]
         return [one for one in found if one is not None]
+
+    def to_text(
+        self, rows: Int[np.ndarray, " row"] | slice = slice(None), *, most: int = 12
+    ) -> str:
+        """The ranges of some beats as bars of letters, a line for each change.
+
+        From where a quarter of the answers has flipped to where three quarters have,
+        `=`, with `|` at the half; `:` is the beat as it is, either edge the limit.
+
+        Args:
+          rows: of which beats; by default all.
+          most: changes to show, those that flip the most answers.
+        """
+        found = self.reaches(rows)
+        flips = [-max(one.low.flips, one.high.flips) for one in found]
+        kept = np.sort(np.argsort(flips, kind="stable")[:most])
+        return bars([found[i] for i in kept])
 
     def _repr_html_(self) -> str:
         """How far each change goes, as a table. No script."""
