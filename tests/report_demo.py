@@ -57,6 +57,29 @@ def weighing(cell, sign):
     return weigh(template, value, x, cell, Scale.of(x, unit), prototype=template[0])
 
 
+KINDS = ("nearest", "middling", "farthest", "least sure")
+
+
+def cell_beats(cell, name, num=12):
+    """The first beats of a sketch as if they had been chosen."""
+    flips = ("T 0.12 mV lower: Q1", "", None)
+    return [
+        report.CellBeat(
+            kind=KINDS[n * len(KINDS) // num],
+            millivolts=cell.samples[n, 0],
+            distance_mv=0.02 * (n + 1),
+            margin=float(cell.sample_margin[n]),
+            cell=name,
+            prover=name if n % 3 else "",
+            record=f"A{n:05d}",
+            r_time_s=0.8 * n + 0.31 if n % 4 else None,
+            label="N" if n % 2 else "",
+            flip=flips[n % 3],
+        )
+        for n in range(num)
+    ]
+
+
 def demo_components(per_side=4, deeper=2):
     kinds = {
         "normal": (["upright", "tall", "low", "no P"], "NNNNNNNOA"),
@@ -88,6 +111,7 @@ def demo_components(per_side=4, deeper=2):
                     weighing=weighing(cell, sign) if n == 0 else None,
                     weighs=words(weighing(cell, sign)) if n == 0 else None,
                     phrase=phrase(cell),
+                    beats=cell_beats(cell, name),
                 )
             )
             for m in range(min(deeper, n)):
@@ -163,6 +187,7 @@ def demo_run(components=None, name="Recordings of a demonstration"):
         rate_bpm=rng.normal(75, 12, 500),
         polarity={"upright": 5500, "inverted": 1400, "mixed": 93},
         excluded=[("A01585", "flat line"), (NASTY, "unknown label")],
+        leads=("II",),
         window="A beat is the signal from 250 ms before its R peak to 400 ms after it.",
     )
     control = dict(one_everywhere=0.942, shuffled=0.839, random_network=0.61)

@@ -98,6 +98,35 @@ def test_the_page_says_what_is_true_of_arrays(folder):
     assert " recordings" not in text.partition("How much is proven")[2][:600]
 
 
+def test_the_page_holds_beats_of_every_component(folder, tree, beats):
+    page = (folder / "report.html").read_text()
+    data = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])
+    assert data["lead"] == "II"
+    names = [node.name for node in tree.nodes]
+    found = ej.decide(tree, beats)
+    for one in list(data["components"].values())[1:]:
+        kinds = [beat["kind"] for beat in one["shown"]]
+        assert kinds[:3] == ["nearest"] * 3 and 3 < len(kinds) <= 12
+        assert sorted(set(kinds), key=kinds.index) == [
+            kind for kind in ("nearest", "middling", "farthest", "least sure")
+            if kind in kinds
+        ]  # fmt: skip
+        away = [beat["distance_mv"] for beat in one["shown"]]
+        assert away[0] == min(away)
+        for beat in one["shown"]:
+            off = np.abs(X - np.array(beat["mv"]) * data["unit_mv"]).max(axis=1)
+            row = int(np.argmin(off))
+            assert off[row] <= data["unit_mv"] / 2 + 1e-6
+            assert beat["margin"] == pytest.approx(found.value[row], rel=1e-3)
+            assert beat["cell"] == names[found.cell[row]]
+            prover = found.prover[row]
+            assert beat["prover"] == (names[prover] if prover >= 0 else "")
+            assert (beat["record"], beat["r_time_s"]) == ("", None)
+            assert re.fullmatch(
+                r"baseline 0\.2\d mV (lower: Q1|higher: P2)", beat["flip"]
+            )
+
+
 def test_prototypes_are_beats_that_were_given(folder):
     for part in json.loads((folder / "components.json").read_text())[1:]:
         away = np.abs(X - np.array(part["prototype"], np.float32)).max(axis=1)

@@ -184,12 +184,13 @@ _MORE: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 
-def reach_words(reaches: Sequence[Reach], answer: str) -> str:
+def reach_words(reaches: Sequence[Reach], answer: str, most: int = MOST_TOLD) -> str:
     """Which changes matter most, in a sentence or two.
 
     Args:
         reaches: Of the changes.
         answer: "normal" or "not normal".
+        most: Changes to tell of.
 
     Example:
         >>> low = Side((np.inf, np.inf, np.inf), 0.0, "")
@@ -208,7 +209,7 @@ def reach_words(reaches: Sequence[Reach], answer: str) -> str:
         return f"None of these changes, alone, moves many of these beats from {answer}."
     told.sort(key=lambda entry: entry[:2])
     sentences = []
-    for _, _, one, way, side in told[:MOST_TOLD]:
+    for _, _, one, way, side in told[:most]:
         verb = _VERBS.get(one.name, {}).get(way, f"the {one.name} {way}")
         then = f"; then {side.takes_over}" if side.takes_over else ""
         if np.isfinite(side.quartiles[1]):

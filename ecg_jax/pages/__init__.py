@@ -2,6 +2,7 @@
 
 from ecg_jax.pages.convert import network_facts
 from ecg_jax.pages.data import (
+    CellBeat,
     ChangeFacts,
     Component,
     DataFacts,
@@ -18,6 +19,7 @@ from ecg_jax.pages.explanation import build_explanation, write_explanation
 from ecg_jax.pages.page import build, write_report
 
 __all__ = [
+    "CellBeat",
     "ChangeFacts",
     "Component",
     "DataFacts",

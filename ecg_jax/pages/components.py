@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ecg_jax import draw
-from ecg_jax.cells.captions import describe
+from ecg_jax.cells.captions import describe, phrase
 from ecg_jax.cells.morphology import MEASUREMENT_RULE
 from ecg_jax.cells.reach import reach_words
 from ecg_jax.cells.sketch import Sketch
@@ -30,6 +30,9 @@ HEADINGS = {
     "normal": "Witnesses: they prove “normal”",
     "not normal": "Refuters: they prove “not normal”",
 }
+PX_PER_INCH, LEAST_TREE_PX = 130, 1000
+"""Size of a small tree; a wide one shrinks to the page, not below so many pixels."""
+
 FROZEN = (
     "Frozen: the share of the opened units of its side that a component replaces by "
     "straight lines. The more are frozen, the simpler the component and the more its "
@@ -84,7 +87,10 @@ def tree_figure(
         "“= P1”: the same function as P1, only its cell differs. Line: median; band: "
         "the middle 50% of the beats; both are cut at the frame."
     )
-    svg = draw.svg(draw.tree(nodes))
+    figure = draw.tree(nodes)
+    full = round(PX_PER_INCH * figure.get_figwidth())
+    size = f"min-width:{min(full, LEAST_TREE_PX)}px;max-width:{full}px"
+    svg = draw.svg(figure).replace("<svg", f'<svg style="{size}"', 1)
     for c in components:
         link = f'<a href="#{anchor(c)}"'
         beats = 0 if c.sketch is None else c.sketch.num_beats
@@ -93,14 +99,19 @@ def tree_figure(
 
 
 def cards(
-    components: list[Component], measured: str = "beats of held-out recordings"
+    components: list[Component],
+    measured: str = "beats of held-out recordings",
+    controls: str = "",
 ) -> str:
-    """One card a component: sides, then depth."""
+    """One card a component: sides, then depth; `controls` (HTML) stand before them."""
     by_id = {c.id: c for c in components}
     roots = [c for c in components if c.parent is None]
     points = points_each(len(components))
     out = [LEGEND, f'<p class="note">{FROZEN}</p>']
-    out += [f'<div class="cards one">{card(c, points, measured)}</div>' for c in roots]
+    for c in roots:
+        out.append("<h3>All beats together</h3>")
+        out.append(f'<div class="cards one">{card(c, points, measured)}</div>')
+    out += [controls, '<div id="decks">']
     for side in SIDES:
         own = [c for c in components if c.parent is not None and c.side == side]
         if not own:
@@ -115,6 +126,7 @@ def cards(
                 plural = "s" if children[1:] else ""
                 title = f"Below {parent.name}: {len(children)} deeper component{plural}"
                 out.append(details(title, _deck(children, points), kind="deck"))
+    out.append("</div>")
     rule = esc(MEASUREMENT_RULE)
     out.append(f'<p class="note">How shapes are measured. {rule}</p>')
     if any(c.weighing is not None for c in components):
@@ -146,7 +158,7 @@ def card(
         else f"proves “{c.side}”"
     )
     head = f"<h4>{esc(c.name)} <span>{esc(role)}</span></h4>"
-    head += same_words(c)
+    head += same_words(c) + _opening(c)
     if c.sketch is None:
         body = '<p class="none">No beat falls into its cell.</p>'
         return f'<article class="card {kind}" id="{anchor(c)}">{head}{body}</article>'
@@ -161,16 +173,35 @@ def card(
     if c.share_frozen is not None:
         facts.append(("of its units frozen", share(c.share_frozen)))
     numbers = "".join(f"<div><dd>{v}</dd><dt>{k}</dt></div>" for k, v in facts)
-    shape, _, rest = sentence_of(c).partition(";")
-    who = "Who is in its cell. " if c.weighs else ""
-    words = f"{who}<b>{esc(shape)}</b>{esc(';' + rest) if rest else ''}"
     wide = " wide" if c.weighing is not None else ""
     return (
         f'<article class="card {kind}" id="{anchor(c)}">{head}'
-        f'<div class="cardbody{wide}">{sketch}<div><p>{words}</p>'
-        f"{_weighs(c)}{_composites(c)}<dl>{numbers}</dl>"
+        f'<div class="cardbody{wide}">{sketch}<div><dl>{numbers}</dl>'
         f"{label_bar(c.sketch.label_share)}</div></div>{_reach(c)}{_more(c)}</article>"
     )
+
+
+def _opening(component: Component) -> str:
+    """What it answers for, what would change the answer, how much of that it proves."""
+    c = component
+    if c.sketch is None:
+        return ""
+    shape = phrase(c.sketch)
+    if c.side is None:
+        return f'<p class="opening">All beats together: {esc(shape)}.</p>'
+    told = [f"{shape[0].upper()}{shape[1:]}: the network says {c.side}."]
+    if c.reach:
+        told.append(reach_words(c.reach, c.side, most=1))
+    if c.share_proven is not None:
+        told.append(f"By itself it proves {share(c.share_proven)} of these answers.")
+    return f'<p class="opening">{esc(" ".join(told))}</p>'
+
+
+def _who(component: Component) -> str:
+    """Who is in its cell, in numbers."""
+    shape, _, rest = sentence_of(component).partition(";")
+    words = f"<b>{esc(shape)}</b>{esc(';' + rest) if rest else ''}"
+    return f'<p class="who">Who is in its cell. {words}</p>'
 
 
 def _composites(component: Component) -> str:
@@ -262,7 +293,7 @@ def _more(component: Component) -> str:
     sketch = component.sketch
     if sketch is None:
         return ""
-    out = []
+    out = [_who(component), _weighs(component), _composites(component)]
     if sketch.normal is not None and sketch.not_normal is not None:
         svg = draw.svg(draw.sides(sketch))
         out.append(picture(svg, alt="beats on both sides of the margin", kind="paper"))
@@ -280,10 +311,10 @@ def _more(component: Component) -> str:
         facts["prototype from recording"] = component.prototype_record
     facts.update(component.notes)
     out.append(pairs(facts))
-    title = "Both sides of the margin, measurements"
+    title = "In numbers: its cell, both sides of the margin, measurements"
     if component.weighing is not None:
         out.append(_parts(component.weighing))
-        title += ", weights in numbers"
+        title += ", weights"
     return details(title, "".join(out))
 
 
@@ -313,7 +344,7 @@ def _parts(weighing: Weighing) -> str:
         + sum(part.contribution for part in weighing.parts),
         "beats looked at": weighing.num_beats,
         "different templates among them": weighing.num_templates,
-        "variance of its value that the mean template tells": weighing.told,
+        "variance of its value that the mean template tells": share(weighing.told),
         "mean template and that at the prototype, correlation": weighing.likeness,
         f"one {weighing.unit}, median (mV)": weighing.unit_mv,
     }

@@ -56,6 +56,7 @@ class DataFacts:
             recordings.
         is_recorded: Whether it is known which beats are of one recording.
         normal_names: The labels that count as normal.
+        leads: Names of the leads of a beat; empty where nobody has said.
     """
 
     title: str
@@ -76,6 +77,7 @@ class DataFacts:
     is_given: bool = False
     is_recorded: bool = True
     normal_names: Sequence[str] = ("N",)
+    leads: Sequence[str] = ()
 
     @property
     def measured(self) -> str:
@@ -172,6 +174,36 @@ class EquationFacts:
 
 
 @dataclass(frozen=True, eq=False)
+class CellBeat:
+    """One of the beats that a component answers for.
+
+    Attributes:
+        kind: Why it is shown, such as "nearest".
+        millivolts: The beat, of the lead of the composite, in mV, shown upright.
+        distance_mv: Root mean square of its difference from the composite, in mV.
+        margin: Of the network.
+        cell: The component that answers for it: the one of its cell, however deep.
+        prover: The component that proves its answer; "": none does.
+        record: Its recording; "": nobody has said.
+        r_time_s: R peak, in seconds from the start of the recording.
+        label: Its own, or that of its recording; "": none.
+        flip: The change that flips its answer first, in words; "": none does within
+            the limits; `None`: not measured.
+    """
+
+    kind: str
+    millivolts: Float[np.ndarray, " time"]
+    distance_mv: float
+    margin: float
+    cell: str
+    prover: str = ""
+    record: str = ""
+    r_time_s: float | None = None
+    label: str = ""
+    flip: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Component:
     """A component and the beats it answers for.
 
@@ -195,6 +227,7 @@ class Component:
         is_shown_proven: Whether the answer of the composite that is drawn is proven.
         median_answer: What the function says of the median of its cell.
         reach: How far changes of its beats go before the answer changes.
+        beats: A few of its beats.
         notes: Further facts, name to value.
     """
 
@@ -217,6 +250,7 @@ class Component:
     is_shown_proven: bool | None = None
     median_answer: str | None = None
     reach: Sequence[Reach] = ()
+    beats: Sequence[CellBeat] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 

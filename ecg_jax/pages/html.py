@@ -11,7 +11,7 @@ import numpy as np
 from ecg_jax import shares
 from ecg_jax.draw.paper import LABEL_NAMES, label_color
 from ecg_jax.pages.data import Component
-from ecg_jax.pages.names import COLUMNS, HELP, METRICS
+from ecg_jax.pages.names import COLUMNS, HELP, METRICS, SHARES
 from ecg_jax.shares import percent
 
 Row = Mapping[str, Any]
@@ -62,6 +62,13 @@ def share(value: float | None) -> str:
     return shares.share(value)
 
 
+def shown(key: str, value: object) -> str:
+    """Write a value as a table shows it: what is a share by its name in per cent."""
+    if key in SHARES and isinstance(value, float | np.floating):
+        return share(float(value))
+    return number(value)
+
+
 def table(
     rows: Sequence[Row], *, caption: str = "", columns: Sequence[str] | None = None
 ) -> str:
@@ -75,7 +82,9 @@ def table(
     )
     body = "".join(
         "<tr>"
-        + "".join(f"<td{_right(rows, key)}>{number(row.get(key))}</td>" for key in keys)
+        + "".join(
+            f"<td{_right(rows, key)}>{shown(key, row.get(key))}</td>" for key in keys
+        )
         + "</tr>"
         for row in rows
     )

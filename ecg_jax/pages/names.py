@@ -30,6 +30,26 @@ COLUMNS = {
     "given": "given",
 }
 
+SHARES = {
+    "accuracy by beat",
+    "accuracy by recording",
+    "decision_agreement",
+    "one_everywhere",
+    "proven",
+    "proven_all",
+    "proven_any",
+    "proven_normal",
+    "proven_not_normal",
+    "purity",
+    "purity_of_kmeans",
+    "random_network",
+    "share_frozen",
+    "shuffled",
+    "unseen_patterns",
+    "vacuous",
+}
+"""What is a share of something, and shown in per cent."""
+
 HELP = {
     "num_distinct": "How many of the components are different functions at all.",
     "proven": "Answers proven by the component of the beat's own cell.",

@@ -7,14 +7,17 @@ from pathlib import Path
 
 from ecg_jax.draw.render import write_bytes
 from ecg_jax.pages import components as tree
-from ecg_jax.pages import equation, sections
+from ecg_jax.pages import equation, explore, glossary, sections
 from ecg_jax.pages.changes import changes_part
 from ecg_jax.pages.data import ReportData
 from ecg_jax.pages.html import esc, share, slug, tiles
 
 PROOF = "A proof here concerns the network, not the patient."
 RESEARCH = "Research use only; not a medical device."
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 def build(run: ReportData) -> str:
@@ -24,9 +27,11 @@ def build(run: ReportData) -> str:
         run: Everything that the page shows.
 
     Returns:
-        HTML. It loads nothing, runs no script, and opens without a network.
+        HTML. It loads nothing and opens without a network; without JavaScript it lacks
+        filters, comparisons and single beats.
     """
     components, measured = list(run.components), run.data.measured
+    controls = explore.controls(components, run.data)
     whole = "Recordings" if run.data.is_recorded else "The beats"
     made = "The run" if run.command else "Versions and numbers"
     parts = [
@@ -35,7 +40,7 @@ def build(run: ReportData) -> str:
             "What each component answers for",
             sections.label_key(run.data)
             + (tree.tree_figure(components, measured) if components else "")
-            + tree.cards(components, measured),
+            + tree.cards(components, measured, controls),
         ),
         (
             "equation",
@@ -53,9 +58,11 @@ def build(run: ReportData) -> str:
         ("network", "The network", sections.network_section(run)),
         ("limits", "What cannot be claimed", sections.limits_section(run.data)),
         ("run", made, sections.run_section(run)),
+        ("glossary", "Glossary", glossary.section()),
         ("sources", "Sources", sections.citations_section(run.data)),
     ]
-    return frame(run.title, _summary(run), parts)
+    data = explore.page_data(components, run.data) if controls else ""
+    return frame(run.title, _summary(run), parts, data)
 
 
 def write_report(run: ReportData, path: Path | str) -> Path:
@@ -67,27 +74,43 @@ def write_report(run: ReportData, path: Path | str) -> Path:
     return write_bytes(Path(path), build(run).encode("utf-8"))
 
 
-def frame(title: str, summary: str, parts: Sequence[tuple[str, str, str]]) -> str:
-    """Put sections (id, heading, HTML) into a page; `summary` is HTML."""
+def frame(
+    title: str, summary: str, parts: Sequence[tuple[str, str, str]], data: str = ""
+) -> str:
+    """Put sections (id, heading, HTML) into a page.
+
+    Args:
+        title: Of the page.
+        summary: HTML at its head.
+        parts: The sections.
+        data: What the script explores, from `explore.page_data`; "": no script.
+
+    Returns:
+        HTML.
+    """
+    script = explore.script() if data else ""
+    source = f"; script-src {explore.source_of(script)}" if data else ""
     contents = "".join(
         f'<li><a href="#{slug(name)}">{esc(heading)}</a></li>'
         for name, heading, _ in parts
     )
-    body = "".join(
+    body = f"{summary}</header>" + "".join(
         f'<section id="{slug(name)}"><h2>{esc(heading)}</h2>{html}</section>'
         for name, heading, html in parts
     )
+    if any(name == "glossary" for name, _, _ in parts):
+        body = glossary.link_first(body)
+    tail = f"{explore.windows()}{data}<script>{script}</script>" if data else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}{source}">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{esc(title)}</title><style>{_style()}</style></head><body>"
         f'<nav aria-label="Contents"><b>Contents</b><ol>{contents}</ol></nav>'
         f'<main><header><p class="brand">ecg_jax</p><h1>{esc(title)}</h1>'
         f'<div class="warning" role="note"><p>{PROOF}</p><p>{RESEARCH}</p></div>'
-        f"{summary}</header>{body}"
-        f"<footer><p>{PROOF} {RESEARCH}</p></footer></main></body></html>"
+        f"{body}<footer><p>{PROOF} {RESEARCH}</p></footer></main>{tail}</body></html>"
     )
 
 

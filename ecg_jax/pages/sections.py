@@ -19,7 +19,13 @@ from ecg_jax.pages.html import (
     slug,
     table,
 )
-from ecg_jax.pages.names import CERTIFICATE, CITATIONS, COLUMNS, NUM_OF_METHOD
+from ecg_jax.pages.names import (
+    CERTIFICATE,
+    CITATIONS,
+    COLUMNS,
+    NUM_OF_METHOD,
+    SHARES,
+)
 
 LABEL_NOTE = (
     "<b>Labels belong to recordings; beats inherit them.</b> A beat labelled O or A "
@@ -176,7 +182,11 @@ def proof_section(run: ReportData) -> str:
         "patterns, is the network, and that components are bounds. Both hold by "
         "construction, so this checks the arithmetic.</p>"
         + pairs(
-            {CERTIFICATE.get(k, k): v for k, v in run.certificate.items() if v != ""}
+            {
+                CERTIFICATE.get(k, k): share(v) if k in SHARES else v
+                for k, v in run.certificate.items()
+                if v != ""
+            }
         )
     )
     return "".join(out)
@@ -280,9 +290,10 @@ def figures_table(
     rows = []
     for name, given in figures.items():
         f = given if isinstance(given, Figure) else Figure(given)
-        text, mark = number(round(f.value, 3)), ""
+        told = _area if name.startswith("AUC") or not 0 <= f.value <= 1 else share
+        text, mark = told(f.value), ""
         if f.low is not None and f.high is not None:
-            text += f" <small>{f.low:.3f} to {f.high:.3f}</small>"
+            text += f" <small>{told(f.low)} to {told(f.high)}</small>"
             left, right = (min(1.0, max(0.0, v)) for v in (f.low, f.high))
             mark = (
                 f'<i style="left:{100 * left:.1f}%;right:{100 - 100 * right:.1f}%"></i>'
@@ -299,6 +310,10 @@ def figures_table(
         f'<div class="scroll"><table class="figures"><caption>{words}</caption>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _area(value: float) -> str:
+    return f"{value:.3f}"
 
 
 def _network(network: NetworkFacts, data: DataFacts) -> str:
@@ -365,7 +380,7 @@ def _answers(
     return (
         f'<div class="scroll"><table class="answers"><caption>{esc(caption)}</caption>'
         "<thead><tr><th>label</th><th class=num>answered normal</th>"
-        "<th class=num>answered not normal</th><th></th><th class=num>normal</th></tr>"
+        "<th class=num>answered not normal</th><td></td><th class=num>normal</th></tr>"
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

@@ -19,6 +19,7 @@ from ecg_jax.shares import percent, share
 from ecg_jax.tree.certificate import pattern_hashes
 from ecg_jax.tree.same import same_functions
 from ecg_jax.tree.tree import Node
+from ecg_jax.views.cell_beats import cell_beats
 from ecg_jax.views.composites import Composite
 from ecg_jax.views.evaluation import Evaluation
 from ecg_jax.views.partition import arithmetic, inputs_of, proven_by_each
@@ -111,6 +112,7 @@ def components(
             sketch = _shown(sketch, beats, asked[node.id].medoid)
         if changed is not None and node.id:
             known["reach"] = changed.of_node(node.id)
+            known["beats"] = cell_beats(part, changed, node.id, sketch)
         shown = {"id": node.id, "name": node.name, "sketch": sketch}
         out.append(report.Component(**shown, weighing=weighing, **known))
     return out

@@ -90,6 +90,7 @@ def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
         is_given=beats.given is not None,
         is_recorded=beats.is_recorded,
         normal_names=beats.normal_names,
+        leads=beats.leads,
     )
 
 
