@@ -18,10 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 COMPONENTS = demo_components(2, 1)
 BELOW = sorted(COMPONENTS[1:], key=lambda c: (c.side != "normal", c.parent != 0))
 Open = Callable[..., Page]
@@ -308,6 +305,8 @@ def test_print_leaves_out_what_one_clicks(open_page):
     for name in (".explore", ".pin", ".beats", ".pinned", "nav"):
         assert not page.locator(name).first.is_visible()
     assert page.locator("#c1-P1 .opening").is_visible()
+    folded = page.locator("#c1-P1 > details > :not(summary)").first
+    assert folded.bounding_box()["height"] > 0, "numbers are printed, folded or not"
     assert page.pdf().startswith(b"%PDF")
 
 
