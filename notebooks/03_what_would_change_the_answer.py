@@ -148,7 +148,9 @@ ranges
 # %% [markdown]
 # Bars of beats that are called normal. A bar near the middle is a change to which the
 # answer is sensitive. Nothing here says that a cardiologist would answer otherwise: it
-# says what *this network* does.
+# says what *this network* does. The component that is named at the right decides for
+# most of the flipped beats, not for all. A line at the edge: some flip, fewer than a
+# quarter.
 
 # %%
 normal = ej.decide(tree, few).normal
@@ -203,7 +205,7 @@ ej.plot.flip(ranges, by_reach[0])
 ej.plot.flip(ranges, far)
 
 # %%
-print("the beat that is hardest to flip, its nearest changes:")
+print("of the beats that flip at all, the hardest; its nearest changes:")
 for flip in ranges.nearest(far):
     print(" ", flip["words"])
 told = ranges.nearest(far, 1)[0]

@@ -173,8 +173,9 @@ tree = ej.grow(fn, train, metric="shape", **options)
 certificate = ej.certify(tree, heldout.inputs()[:256])
 both, learnt = given(record >= 0), record < 40
 decision = ej.decide(tree, both)
-same = (decision.value == np.asarray(jax.vmap(fn)(both.inputs())))[~learnt].mean()
-print(f"same value: {same:.0%} of {len(heldout)} held-out beats (paper: 91% to 99.9%)")
+margins = np.asarray(jax.vmap(fn)(both.inputs()))
+same = (decision.normal == (margins >= 0))[~learnt].mean()
+print(f"same answer: {same:.0%} of {len(heldout)} held-out beats (paper: 91% to 99.9%)")
 print(f"proven wrongly: {decision.wrongly_proven}; certified: {certificate.holds}")
 
 # %% [markdown]
@@ -193,10 +194,10 @@ ej.plot.tree(tree, heldout)
 # %% [markdown]
 # That looks like groups. But any cut of the beats gives pictures that look like groups.
 # So: how much do the cells say about the true kind of a beat, beyond chance (0) and at
-# most (1)? The baselines know as many cells of the same sizes: cuts by random
-# hyperplanes, which know nothing of the network; the answer alone, normal or not, which
-# knows nothing of cells; and k-means, which knows only the shapes. And the same tree of
-# the network whose labels were dealt.
+# most (1)? The baselines: as many cells of the same sizes, cut by random hyperplanes,
+# which know nothing of the network; as many by k-means, which knows only the shapes;
+# the answer alone, normal or not, which knows nothing of cells; and a tree grown alike
+# of the network whose labels were dealt.
 
 
 # %%
