@@ -96,6 +96,12 @@ def test_what_counts_as_normal(labels, classes, normal):
         assert set(found.label) == set(map(str, labels.tolist()))
 
 
+def test_classes_of_other_labels_are_refused():
+    with pytest.raises(DataError, match="among the classes given, Norm") as caught:
+        ej.beats(X, sample_rate_hz=RATE, labels=LABELS, classes={"Norm": "N"})
+    assert str(caught.value).endswith("try: classes of these: MI, NORM")
+
+
 def test_a_label_may_be_missing():
     labels = ["NORM", None, "MI", float("nan")] * 20
     found = ej.beats(X, sample_rate_hz=RATE, labels=labels)
@@ -140,6 +146,28 @@ def test_a_file_says_the_rest(tmp_path):
     found = ej.beats(str(path))
     assert found.leads == ("I", "II") and found.config.num_before == 25
     assert ej.beats(path, sample_rate_hz=100).config.sample_rate_hz == 100
+
+
+def write_rates(path, rates):
+    """Beats of three samples, one for each rate, as CSV or as Parquet."""
+    if path.suffix == ".csv":
+        rows = [f"0,1,0,{rate}" for rate in rates]
+        path.write_text("\n".join(["a,b,c,sample_rate_hz", *rows]) + "\n")
+    else:
+        beat = np.empty(len(rates), object)
+        beat[:] = [[0.0, 1.0, 0.0]] * len(rates)
+        write_parquet({"beat": beat, "sample_rate_hz": np.array(rates)}, path)
+
+
+@pytest.mark.parametrize("name", ["beats.csv", "beats.parquet"])
+def test_a_column_says_the_rate(tmp_path, name):
+    write_rates(tmp_path / name, [250, 250])
+    found = ej.beats(tmp_path / name)
+    assert found.config.sample_rate_hz == 250
+    np.testing.assert_array_equal(found.inputs(), [[0, 1, 0]] * 2)
+    write_rates(tmp_path / name, [250, 100])
+    with pytest.raises(DataError, match="holds no number, or more than one"):
+        ej.beats(tmp_path / name)
 
 
 def test_rows_of_numbers_need_no_header(tmp_path):
@@ -341,8 +369,8 @@ def test_files_that_are_refused(tmp_path):
     (tmp_path / "ragged.csv").write_text("1,2,3\n1,2\n")
     assert refused("ragged.csv") == (
         "ragged.csv, line 2: 2 cells, or samples that are no numbers; the first line "
-        "has 3.\n  try: a row for each beat, its samples in mV; a header with 'label' "
-        "and 'record' where there are such columns"
+        "has 3.\n  try: a row for each beat, its samples in mV; a header with 'label', "
+        "'record' and 'sample_rate_hz' where there are such columns"
     )
 
 
@@ -352,7 +380,8 @@ def test_a_file_without_a_rate(tmp_path):
         ej.beats(tmp_path / "beats.npz")
     assert str(caught.value) == (
         f"{tmp_path / 'beats.npz'} does not say its sample rate.\n  try: "
-        "sample_rate_hz=..., samples a second; an .npz file may hold it"
+        "sample_rate_hz=..., samples a second; or in the file: an array of an .npz, "
+        "a column 'sample_rate_hz' of a .csv or .parquet"
     )
 
 

@@ -341,6 +341,13 @@ def test_bad_data():
 
 
 @pytest.mark.usefixtures("unchecked")
+def test_a_probability_is_questioned():
+    data = quarters(1, 30)
+    probability = lambda x: jax.nn.sigmoid(jax.nn.relu(x[0]) - x[1])  # noqa: E731
+    with pytest.warns(UserWarning, match="is it a probability.*\n  try: its logit"):
+        small(probability, data)
+
+
 def test_bad_options():
     fn, data = function("mlp"), quarters(1, 9)
     for options, message in (

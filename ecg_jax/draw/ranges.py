@@ -22,7 +22,7 @@ NOTE = (
     "bar: from where a quarter of the answers has flipped to where three quarters "
     "have; mark: half\n"
     "arrows: share that flips within the limit to either side, and the component that "
-    "decides then"
+    "most often decides then"
 )
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from ecg_jax.errors import DataError, MissingFileError, RunError
 from ecg_jax.storage.table import read_parquet
 
-LABEL, RECORD = "label", "record"
-NAMES = {LABEL: "labels", RECORD: "records"}
+LABEL, RECORD, RATE = "label", "record", "sample_rate_hz"
+NAMES = {LABEL: "labels", RECORD: "records", RATE: RATE}
 KEYS = ("beats", "sample_rate_hz", "leads", "labels", "records", "r_peak_s")
 
 
@@ -56,7 +56,7 @@ def _npz(path: Path) -> dict[str, Any]:
 
 
 def _csv(path: Path) -> dict[str, Any]:
-    """A row for each beat; in columns that a header calls so, labels and records."""
+    """A row for each beat; in columns that a header calls so, what else is known."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if row]
     if not rows:
@@ -72,7 +72,7 @@ def _csv(path: Path) -> dict[str, Any]:
                 f"{path}, line {number}: {len(row)} cells, or samples that are no "
                 f"numbers; the first line has {width}.\n"
                 "  try: a row for each beat, its samples in mV; a header with "
-                "'label' and 'record' where there are such columns"
+                "'label', 'record' and 'sample_rate_hz' where there are such columns"
             )
     held: dict[str, Any] = {
         "beats": np.array([[float(row[i]) for i in samples] for row in body]).reshape(
@@ -82,7 +82,7 @@ def _csv(path: Path) -> dict[str, Any]:
     held["beats"] = held["beats"].astype(np.float32)
     for i, name in named.items():
         held[name] = np.array([row[i] for row in body], dtype=np.str_)
-    return held
+    return _with_one_rate(path, held)
 
 
 def _are_numbers(cells: list[str]) -> bool:
@@ -93,7 +93,7 @@ def _are_numbers(cells: list[str]) -> bool:
 
 
 def _parquet(path: Path) -> dict[str, Any]:
-    """A column `beat` of lists, and `label` and `record` where there are such."""
+    """A column `beat` of lists, and columns of what else is known."""
     try:
         columns = read_parquet(path)
     except RunError as error:
@@ -113,7 +113,22 @@ def _parquet(path: Path) -> dict[str, Any]:
             "  try: windows of one length"
         )
     held: dict[str, Any] = {"beats": np.stack([np.asarray(row) for row in lists])}
-    return held | {NAMES[k]: columns[k] for k in NAMES if k in columns}
+    held |= {NAMES[k]: columns[k] for k in NAMES if k in columns}
+    return _with_one_rate(path, held)
+
+
+def _with_one_rate(path: Path, held: dict[str, Any]) -> dict[str, Any]:
+    """The same, with a number for the column of rates."""
+    if RATE not in held:
+        return held
+    try:
+        (rate,) = {float(value) for value in held[RATE].tolist()}
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: the column 'sample_rate_hz' holds no number, or more than one.\n"
+            "  try: the rate of all beats, in every row"
+        ) from error
+    return held | {RATE: np.float64(rate)}
 
 
 SUFFIXES: dict[str, Callable[[Path], dict[str, Any]]] = {

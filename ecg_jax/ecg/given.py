@@ -43,9 +43,10 @@ def beats(
       source: an array `[beat, time]` of one lead or `[beat, lead, time]`, float32 or
         float64, in mV; or a path. `.npz`: an array `beats` and, where known,
         `sample_rate_hz`, `leads`, `labels`, `records`, `r_peak_s`. `.csv`: a row for
-        each beat, with a header if there are columns `label` and `record`. `.parquet`:
-        a column `beat` of lists, and `label` and `record` where known. A folder of
-        recordings in WFDB layout: beats are found and cut as `ecg-jax run` does.
+        each beat, with a header if there are columns `label`, `record` and
+        `sample_rate_hz` (the same in every row). `.parquet`: a column `beat` of lists,
+        and such columns. A folder of recordings in WFDB layout: beats are found and
+        cut as `ecg-jax run` does.
       sample_rate_hz: samples a second. May be left out where the file says it; of a
         folder, the rate of the windows, by default 100.
       leads: names of the leads; of a folder, which are read.
@@ -100,7 +101,8 @@ def beats(
         if sample_rate_hz is None:
             raise DataError(
                 f"{path} does not say its sample rate.\n"
-                f"  try: sample_rate_hz=..., samples a second; an .npz file may hold it"
+                "  try: sample_rate_hz=..., samples a second; or in the file: an array "
+                "of an .npz, a column 'sample_rate_hz' of a .csv or .parquet"
             )
     else:
         array = _checked(source)
@@ -294,6 +296,12 @@ def _labels(
             f"  try: one of {', '.join(CLASSES)}; N is normal"
         )
     names = np.array([_name(value) for value in values.tolist()], dtype=np.str_)
+    if told and not set(told) & set(names.tolist()):
+        labels_there = ", ".join(np.unique(names).tolist()[:MOST_NAMED])
+        raise DataError(
+            f"none of the labels is among the classes given, {', '.join(told)}.\n"
+            f"  try: classes of these: {labels_there}"
+        )
     if values.dtype.kind == "b" and not told:
         told = {_name(True): NORMAL}
     if not told:

@@ -96,7 +96,8 @@ def margin(
         if logits.ndim != 1 or not 0 <= k < logits.shape[0] or logits.shape[0] < 2:
             raise IndexError(
                 f"no rival for class {k} in logits of shape {logits.shape}: need a "
-                "vector of two or more and 0 <= k < its length."
+                "vector of two or more and 0 <= k < its length.\n"
+                "  try: the number of the class that counts as normal, from 0 on"
             )
         rivals = jnp.concatenate([logits[:k], logits[k + 1 :]])
         return logits[k] - (rivals[0] if rivals.shape[0] == 1 else jnp.max(rivals))

@@ -6,6 +6,7 @@ units at the outermost level (the max side, below a max of rivals) starts at the
 that has any.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -120,12 +121,23 @@ def grow(
             select=select,
             config=cover or CoverConfig(),
         )
+        _warn_of_probabilities(grower.values)
         nodes = list(tree.nodes)
         for sign, side in zip(SIDES, sides, strict=True):
             nodes += grower.side(sign, len(nodes), side)
         seen = np.unique(pattern_hashes(tree.eq, data, hashing))
         whole = Tree(program, tuple(nodes), example, seen, metric, localize, fn)
         return _counted(whole, data, counting)
+
+
+def _warn_of_probabilities(values: np.ndarray) -> None:
+    if len(values) > 1 and values.min() >= 0 and values.max() <= 1:
+        warnings.warn(
+            'the function lies between 0 and 1 on all examples, so it says "normal" '
+            "of each: is it a probability?\n"
+            "  try: its logit, or lambda x: fn(x) - 0.5",
+            stacklevel=3,
+        )
 
 
 def check_options(

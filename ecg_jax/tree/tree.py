@@ -318,7 +318,8 @@ class Tree(Immutable):
             if node.name == name:
                 return node.id
         known = ", ".join(node.name for node in self.nodes[1:])
-        raise PatternError(f"no component is called {name!r}.\n  try: one of {known}")
+        cure = f"one of {known}" if known else "f, the function: it has no components"
+        raise PatternError(f"no component is called {name!r}.\n  try: {cure}")
 
     def children(self, node: int) -> list[int]:
         """Ids of a node's children."""

@@ -218,13 +218,14 @@ class Ranges:
             f"Ranges of {len(self.low):,} beats and {len(self.names)} changes, those "
             "of most flips:"
         ]
-        with np.errstate(invalid="ignore"):
-            flips = np.isfinite(self.low) | np.isfinite(self.high)
-        order = np.argsort(-flips.mean(axis=0), kind="stable")
+        known = ~(np.isnan(self.low) | np.isnan(self.high))
+        flips = known & (np.isfinite(self.low) | np.isfinite(self.high))
+        share = flips.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        order = np.argsort(-share, kind="stable")
         for at in order[:3]:
             name = self.names[at]
             lines.append(
-                f"  {name}: {flips[:, at].mean():.0%} flip within "
+                f"  {name}: {share[at]:.0%} flip within "
                 f"{self.limits[name]:g} {self.changes.units[name]}".rstrip()
             )
         return "\n".join(lines)
