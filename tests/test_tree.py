@@ -129,7 +129,12 @@ def test_the_slack_is_above_what_rounding_does():
     )
 
 
-@pytest.mark.parametrize("act", [jax.nn.softplus, jax.nn.silu, jnp.tanh])
+SLOW = [
+    pytest.param(act, marks=pytest.mark.slow) for act in (jnp.tanh, jax.nn.softplus)
+]
+
+
+@pytest.mark.parametrize("act", [jax.nn.silu, *SLOW])
 def test_smooth_gates_may_feed_one_another(act):
     """Two levels of them, frozen together: the slack is finite, and above rounding."""
     rng = np.random.default_rng(0)

@@ -193,7 +193,7 @@ def test_a_tree_in_float64(tmp_path):
         (1, 1, 65, 100, 0.1),
         (6, 1, 2, 100, 0.1),
         (6, 12, 40, 50, 0),
-        (6, 2, 300, 360.5, 1),
+        pytest.param(6, 2, 300, 360.5, 1, marks=pytest.mark.slow),
     ],
 )
 def test_any_window_has_a_page(num, leads, samples, rate, scale, tmp_path):

@@ -19,14 +19,10 @@ SETTINGS = {
 QUICK = {
     "max": "float32",
     "abs": "float32 with x64",
-    "select_n": "float32",
     "reduce_window": "float32 with x64",
     "fft": "float32",
     "modulus": "float32 with x64",
-    "scatter-add": "float32 with x64",
-    "product": "float32",
-    "quotient": "float32 with x64",
-    "matrix product": "float32",
+    "quotient": "float32",
 }
 
 
