@@ -10,7 +10,7 @@ from test_ranges import HIDDEN, NUM, given
 from test_ranges import st_is_low as concave
 
 import ecg_jax as ej
-from ecg_jax.cells.reach import Reach, Side, reach, reach_words
+from ecg_jax.cells.reach import Reach, Side, of_waves, reach, reach_words
 from ecg_jax.draw import ranges, svg
 from ecg_jax.storage.table import read_parquet
 from ecg_jax.views.what_changes import FAMILY
@@ -130,3 +130,14 @@ def test_words_and_figure():
     assert "1% Q1" in svg(ranges(told)) and "none flips" not in svg(ranges(told))
     told = [Reach("gain", "fraction", 0.5, 100, never, never)]
     assert "none flips" in svg(ranges(told))
+
+
+def test_waves_come_before_how_a_beat_was_recorded():
+    """A card opens with a change of a wave, though the hum flips more."""
+    never, often = Side((np.inf,) * 3, 0.0, ""), Side((0.1, 0.2, 0.3), 0.9, "Q1")
+    seldom = Side((np.inf,) * 3, 0.06, "Q2")
+    hum = Reach("mains cosine", "mV", 0.5, 40, often, often)
+    st = Reach("ST level", "mV", 0.5, 40, never, seldom)
+    still = Reach("T amplitude", "mV", 0.5, 40, never, never)
+    assert of_waves([hum, st, still]) == [st]
+    assert of_waves([hum, still]) == [hum, still]

@@ -225,6 +225,19 @@ def reach_words(reaches: Sequence[Reach], answer: str, most: int = MOST_TOLD) ->
     return " ".join(sentences)
 
 
+def of_waves(reaches: Sequence[Reach]) -> list[Reach]:
+    """Changes of waves that flip 5% of the answers; where none does, all changes.
+
+    The others change how a beat was recorded: gain, baseline, hum, place of R.
+    """
+    waves = [
+        one
+        for one in reaches
+        if one.name not in _VERBS and max(one.low.flips, one.high.flips) >= LEAST_FLIPS
+    ]
+    return waves or list(reaches)
+
+
 _VERBS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "gain": {"falls": "all amplitudes fall", "rises": "all amplitudes rise"},

@@ -7,7 +7,7 @@ import numpy as np
 from ecg_jax import draw
 from ecg_jax.cells.captions import describe, phrase
 from ecg_jax.cells.morphology import MEASUREMENT_RULE
-from ecg_jax.cells.reach import reach_words
+from ecg_jax.cells.reach import of_waves, reach_words
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.cells.weighing import WEIGHING_RULE, Weighing
 from ecg_jax.draw.paper import PROTOTYPE
@@ -191,7 +191,7 @@ def _opening(component: Component) -> str:
         return f'<p class="opening">All beats together: {esc(shape)}.</p>'
     told = [f"{shape[0].upper()}{shape[1:]}: the network says {c.side}."]
     if c.reach:
-        told.append(reach_words(c.reach, c.side, most=1))
+        told.append(reach_words(of_waves(c.reach), c.side, most=1))
     if c.share_proven is not None:
         told.append(f"By itself it proves {share(c.share_proven)} of these answers.")
     return f'<p class="opening">{esc(" ".join(told))}</p>'
