@@ -2,13 +2,13 @@
 
 import os
 import re
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jaxtyping
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
 
 # Most of the tests' time goes into compiling small programs, so they are compiled with
 # little optimization. `XLA_FLAGS= pytest` compiles as a user does; what depends on it,
@@ -25,19 +25,23 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-class ByFile(LoadFileScheduling):
+@cache
+def group_of(file: str) -> str:
     """A file runs in one process, and so do all files that share the finished run."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        text = (Path(__file__).parents[1] / file).read_text()
-        return "run" if re.search("import .*(tiny|evaluated)", text) else file
+    text = (Path(__file__).parents[1] / file).read_text("utf-8")
+    shared = re.search(r"from run_files import[^#]*?\b(tiny|evaluated)\b", text)
+    return "run" if shared else file
 
 
-def pytest_xdist_make_scheduler(
-    config: pytest.Config, log: Producer
-) -> LoadFileScheduling:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Programs that JAX has compiled, and fixtures, serve the whole of a file."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(super()._split_scope(nodeid))
+
     return ByFile(config, log)
 
 

@@ -14,6 +14,7 @@ import pytest
 from run_files import command
 from small_beats import R_S, RATE, arrays, names
 
+from ecg_jax.draw.spread import spread
 from ecg_jax.errors import (
     DriverError,
     MissingExtraError,
@@ -248,6 +249,11 @@ def test_the_name_of_a_cell_changes_with_all_that_decides_it(data):
             "equation = 1",
             "PATH: equation = 1 is not of its type.\n  try: true or false",
         ),
+        (
+            "grid = {data-dir = ['a', 'b']}",
+            "grid: data-dir says where data lie, not which.\n"
+            "  try: it in base, and 'data' here",
+        ),
         ("base = 1", "PATH: base = 1 is not of its type.\n  try: [base]"),
         ("seed = ", "PATH is no TOML: Invalid value (at end of document)."),
     ],
@@ -257,6 +263,18 @@ def test_what_no_sweep_has_is_refused(text, message, tmp_path):
     with pytest.raises(SweepError) as caught:
         read_config(path)
     assert str(caught.value) == message.replace("PATH", str(path))
+
+
+def test_the_name_of_a_cell_fits_a_file_system(data):
+    cell = config(data).cell("\u5fc3" * 120, {"seed": 0})
+    assert len(f"{cell.name}.parquet".encode()) < 255
+
+
+def test_a_figure_of_options_without_a_value():
+    values = [None, 0.5, "far"]
+    drawn = spread({"tree.localize": values}, [0.7, 0.8, 0.9], y_label="AUC")
+    (axes,) = drawn.axes
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["None", "0.5", "far"]
 
 
 def test_a_file_that_is_not_there(tmp_path):
@@ -582,6 +600,24 @@ def test_a_cluster_that_goes_away(swept, data, as_here, tmp_path):
     assert before and sweep(what, out, **NOBODY).computed == 4 - len(before)
     assert before.items() <= bytes_of(out).items()
     assert tables(out) == tables(swept[0])
+
+
+@pytest.mark.parametrize("name", ["loop", "ray", "submitit"])
+def test_there_are_workers(name, tmp_path):
+    with pytest.raises(SweepError, match="workers is 0"):
+        drivers.driver_of(name, tmp_path, {}, 0, None)
+
+
+def test_a_driver_is_not_asked_for_nothing(swept, data):
+    @contextmanager
+    def needs_tasks():
+        def drive(compute, tasks):
+            assert tasks
+            yield
+
+        yield drive
+
+    assert sweep(config(data), swept[0], needs_tasks(), **NOBODY).computed == 0
 
 
 def test_an_extra_that_is_missing(data, tmp_path, monkeypatch):

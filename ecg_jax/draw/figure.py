@@ -1,11 +1,9 @@
 """A figure that shows itself in a notebook, whether or not pyplot was imported."""
 
-import io
-
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["Shown"]
+from ecg_jax.draw.render import png
 
 
 class Shown(Figure):
@@ -16,6 +14,4 @@ class Shown(Figure):
         FigureCanvasAgg(self)
 
     def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png")
-        return buffer.getvalue()
+        return png(self, dpi=100)

@@ -31,7 +31,7 @@ def spread(
     panels = figure.subplots(1, max(len(options), 1), sharey=True, squeeze=False)[0]
     figure.subplots_adjust(left=0.6 / figure.get_figwidth(), bottom=0.3, right=0.98)
     for axes, (name, chosen) in zip(panels, options.items(), strict=False):
-        known = sorted(set(chosen), key=lambda v: (isinstance(v, str), v))
+        known = sorted(set(chosen), key=_order)
         axes.plot(
             [known.index(value) for value in chosen],
             values,
@@ -51,3 +51,10 @@ def spread(
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(y_label, size=7.5, color=CHART_INK)
     return figure
+
+
+def _order(value: Any) -> tuple[int, Any]:
+    """Nothing, then numbers, then words."""
+    if value is None:
+        return 0, 0
+    return (2, value) if isinstance(value, str) else (1, value)

@@ -159,7 +159,8 @@ class SweepConfig:
         if is_beats_file(config.data) and (file := Path(config.data)).is_file():
             decides["sha256"] = _digest(config.data, file.stat().st_mtime_ns)
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
-        slug = re.sub(r"[^\w.=+-]+", "-", "_".join(words))[:100].lstrip(".-")
+        slug = re.sub(r"[^\w.=+-]+", "-", "_".join(words), flags=re.ASCII)
+        slug = slug[:100].lstrip(".-")
         name = f"{slug or 'cell'}_{digest.hexdigest()[:8]}"
         return Cell(name, options, config, row)
 
@@ -263,6 +264,11 @@ def _axes(table: Mapping[str, Any], where: str) -> Mapping[str, tuple[Any, ...]]
             raise SweepError(
                 f"{where}: {key} = {values!r} is no list of values.\n"
                 f"  try: {key!r} = [...], or move it to base"
+            )
+        if key == "data-dir":
+            raise SweepError(
+                f"{where}: data-dir says where data lie, not which.\n"
+                "  try: it in base, and 'data' here"
             )
         found[key] = tuple(typed(key, value, where) for value in values)
     return found

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from ecg_jax.errors import DriverError, MissingExtraError
+from ecg_jax.errors import DriverError, MissingExtraError, SweepError
 from ecg_jax.sweeps.cell import Result, Task
 
 Compute = Callable[[Task], Result]
@@ -33,7 +33,13 @@ def driver_of(
     workers: int,
     address: str | None,
 ) -> Driver:
-    """The driver of a name, for a sweep in a folder; see the drivers themselves."""
+    """The driver of a name, for a sweep in a folder; see the drivers themselves.
+
+    Raises:
+      SweepError: there are no workers.
+    """
+    if workers < 1:
+        raise SweepError(f"workers is {workers}.\n  try: a whole number from 1 on")
     if name == "ray":
         return on_ray(address, workers)
     if name == "submitit":
@@ -74,7 +80,8 @@ def on_ray(address: str | None = None, workers: int = 2) -> Iterator[Drive]:
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         raise _away(f"{where} cannot be reached", error) from error
-    head = ray.get_runtime_context().gcs_address
+    own = ray.get_runtime_context().gcs_address
+    head = address if address and ":" in address else own
 
     def drive(compute: Compute, tasks: Sequence[Task]) -> Ended:
         remote = ray.remote(num_cpus=1, max_retries=0)(compute)
@@ -107,7 +114,8 @@ def on_submitit(
     Args:
       logs: a folder for what jobs print; every machine must see it.
       parameters: of `submitit.AutoExecutor`, such as `slurm_partition`.
-      workers: how many jobs run at once.
+      workers: how many jobs run at once; on Slurm `slurm_array_parallelism` goes
+        before it.
       cluster: "slurm" or "local"; default: what submitit finds.
 
     Raises:
@@ -118,12 +126,11 @@ def on_submitit(
     errors = submitit.core.utils
     try:
         executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
-        executor.update_parameters(**parameters)
+        on_slurm = executor.cluster == "slurm"
+        most = {"slurm_array_parallelism": workers} if on_slurm else {}
+        executor.update_parameters(**{**most, **parameters})
     except (NameError, RuntimeError, TypeError, ValueError) as error:
         raise _away("submitit cannot be used", error) from error
-    on_slurm = executor.cluster == "slurm"
-    if on_slurm:
-        executor.update_parameters(slurm_array_parallelism=workers)
 
     def drive(compute: Compute, tasks: Sequence[Task]) -> Ended:
         size = len(tasks) if on_slurm else workers

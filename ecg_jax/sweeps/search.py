@@ -19,8 +19,8 @@ def rounds(
     """Cells to compute, a round at a time; each round knows those before it.
 
     Every trial has a seed of its own, so that a search which was killed asks for the
-    same cells as one that was not. A trial without a value stays open in the journal,
-    and the next call asks for it again.
+    same cells as one that was not, where trials run one by one and none fails. A trial
+    without a value stays open in the journal, and the next call asks for it again.
 
     Args:
       config: with a search.

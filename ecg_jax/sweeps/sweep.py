@@ -116,7 +116,7 @@ class _Sweep:
                 todo = sorted(new.values(), key=_beats)
                 self.there += len(cells) - len(todo)
                 self.tell(self.there, self.total)
-                for task, result in drive(compute, todo):
+                for task, result in drive(compute, todo) if todo else ():
                     self._ended(task.cell, result)
         return Swept(self.total, self.computed, self.failed)
 
@@ -133,7 +133,13 @@ class _Sweep:
         )
 
     def _done(self, cell: Cell) -> bool:
-        return table_path(self.out, cell).exists()
+        done = table_path(self.out, cell).exists()
+        if done:  # by a worker that was lost after it, perhaps
+            self._failure(cell).unlink(missing_ok=True)
+        return done
+
+    def _failure(self, cell: Cell) -> Path:
+        return self.out / "failed" / f"{cell.name}.json"
 
     def _objective(self, cell: Cell) -> float | None:
         """The figure that a search makes large; None of a cell that failed."""
@@ -143,7 +149,7 @@ class _Sweep:
 
     def _ended(self, cell: Cell, result: Result) -> None:
         """Notes a cell that is done, or why it failed."""
-        path = self.out / "failed" / f"{cell.name}.json"
+        path = self._failure(cell)
         if isinstance(result, str):
             path.parent.mkdir(exist_ok=True)
             write_json(path, {"cell": cell.name, "error": result.strip()})
