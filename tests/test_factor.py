@@ -201,7 +201,8 @@ def test_margin_refuses_a_class_without_rival(k, size):
         ej.margin(lambda x: x, k)(jnp.ones(size))
     assert str(caught.value) == (
         f"no rival for class {k} in logits of shape ({size},): need a vector of two "
-        "or more and 0 <= k < its length."
+        "or more and 0 <= k < its length.\n  try: the number of the class that counts "
+        "as normal, from 0 on"
     )
 
 

@@ -131,7 +131,7 @@ def grow(
 
 
 def _warn_of_probabilities(values: np.ndarray) -> None:
-    if len(values) > 1 and values.min() >= 0 and values.max() <= 1:
+    if 0 <= values.min() < values.max() <= 1:
         warnings.warn(
             'the function lies between 0 and 1 on all examples, so it says "normal" '
             "of each: is it a probability?\n"
