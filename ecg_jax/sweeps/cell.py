@@ -184,12 +184,10 @@ def _columns(figures: Figures, cell: Cell) -> dict[str, np.ndarray]:
         for key, value in cell.options.items()
     }
     row = {"cell": cell.name, "row": cell.row, **options, **figures}
-    return {name: _column(value) for name, value in row.items()}
-
-
-def _column(value: Any) -> np.ndarray:
-    text = isinstance(value, str)
-    return np.array([value], object if text else np.asarray(value, None).dtype)
+    return {
+        name: np.array([value], object if isinstance(value, str) else None)
+        for name, value in row.items()
+    }
 
 
 def _nobody(line: str) -> None:

@@ -86,7 +86,7 @@ def figure(config: SweepConfig, folder: Path) -> "Figure":
     """
     import duckdb
 
-    axes = [*(["row"] if config.rows else []), *config.axes]
+    axes = _columns_of(config)
     with duckdb.connect() as connection:
         cells = connection.read_parquet(_files(config, folder), union_by_name=True)
         names = ", ".join(f'"{name}"' for name in [*axes, config.objective])
@@ -97,6 +97,11 @@ def figure(config: SweepConfig, folder: Path) -> "Figure":
         values,
         y_label=config.objective,
     )
+
+
+def _columns_of(config: SweepConfig) -> list[str]:
+    """The columns that tell cells apart."""
+    return [*(["row"] if config.rows else []), *config.axes]
 
 
 def _files(config: SweepConfig, folder: Path) -> list[str]:
@@ -115,7 +120,7 @@ def _files(config: SweepConfig, folder: Path) -> list[str]:
 
 def _query(config: SweepConfig, columns: list[str]) -> str:
     """The SQL of a table: options, then figures."""
-    axes = [*(["row"] if config.rows else []), *config.axes]
+    axes = _columns_of(config)
     known = {"cell", "row", "ecg_jax", "jax", "device", *axes}
     figures = [name for name in columns if name not in known]
     if config.objective not in figures:
