@@ -3,8 +3,11 @@
 import atexit
 import io
 import shutil
+import subprocess
+import sys
 import tempfile
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -109,3 +112,20 @@ def command(*words: object) -> tuple[int, str, str]:
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
     return status, out.getvalue(), err.getvalue()
+
+
+@contextmanager
+def held_by(code: str, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that runs code, from when it says "held" until it is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()

@@ -8,13 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from run_files import command, config, copy_of_run, tiny, write_recordings
+from run_files import (
+    command,
+    config,
+    copy_of_run,
+    held_by,
+    tiny,
+    write_recordings,
+)
 
 from ecg_jax.errors import (
     DataError,
@@ -59,20 +65,9 @@ with begin(json.loads(sys.argv[2]), Path(sys.argv[1]), True):
 """
 
 
-@contextmanager
 def held_elsewhere(folder, settings):
     """Another process that works in a run folder, until it is told to end."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder), json.dumps(settings)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
+    return held_by(HOLDER, str(folder), json.dumps(settings))
 
 
 def contents(folder):

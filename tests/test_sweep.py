@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from run_files import command
+from run_files import command, held_by
 from small_beats import R_S, RATE, arrays, names
 
 from ecg_jax.draw.spread import spread
@@ -414,25 +414,10 @@ with locked(Path(sys.argv[1]), wait=False):
 """
 
 
-@contextmanager
-def held_elsewhere(folder):
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout.readline() == "held\n"
-            yield
-        finally:
-            process.kill()
-
-
 def test_two_drivers_on_one_folder_are_refused(swept, data):
     out, _, _ = swept
     before = bytes_of(out)
-    with held_elsewhere(out), pytest.raises(RunInUseError) as caught:
+    with held_by(HOLDER, str(out)), pytest.raises(RunInUseError) as caught:
         sweep(config(data), out, **NOBODY)
     assert str(caught.value) == (
         f"{out} is in use: another process is working in it.\n"
