@@ -71,3 +71,75 @@ def write_212(file: Path, samples):
         [first & 0xFF, first >> 8 | (second >> 8) << 4, second & 0xFF], axis=1
     )
     file.write_bytes(triples.astype(np.uint8).tobytes())
+
+
+TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+SEEN_FROM = {
+    "I": (0.9, 0.0),
+    "II": (1.0, 0.6),
+    "III": (0.1, 0.6),
+    "aVR": (-0.95, -0.3),
+    "aVL": (0.4, -0.3),
+    "aVF": (0.55, 0.6),
+    "V1": (-0.5, 0.3),
+    "V2": (-0.3, 0.9),
+    "V3": (0.3, 0.9),
+    "V4": (1.0, 0.8),
+    "V5": (1.1, 0.6),
+    "V6": (0.9, 0.4),
+}
+"""What each lead sees of the QRS and of the P and T waves."""
+
+
+def leads_of(names, duration_s=10.0, rate=250.0, *, rr_s=0.8, t=1.0, seed=0):
+    """Leads `[lead, time]` in mV of one heart, and its R peaks in samples.
+
+    Args:
+        names: Of the leads, of `SEEN_FROM`, `MLII` or others, which see what II does.
+        duration_s: Length.
+        rate: Samples a second.
+        rr_s: Between beats.
+        t: How high P and T are.
+        seed: Of noise and of the place of the first beat.
+    """
+    whole, peaks = ecg(duration_s, rate, rr_s=rr_s, seed=seed)
+    near = np.zeros(len(whole))
+    for peak in peaks:
+        near[max(peak - round(0.06 * rate), 0) : peak + round(0.08 * rate)] = 1
+    qrs, waves = whole * near, whole * (1 - near)
+    rng = np.random.default_rng(seed + 1000)
+    rows = []
+    for name in names:
+        seen, slow = SEEN_FROM.get(name, SEEN_FROM["II"])
+        noise = 0.01 * rng.standard_normal(len(whole))
+        rows.append(seen * qrs + 2 * t * slow * waves + noise)
+    return np.stack(rows), peaks
+
+
+def write_wfdb(
+    folder: Path, name: str, millivolts, leads, *, rate=250, gain=1000, num=None
+):
+    """One recording of several leads in format 16, at `gain` units a mV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    units = np.rint(np.asarray(millivolts) * 1000).astype("<i2")
+    (folder / f"{name}.dat").write_bytes(units.T.tobytes())
+    sums = (units.sum(axis=1, dtype=np.int64) & 0xFFFF).tolist()
+    lines = [
+        f"{name}.dat 16 {gain}/mV 16 0 {row[0]} {total} 0 {lead}"
+        for row, total, lead in zip(units, sums, leads, strict=True)
+    ]
+    head = f"{name} {len(lines)} {rate} {num or units.shape[1]}"
+    (folder / f"{name}.hea").write_text("\n".join([head, *lines]) + "\n")
+
+
+def write_leads(folder: Path, leads_by_name, *, rate=250, duration_s=10.0):
+    """A folder of recordings with these leads: T upright in "N", inverted in "O"."""
+    labels = []
+    for k, (name, leads) in enumerate(leads_by_name.items()):
+        label = "NO"[k % 2]
+        made = {"rr_s": 0.7 + 0.03 * (k % 5), "t": 1.0 if label == "N" else -1.0}
+        signal, _ = leads_of(leads, duration_s, rate, **made, seed=k)
+        write_wfdb(folder, name, signal, leads, rate=rate)
+        labels.append(f"{name},{label}")
+    (folder / "RECORDS").write_text("".join(f"{name}\n" for name in leads_by_name))
+    (folder / "REFERENCE.csv").write_text("\n".join(labels) + "\n")

@@ -11,8 +11,9 @@ import pytest
 from ecg_files import ecg, mat4, write_challenge, write_mat
 
 from ecg_jax.ecg import _beat_store, detect
-from ecg_jax.ecg.beats import BeatConfig, beats_of, extract_beats, missed_words
+from ecg_jax.ecg.beats import BeatConfig, beats_of, extract_beats
 from ecg_jax.ecg.cut import windows, without_window
+from ecg_jax.ecg.data_words import missed_words
 from ecg_jax.ecg.records import Recording, open_folder
 from ecg_jax.errors import DataError, DiskFullError, SignalError
 
@@ -394,7 +395,8 @@ def test_leads_must_agree(tmp_path):
     folder = InMemory([replace(recording(), name="one"), two])
     beats = extract_beats(folder, cache_dir=None, splits={"one": "train"})
     assert dict(beats.excluded)["two"] == (
-        "2 leads, the first recording has 1. Try: open_folder(..., leads=('II',))."
+        "2 leads, the first recording has 1. Try: name the leads, such as "
+        "--beats.leads II V1."
     )
     both = beats_of(two)
     assert both.inputs().shape[1:] == (2, 65)

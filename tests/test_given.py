@@ -27,13 +27,13 @@ def test_a_function_sees_the_array_itself(dtype, leads):
     x = X.astype(dtype)
     if leads is not None:
         x = np.stack([x] * len(leads), axis=1)
-    found = ej.beats(x, sample_rate_hz=RATE, leads=leads or ("II",), r_peak_s=R_S)
+    found = ej.beats(x, sample_rate_hz=RATE, leads=leads or (), r_peak_s=R_S)
     assert found.inputs().dtype == dtype and np.shares_memory(found.inputs(), x)
     np.testing.assert_array_equal(found.inputs(np.array([3, 1])), x[[3, 1]])
     assert found.millivolts.shape == (80, len(leads or "x"), 65)
     assert found.millivolts.dtype == np.float32
     assert found.windows().shape == found.millivolts.shape
-    assert found.leads == (leads or ("II",)) and len(found) == 80
+    assert found.leads == (leads or ()) and len(found) == 80
 
 
 def test_a_jax_array_will_do():
@@ -45,7 +45,7 @@ def test_it_reads_well():
     found = ej.beats(X, sample_rate_hz=RATE, labels=LABELS, records=np.arange(80) // 4)
     assert repr(found) == (
         "Beats: 80 of 20 recordings, R - 250 ms to R + 400 ms (R detected) at 100 Hz, "
-        "lead II\n  labels: NORM 40 (normal), MI 40\n  split: none, given 80"
+        "lead not named\n  labels: NORM 40 (normal), MI 40\n  split: none, given 80"
     )
     many = [f"{'a long name of a label':60}{i}" for i in range(80)]
     leads = [f"a lead of a long name {i}" for i in range(12)]

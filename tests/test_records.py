@@ -114,7 +114,7 @@ def test_doubles_and_several_leads_in_a_mat(tmp_path):
     two = np.stack([ecg(seed=0)[0], ecg(seed=1)[0]]) * 1000
     (tmp_path / "x.mat").write_bytes(mat4(two, kind=0))
     assert read_recording(tmp_path / "x").signal.shape == (1, 3000)
-    both = read_recording(tmp_path / "x", leads=None).signal
+    both = read_recording(tmp_path / "x", leads=("all",)).signal
     np.testing.assert_allclose(both, two / 1000, rtol=1e-6)
 
 
@@ -178,7 +178,7 @@ def test_mit_bih_layout(tmp_path):
     assert recording.beat_samples.tolist() == [10, 200, 3000, 3100, 3200, 3300]
     assert recording.beat_labels == ("N", "N", "S", "V", "F", "Q")
     assert recording.label is None
-    assert open_folder(tmp_path, leads=None).read("100").signal.shape == (2, 3600)
+    assert open_folder(tmp_path, leads=("all",)).read("100").signal.shape == (2, 3600)
 
 
 def test_paced_recordings_are_left_out_with_the_reason(tmp_path):
@@ -339,9 +339,14 @@ def test_flat_line(tmp_path):
     both = np.stack([np.full(3000, 250), 1000 * ecg()[0]])
     file.with_suffix(".hea").unlink()
     file.write_bytes(mat4(both))
-    with pytest.raises(SignalError) as alone:  # nobody has named the other row
-        read_recording(file, leads=None)
-    assert message(alone) == message(error)
+    with pytest.raises(SignalError) as alone:  # nobody has named the rows
+        read_recording(file, leads=("all",))
+    assert message(alone) == (
+        f"{file}: ECG 1 is a flat line, no signal. Try: read another lead, "
+        "leads=('ECG 2',), or leave the recording out, or check that an electrode was "
+        "connected."
+    )
+    assert read_recording(file, leads=("ECG 2",)).leads == ("ECG 2",)
 
 
 def test_missing_samples_are_nan(tmp_path):

@@ -84,7 +84,7 @@ def test_a_lead_keeps_its_own_rate(tmp_path):
     assert got.beat_samples.tolist() == [400, 800]
     both = [lines[0], "x.dat 16 1000 16 0 0 0 0 V"]
     write(tmp_path, "x", both, num=NUM // 4, rate=RATE / 4)
-    assert refused(stem, leads=None) == (
+    assert refused(stem, leads=("all",)) == (
         f"{stem}.hea: the leads differ in rate: II 250 Hz, V 62.5 Hz. Try: read one of "
         "them, leads=('II',)."
     )
@@ -134,7 +134,7 @@ def test_other_signals_are_no_leads_whatever_their_unit(tmp_path):
     ]
     samples = np.stack([COUNTS * k for k in range(1, 6)], 1)
     stem = write(tmp_path, "x", lines, dat=samples)
-    for leads in (("MLII", "II"), None):
+    for leads in ((), ("all",)):
         got = read_recording(stem, leads=leads)
         assert got.leads == ("ECG lead II",)
         np.testing.assert_array_equal(got.signal[0], theirs(stem, 4))
@@ -148,16 +148,19 @@ def test_other_signals_are_no_leads_whatever_their_unit(tmp_path):
 @pytest.mark.parametrize(
     ("names", "leads", "chosen"),
     [
-        (["i", "ii"], ("MLII", "II"), [1]),
-        (["V5", "MLII", "II"], ("MLII", "II"), [1]),
-        (["ECG II", "II"], ("II",), [1]),
-        (["V1", "ecg_lead-ii"], ("II",), [1]),
-        (["III", "aVR"], ("II",), [0]),
-        (["square wave", "ECG"], ("II",), [1]),
-        (["RESP", "D3"], ("II",), [1]),
-        (["Fp2-F4", "C4-A1"], None, []),
-        (["UC", "FECG", "foot GSR", "marker"], None, [1]),
-        (["vx", "V1", "C1", "E-S"], None, [0, 1, 2, 3]),
+        (["i", "ii"], (), [1]),
+        (["V5", "MLII", "II"], (), [1]),
+        (["ECG II", "II"], (), [1]),
+        (["V1", "ecg_lead-ii"], (), [1]),
+        (["III", "aVR"], (), [0]),
+        (["square wave", "ECG"], (), [1]),
+        (["RESP", "D3"], (), [1]),
+        (["i", "ii", "v1"], ("V1", "I"), [2, 0]),
+        (["ECG II", "II", "ECG V1"], ("V1", "II"), [2, 1]),
+        (["III", "aVR"], ("II",), []),
+        (["Fp2-F4", "C4-A1"], ("all",), []),
+        (["UC", "FECG", "foot GSR", "marker"], ("all",), [1]),
+        (["vx", "V1", "C1", "E-S"], ("all",), [0, 1, 2, 3]),
     ],
 )
 def test_which_signal_is_read(names, leads, chosen):
@@ -223,7 +226,7 @@ def test_segments_of_a_fixed_layout(tmp_path):
 def test_a_flat_lead_names_itself_and_another(tmp_path):
     lines = [f"x.dat 16 1000 16 0 0 0 0 {name}" for name in ("ABP", "V1", "II")]
     stem = write(tmp_path, "x", lines, dat=np.stack([COUNTS, COUNTS, 0 * COUNTS], 1))
-    for leads in (("MLII", "II"), None):
+    for leads in ((), ("all",)):
         assert refused(stem, SignalError, leads=leads) == (
             f"{stem}.dat: II is a flat line, no signal. Try: read another lead, "
             "leads=('V1',), or leave the recording out, or check that an electrode was "
@@ -305,7 +308,7 @@ def test_two_signals_of_one_name_keep_their_units(tmp_path):
         write(tmp_path, name, [line.format(name) for line in lines], dat=both)
     (tmp_path / "x.hea").write_text(f"x/2 2 {RATE} {2 * NUM}\na {NUM}\nb {NUM}\n")
     for name, times in (("a", 1), ("x", 2)):
-        first, second = read_recording(tmp_path / name, leads=None).signal
+        first, second = read_recording(tmp_path / name, leads=("all",)).signal
         np.testing.assert_allclose(first, np.tile(COUNTS / 1000, times), atol=1e-6)
         np.testing.assert_allclose(second, first, atol=1e-6)
 
@@ -329,7 +332,7 @@ def test_segments_of_a_variable_layout(tmp_path):
     np.testing.assert_array_equal(got.signal[0], theirs(stem, 1))
     assert np.isnan(got.signal[0, 500:600]).all()
     np.testing.assert_allclose(got.signal[0, 600:1100], COUNTS[:500] / 500, rtol=1e-6)
-    both = read_recording(stem, leads=None)
+    both = read_recording(stem, leads=("all",))
     assert both.leads == ("V", "II")
     np.testing.assert_array_equal(both.signal[0], theirs(stem, 0))
     assert refused(tmp_path / "l") == (

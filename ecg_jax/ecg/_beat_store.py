@@ -26,7 +26,7 @@ from ecg_jax.ecg.records import RecordingFolder
 from ecg_jax.errors import DiskFullError, RecordingError
 from ecg_jax.storage.lock import locked
 
-FORMAT = 4
+FORMAT = 5
 """Version of the arrays and of what is found; another one is another key."""
 
 Columns = dict[str, np.ndarray]

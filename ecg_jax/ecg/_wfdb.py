@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int
 
 from ecg_jax.ecg import _mat4
 from ecg_jax.ecg._header import Header, library, read_header, refusing
-from ecg_jax.ecg._leads import MILLIVOLTS, choose
+from ecg_jax.ecg._leads import ALL, MILLIVOLTS, choose, missing
 from ecg_jax.ecg._segments import check_segments
 from ecg_jax.errors import HeaderError, MissingFileError, TruncatedError
 
@@ -48,7 +48,7 @@ class Signal:
     others: tuple[str, ...] = ()
 
 
-def read_signal(stem: Path, leads: Sequence[str] | None) -> Signal:
+def read_signal(stem: Path, leads: Sequence[str] = ()) -> Signal:
     """Read the leads of a record.
 
     Args:
@@ -58,19 +58,16 @@ def read_signal(stem: Path, leads: Sequence[str] | None) -> Signal:
     Raises:
         MissingFileError, TruncatedError, HeaderError: See the message.
     """
-    path, file = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("hea", "mat"))
+    path, file = _files(stem)
     if not path.is_file():
-        if not file.is_file():
-            raise MissingFileError(
-                f"Neither {path} nor {file.name} is there. Try: fetch it, or drop its "
-                "line from RECORDS."
-            )
         signal = _mat4.read_alone(file)
-        signal = signal if leads is None else signal[:1]
-        return Signal(signal, ("ECG",) * len(signal), _mat4.DEFAULT_RATE_HZ, file)
+        names = _unnamed(len(signal))
+        index = _index(names, ["mV"] * len(names), leads, file)
+        return _part(signal, names, index, _mat4.DEFAULT_RATE_HZ, file)
     if described := _mat4.read_described(path, path.read_bytes()):
         signal, rate, file = described
-        return Signal(signal, ("ECG",), rate, file)
+        index = _index(("ECG",), ["mV"], leads, path)
+        return _part(signal, ("ECG",), index, rate, file)
     header = read_header(path)
     first = next(header.parts, header)
     index = _choose(header, first, leads)
@@ -79,7 +76,7 @@ def read_signal(stem: Path, leads: Sequence[str] | None) -> Signal:
     rate = header.record.fs * first.record.samps_per_frame[index[0]]
     signal = _in_millivolts(header, index)
     file = path if header is not first else path.with_name(header.record.file_name[0])
-    every = choose(first.names, first.units, None)
+    every = choose(first.names, first.units, ALL)
     read, others = (
         tuple(first.names[k] for k in some)
         for some in (index, [k for k in every if k not in index])
@@ -87,7 +84,78 @@ def read_signal(stem: Path, leads: Sequence[str] | None) -> Signal:
     return Signal(signal, read, float(rate), file, others)
 
 
-def _choose(header: Header, first: Header, leads: Sequence[str] | None) -> list[int]:
+def lead_names(stem: Path) -> tuple[str, ...]:
+    """Names of all leads of a record, without reading its signals.
+
+    Args:
+        stem: Path of the record, without a suffix.
+
+    Raises:
+        MissingFileError, TruncatedError, HeaderError: See the message.
+    """
+    path, file = _files(stem)
+    if not path.is_file():
+        return _unnamed(len(_mat4.read_mat4(file)))
+    header = read_header(path)
+    first = next(header.parts, header)
+    return tuple(first.names[k] for k in choose(first.names, first.units, ALL))
+
+
+def _files(stem: Path) -> tuple[Path, Path]:
+    """The header of a record, and the file that is read where there is none."""
+    path, file = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("hea", "mat"))
+    if not path.is_file() and not file.is_file():
+        raise MissingFileError(
+            f"Neither {path} nor {file.name} is there. Try: fetch it, or drop its "
+            "line from RECORDS."
+        )
+    return path, file
+
+
+def _unnamed(num: int) -> tuple[str, ...]:
+    """Names of the rows of a file that has no header."""
+    return ("ECG",) if num == 1 else tuple(f"ECG {k + 1}" for k in range(num))
+
+
+def _part(
+    signal: Float32[np.ndarray, "all time"],
+    names: Sequence[str],
+    index: list[int],
+    rate: float,
+    file: Path,
+) -> Signal:
+    """Some rows of a signal."""
+    others = tuple(name for k, name in enumerate(names) if k not in index)
+    return Signal(signal[index], tuple(names[k] for k in index), rate, file, others)
+
+
+def _index(
+    names: Sequence[str], units: Sequence[str], leads: Sequence[str], path: Path
+) -> list[int]:
+    """Which signals are asked for.
+
+    Raises:
+        HeaderError: One is not there, or two have one name.
+    """
+    index, every = choose(names, units, leads), choose(names, units, ALL)
+    there = [names[k] for k in every]
+    if not leads or tuple(leads) == ALL:
+        return index
+    if every and len(index) < len(leads):
+        raise HeaderError(
+            f"{path} has no lead {' or '.join(missing(there, leads))}; its leads are "
+            f"{', '.join(there)}. Try: leave it out, or ask for leads that it has."
+        )
+    taken = [names[k] for k in index]
+    if twice := [name for name in taken if there.count(name) > 1]:
+        raise HeaderError(
+            f"{path} calls {there.count(twice[0])} leads {twice[0]!r}. Try: give each "
+            "a name of its own in the header, or ask for none, and one is read."
+        )
+    return index
+
+
+def _choose(header: Header, first: Header, leads: Sequence[str]) -> list[int]:
     """Signals to read of a record, whose first segment names them.
 
     Raises:
@@ -98,7 +166,7 @@ def _choose(header: Header, first: Header, leads: Sequence[str] | None) -> list[
         raise HeaderError(
             f"{path} names no segment. Try: leave it out, or fetch it again."
         )
-    index = choose(first.names, first.units, leads)
+    index = _index(first.names, first.units, leads, path)
     if not index:
         named = zip(first.names, first.units, strict=True)
         raise HeaderError(

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
+from ecg_jax.ecg._leads import ALL
 from ecg_jax.ecg.cut import ANNOTATED, BeatConfig, Window, cut
 from ecg_jax.ecg.datasets import split_recordings
+from ecg_jax.ecg.lead_choice import read_as, settled
 from ecg_jax.ecg.records import Folder, Recording
 from ecg_jax.errors import DataError, RecordingError, SignalError
 
@@ -49,9 +51,10 @@ class RecordTable:
         label: Of the recording, "" where nobody has said.
         split: "train", "validation" or "heldout"; "given" where nobody has split.
         duration_s: Length.
-        bsqi: Agreement of two detectors, 0 to 1; NaN with one only.
+        bsqi: Agreement of two detectors, 0 to 1; NaN with one only. Of several leads
+            that of the best, whose R peaks are those of all: `r_lead`.
         detector: Whose peaks were taken.
-        polarity: -1 where most QRS complexes point down, else 1.
+        polarity: -1 where most QRS complexes of that lead point down, else 1.
         polarity_confidence: Share of beats that point that way.
         rate_bpm: 60 over the median RR interval; NaN with one beat.
         scale_mv: Median over the beats of the standard deviation in the window.
@@ -64,6 +67,8 @@ class RecordTable:
         num_without: Those of them that got no window: missed, or at an end.
         leads: Names of the leads that were read, with tabs between; "" where nobody
             has said.
+        others: Names of the leads that were left out, likewise.
+        r_lead: Index of the lead whose R peaks were taken.
     """
 
     name: np.ndarray
@@ -82,6 +87,8 @@ class RecordTable:
     num_annotated: Int32[np.ndarray, "record class"]
     num_without: Int32[np.ndarray, "record class"]
     leads: np.ndarray
+    others: np.ndarray
+    r_lead: Int[np.ndarray, " record"]
 
     def __len__(self) -> int:
         return len(self.name)
@@ -162,12 +169,21 @@ class Beats:
         """The window, R and the leads in words."""
         config = self.config
         found = " (R detected)" if self.is_r_detected else ""
-        lead = "lead" if len(self.leads) == 1 else "leads"
-        named = f", {lead} {', '.join(self.leads)[:60]}" if self.leads else ""
         return (
             f"R - {config.before_s * 1000:.0f} ms to R + {config.after_s * 1000:.0f} "
-            f"ms{found} at {config.sample_rate_hz:g} Hz{named}"
+            f"ms{found} at {config.sample_rate_hz:g} Hz, {self._lead_words}"
         )
+
+    @property
+    def _lead_words(self) -> str:
+        """The leads; those of some recordings, where they differ."""
+        num = self.millivolts.shape[1]
+        lead = "lead" if num == 1 else f"{num} leads"
+        if self.leads:
+            return f"lead{'s' * (num > 1)} {', '.join(self.leads)[:60]}"
+        read = Counter(self.records.leads.tolist()).most_common(MOST_SHOWN)
+        differ = " or ".join(name.replace("\t", " ") for name, _ in read if name)
+        return f"{lead} {differ[:60] or 'not named'}"
 
     @property
     def normal_names(self) -> tuple[str, ...]:
@@ -229,11 +245,20 @@ class Beats:
     def turn(self) -> Int[np.ndarray, " record"]:
         """-1 for recordings that `inputs` turns over and figures show upright, else 1.
 
-        Beats that were given are shown as they are.
+        Beats that were given are shown as they are; so are beats of several leads.
         """
         config, polarity = self.config, self.records.polarity
         turned = isinstance(config, BeatConfig) and config.polarity == "correct"
-        return polarity if turned else np.ones_like(polarity)
+        one = self.millivolts.shape[1] == 1
+        return polarity if turned and one else np.ones_like(polarity)
+
+    @property
+    def lead_names(self) -> tuple[str, ...]:
+        """A name for each lead: "lead 1", "lead 2" where nobody has said; "" of one."""
+        num = self.millivolts.shape[1]
+        if self.leads or num == 1:
+            return self.leads or ("",)
+        return tuple(f"lead {k + 1}" for k in range(num))
 
     @property
     def unit(self) -> str:
@@ -337,7 +362,8 @@ def extract_beats(
     """
     from ecg_jax.ecg import _beat_store as store
 
-    config = config or BeatConfig()
+    config = settled(folder, config or BeatConfig())
+    folder = read_as(folder, config.leads)
     if splits is None:
         splits = split_recordings(folder)
     names = folder.names
@@ -372,7 +398,7 @@ def _cut_chunk(
             if num_leads not in (None, len(recording.signal)):
                 raise SignalError(
                     f"{name}: {len(recording.signal)} leads, the first recording has "
-                    f"{num_leads}. Try: open_folder(..., leads=('II',))."
+                    f"{num_leads}. Try: name the leads, such as --beats.leads II V1."
                 )
             parts.append(cut(recording, config))
         except (RecordingError, OSError) as error:
@@ -390,23 +416,6 @@ def _num_leads(folder: Folder) -> int | None:
         except (RecordingError, OSError):
             continue
     return None
-
-
-def missed_words(beats: Beats) -> str:
-    """Where beats and annotations differ, in words; "" where they do not."""
-    missed, total = beats.without_window, sum(beats.annotated.values())
-    told = []
-    if missed:
-        named = [f"{count:,} {name}" for name, count in missed.items() if name != "?"]
-        of = f" ({', '.join(named)})" if named else ""
-        told.append(
-            f"{sum(missed.values()):,} of {total:,} annotated beats{of} got no window: "
-            "the detectors missed them, or they are at an end"
-        )
-    if beats.num_unmatched:
-        told.append(f"{beats.num_unmatched:,} peaks are named by no annotation")
-        told[-1] += ", and left out" if beats.labelled == "beats" else ""
-    return "; ".join(told)
 
 
 def _by_class(counts: Int32[np.ndarray, "record class"]) -> dict[str, int]:
@@ -432,11 +441,13 @@ def _beats(
     own: dict[str, Any] = {name: columns[name] for name in names}
     kind = own.pop("kind")
     read = set(records["leads"].tolist())
+    leads = tuple(read.pop().split("\t")) if len(read) == 1 and any(read) else ()
+    asked = config.leads if config.leads != ALL else ()
     return Beats(
         config=config,
         kind=kind if (kind != "").any() else None,
         records=RecordTable(split=side, **records),
         excluded=excluded,
-        leads=tuple(read.pop().split("\t")) if len(read) == 1 and any(read) else (),
+        leads=asked or leads,
         **own,
     )

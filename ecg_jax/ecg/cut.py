@@ -3,13 +3,15 @@
 recording -> band-pass .5-40 Hz -> R peaks, polarity -> windows at a fixed rate
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from ecg_jax.ecg import detect, live
+from ecg_jax.ecg._leads import ALL, choose, missing
 from ecg_jax.ecg.records import AAMI_CLASSES, Recording
 from ecg_jax.errors import DataError, SignalError
 
@@ -55,19 +57,23 @@ class BeatConfig(Window):
     """How beats are cut out: a window around each R peak, at least `2 high_hz` fast.
 
     Attributes:
+        leads: To read, in this order, such as `II V1 V5`; or `all`, those that most
+            recordings have. None named: one lead, MLII or II where there is one.
         low_hz: Lower edge of the band-pass.
         high_hz: Upper edge.
         second_opinion: Run a second detector for bSQI.
         low_bsqi: Below it the second detector's peaks are taken.
         snap_s: How far a peak may move to the extremum.
         match_s: How near an annotation must be to be the beat's.
-        polarity: "correct" turns recordings with mostly negative QRS over in `inputs`;
-            "keep" leaves them. Either way `records.polarity` says which they are.
+        polarity: "correct" turns recordings of one lead with mostly negative QRS over
+            in `inputs`; "keep" leaves them. Of several leads none is turned: that they
+            point apart is the ECG. Either way `records.polarity` says which they are.
         normalise: "record" divides by the recording's spread (the median over its
             beats of the standard deviation in the window), "beat" takes every window's
             mean and standard deviation out, "none" leaves millivolts.
     """
 
+    leads: tuple[str, ...] = ()
     low_hz: float = 0.5
     high_hz: float = 40.0
     second_opinion: bool = True
@@ -111,10 +117,20 @@ class BeatConfig(Window):
                     f"BeatConfig: {name}={getattr(self, name)!r} is unknown. Try: one "
                     f"of {', '.join(allowed)}."
                 )
+        names = [name.casefold() for name in self.leads]
+        if len(set(names)) < len(names) or (ALL[0] in names and self.leads != ALL):
+            raise DataError(
+                f"BeatConfig: the leads {', '.join(self.leads)} name one twice, or one "
+                "beside all. Try: each once, or all alone."
+            )
 
 
 def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
-    """All columns of one recording; see `Beats` and `RecordTable`."""
+    """All columns of one recording; see `Beats` and `RecordTable`.
+
+    The R peaks are those of one lead, see `best_lead`, for all leads.
+    """
+    recording = with_leads(recording, config.leads)
     name, rate = recording.name, recording.sample_rate_hz
     shortest = max(SHORTEST_S, config.before_s + config.after_s)
     if recording.duration_s < shortest:
@@ -140,20 +156,14 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
             "read other leads."
         )
     clean = detect.band_pass(signal, rate, config.low_hz, config.high_hz)
-    sharp = detect.band_pass(signal[0], rate, detect.SHARP_HZ, config.high_hz)
     try:
-        found = detect.detect(
-            signal[0],
-            sharp,
-            rate,
-            second_opinion=config.second_opinion,
-            low_bsqi=config.low_bsqi,
-            snap_s=config.snap_s,
-        )
+        each = [_detected(lead, rate, config) for lead in signal]
     except (ValueError, IndexError, ArithmeticError) as error:
         raise SignalError(
             f"{name}: the beat detectors fail on it ({error}). Try: leave it out."
         ) from error
+    best = best_lead(each)
+    found = each[best]
     peaks = found.peaks
     if not len(peaks):
         raise SignalError(
@@ -220,7 +230,66 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
         "records_num_annotated": _by_class(recording, slice(None)),
         "records_num_without": _by_class(recording, missed),
         "records_leads": np.array(["\t".join(recording.leads)]),
+        "records_others": np.array(["\t".join(recording.others)]),
+        "records_r_lead": np.array([best], np.int32),
     }
+
+
+def with_leads(recording: Recording, leads: tuple[str, ...]) -> Recording:
+    """A recording of the leads asked for, in their order; none named: as it is.
+
+    Raises:
+        SignalError: One is missing.
+    """
+    names = recording.leads
+    if not leads or leads == ALL:
+        return recording
+    if lost := missing(names, leads):
+        raise SignalError(
+            f"{recording.name}: no lead {' or '.join(lost)}; its leads are "
+            f"{', '.join(names) or 'not named'}. Try: leave it out, or ask for leads "
+            "that it has."
+        )
+    index = choose(names, ["mV"] * len(names), leads)
+    others = tuple(name for k, name in enumerate(names) if k not in index)
+    return replace(
+        recording,
+        signal=recording.signal[index],
+        leads=tuple(names[k] for k in index),
+        others=(*recording.others, *others),
+    )
+
+
+def _detected(
+    lead: Float32[np.ndarray, " time"], rate: float, config: BeatConfig
+) -> detect.Detection:
+    """The R peaks of one lead."""
+    return detect.detect(
+        lead,
+        detect.band_pass(lead, rate, detect.SHARP_HZ, config.high_hz),
+        rate,
+        second_opinion=config.second_opinion,
+        low_bsqi=config.low_bsqi,
+        snap_s=config.snap_s,
+    )
+
+
+def best_lead(found: Sequence[detect.Detection]) -> int:
+    """The lead whose R peaks are taken: that of the highest bSQI, else the first.
+
+    Only of leads in which at least half as many beats are found as in the middle one:
+    two detectors agree on the few beats of a lead that is mostly off, too.
+
+    Example:
+        >>> few, many = np.arange(1), np.arange(9)
+        >>> one = lambda peaks, bsqi: detect.Detection(peaks, bsqi, "xqrs", 1, 1.0)
+        >>> best_lead([one(many, 0.8), one(few, 1.0), one(many, 0.9)])
+        2
+    """
+    counts = np.array([len(one.peaks) for one in found])
+    enough = 2 * counts >= np.median(counts)
+    bsqi = np.nan_to_num([one.bsqi for one in found])
+    return int(np.argmax(np.where(enough & (counts > 0), bsqi, -1)))
 
 
 def bridged(

@@ -16,7 +16,6 @@ from ecg_jax.errors import DataError, DTypeError, ExampleError, NonFiniteError
 LARGEST_MV = 20.0
 """No ECG is larger; what is, is likely in microvolts."""
 
-LEADS = ("II",)
 CLASSES = tuple(dict.fromkeys((*AAMI_CLASSES, *RECORDING_LABELS)))
 NORMAL_NAMES = ("n", "normal", "norm")
 MOST_NAMED = 5
@@ -28,7 +27,7 @@ def beats(
     source: Float[Array, "beat ..."] | Float[np.ndarray, "beat ..."] | str | Path,
     *,
     sample_rate_hz: float | None = None,
-    leads: Sequence[str] = LEADS,
+    leads: Sequence[str] = (),
     r_peak_s: float | None = None,
     labels: Sequence[Any] | np.ndarray | None = None,
     records: Sequence[Any] | np.ndarray | None = None,
@@ -49,7 +48,10 @@ def beats(
         cut as `ecg-jax run` does.
       sample_rate_hz: samples a second. May be left out where the file says it; of a
         folder, the rate of the windows, by default 100.
-      leads: names of the leads; of a folder, which are read.
+      leads: names of the leads of an array or a file, one each; without them a single
+        lead has no name, and several are refused. Of a folder, which are read: all of
+        these, in this order, or ("all",); without them one, MLII or II where there is
+        one.
       r_peak_s: where R is in the window, in seconds from its start, to the nearest
         sample. None: it is detected, one place for all beats: the middle of the
         steepest stretch of 60 ms, then the largest deflection within 80 ms of it, in
@@ -75,7 +77,8 @@ def beats(
       >>> import numpy as np, ecg_jax as ej
       >>> x = np.zeros((4, 100), np.float32)
       >>> x[:, 40] = 1  # R
-      >>> ej.beats(x, sample_rate_hz=100, labels=["NORM", "MI", "NORM", "MI"])
+      >>> labels = ["NORM", "MI", "NORM", "MI"]
+      >>> ej.beats(x, sample_rate_hz=100, leads=["II"], labels=labels)
       Beats: 4, R - 400 ms to R + 600 ms (R detected) at 100 Hz, lead II
         labels: NORM 2 (normal), MI 2
         split: none, given 4
@@ -96,7 +99,7 @@ def beats(
         r_peak_s = _either(r_peak_s, held, "r_peak_s")
         labels = _either(labels, held, "labels")
         records = _either(records, held, "records")
-        if tuple(leads) == LEADS and "leads" in held:
+        if not len(leads) and "leads" in held:
             leads = np.atleast_1d(held["leads"]).tolist()
         if sample_rate_hz is None:
             raise DataError(
@@ -158,11 +161,11 @@ def _of_folder(
             f"{path} is a folder of recordings, which say themselves what "
             f"{', '.join(given)} would.\n  try: without {given[0]}; or an array"
         )
-    config = BeatConfig()
+    names = (leads,) if isinstance(leads, str) else tuple(leads)
+    config = BeatConfig(leads=names)
     if sample_rate_hz is not None:
-        config = BeatConfig(sample_rate_hz=_rate(sample_rate_hz))
-    chosen = {} if tuple(leads) == LEADS else {"leads": tuple(leads)}
-    return extract_beats(open_folder(path, **chosen), config, cache_dir=None)
+        config = BeatConfig(leads=names, sample_rate_hz=_rate(sample_rate_hz))
+    return extract_beats(open_folder(path), config, cache_dir=None)
 
 
 def _checked(source: Any) -> Float[np.ndarray, "beat ..."]:
@@ -228,8 +231,10 @@ def _rate(value: Any) -> float:
 
 
 def _leads(leads: Any, num: int, time: int) -> tuple[str, ...]:
-    """Names of the leads, one each."""
+    """Names of the leads, one each; none of a single lead that has no name."""
     names = (leads,) if isinstance(leads, str) else tuple(map(str, leads))
+    if not names and num == 1:
+        return ()
     if len(names) != num and time <= min(num, MOST_LEADS):
         raise DataError(
             f"the beats are [beat, {num}, {time}], as if they had {num} leads of "
@@ -357,4 +362,6 @@ def _table(
         num_annotated=annotated,
         num_without=annotated,
         leads=np.full(num, "", "U1"),
+        others=np.full(num, "", "U1"),
+        r_lead=none,
     )

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from ecg_jax.ecg._listing import SUFFIXES, listed
-from ecg_jax.ecg._wfdb import Signal, read_annotation, read_signal
+from ecg_jax.ecg._wfdb import Signal, lead_names, read_annotation, read_signal
 from ecg_jax.errors import (
     HeaderError,
     LabelError,
@@ -46,10 +46,6 @@ AAMI_OF_SYMBOL: Mapping[str, str] = MappingProxyType(
 )
 """Class of each symbol that PhysioNet lists as a beat. B, n and r go where WFDB's own
 table (ecgmap.h) puts them; a beat of the learning phase (?) is unknown."""
-
-PREFERRED_LEADS = ("MLII", "II")
-"""A recording of several leads is read as the first of these that it has, else as its
-first lead; see `_leads.choose`."""
 
 HIGHEST_MV = 1000.0
 """No ECG is beyond it: gain or unit are wrong."""
@@ -91,6 +87,7 @@ class Recording:
         beat_labels: AAMI class of each annotated beat.
         beat_kinds: True morphology of each beat (synthetic recordings only).
         leads: Names of the leads; empty where nobody has said.
+        others: Names of leads that it has too, but that were not read.
     """
 
     name: str
@@ -101,6 +98,7 @@ class Recording:
     beat_labels: tuple[str, ...] | None = None
     beat_kinds: tuple[str, ...] | None = None
     leads: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -144,7 +142,7 @@ class RecordingFolder:
         labels: Label of each, None where nobody has said.
         excluded: Recordings left out on opening, with the reason.
         paths: File name of each, without suffix, relative to `root`.
-        leads: Leads to read: the first that a recording has; None reads all.
+        leads: Leads to read of each; see `open_folder`.
     """
 
     root: Path
@@ -154,7 +152,7 @@ class RecordingFolder:
     labels: Mapping[str, str | None]
     excluded: Mapping[str, str]
     paths: Mapping[str, str] = field(repr=False)
-    leads: tuple[str, ...] | None = PREFERRED_LEADS
+    leads: tuple[str, ...] = ()
 
     def read(self, name: str) -> Recording:
         """Read one recording.
@@ -169,6 +167,14 @@ class RecordingFolder:
             )
         return _read(self.root / self.paths[name], name, self.labels[name], self.leads)
 
+    def leads_of(self, name: str) -> tuple[str, ...]:
+        """Names of all leads that a recording has, read or not, by its header.
+
+        Raises:
+            RecordingError: It cannot be read.
+        """
+        return lead_names(self.root / self.paths[name])
+
     def files(self, name: str) -> tuple[Path, ...]:
         """The files of a recording that are there."""
         stem = self.root / self.paths[name]
@@ -176,9 +182,7 @@ class RecordingFolder:
         return tuple(path for path in candidates if path.is_file())
 
 
-def open_folder(
-    path: str | Path, *, leads: tuple[str, ...] | None = PREFERRED_LEADS
-) -> RecordingFolder:
+def open_folder(path: str | Path, *, leads: tuple[str, ...] = ()) -> RecordingFolder:
     """Open a folder in WFDB layout.
 
     Args:
@@ -186,7 +190,8 @@ def open_folder(
             lie in `training/`, or else in the folder itself, are taken. Labels come
             from the newest `REFERENCE*.csv` beside it, beat classes from `.atr` files;
             neither need exist.
-        leads: Which lead to read from recordings of several.
+        leads: Which to read: all of these, in this order; ("all",) reads every lead;
+            none named: one lead, MLII or II where there is one, see `_leads.choose`.
 
     Returns:
         The folder; no recording has been read yet.
@@ -232,14 +237,14 @@ def open_folder(
 def read_recording(
     path: str | Path,
     *,
-    leads: tuple[str, ...] | None = PREFERRED_LEADS,
+    leads: tuple[str, ...] = (),
     annotator: str = "atr",
 ) -> Recording:
     """Read one recording by the path of its record, with or without a suffix.
 
     Args:
         path: Of the record.
-        leads: To read: the first that there is; None reads all.
+        leads: To read, as `open_folder` takes them.
         annotator: Suffix of the annotation file, which need not exist.
 
     Raises:
@@ -303,7 +308,7 @@ def _read(
     stem: Path,
     name: str,
     label: str | None,
-    leads: tuple[str, ...] | None,
+    leads: tuple[str, ...],
     annotator: str = "atr",
 ) -> Recording:
     """Read signal and annotations of one recording, and check them."""
@@ -323,7 +328,16 @@ def _read(
                     f"{annotation}: a beat at sample {outside}, the signal of "
                     f"{read.file} has {signal.shape[1]}. Try: fetch both again."
                 )
-    return Recording(name, signal, rate, label, samples, classes, leads=read.names)
+    return Recording(
+        name,
+        signal,
+        rate,
+        label,
+        samples,
+        classes,
+        leads=read.names,
+        others=read.others,
+    )
 
 
 def _check(read: Signal) -> None:
@@ -357,7 +371,6 @@ def _check(read: Signal) -> None:
 __all__ = [
     "AAMI_CLASSES",
     "AAMI_OF_SYMBOL",
-    "PREFERRED_LEADS",
     "RECORDING_LABELS",
     "Folder",
     "Recording",

@@ -203,7 +203,8 @@ def card_text(network: Network) -> str:
         "**Research use only.** This network is not a medical device. Its answer is",
         "about a waveform, as labelled in the data below; it is no diagnosis.",
         "",
-        f"- Input: one window [{config.num_leads} lead, {config.num_samples} samples]",
+        f"- Input: one window [{config.num_leads} lead, {config.num_samples} samples]"
+        f"{_leads(card)}",
         f"- Output: a margin (logit); `>= 0` means normal; {count:,} numbers in all",
         f"- Trained on: {card.data}",
         f"- Split: {card.split}",
@@ -235,6 +236,12 @@ def card_text(network: Network) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _leads(card: ModelCard) -> str:
+    """The leads of the input, in their order, where they were asked for."""
+    names = card.input.get("leads") or ()
+    return f" of the leads {', '.join(names)}, in this order" if names else ""
 
 
 def from_json(cls: type[Config], data: Mapping[str, Any]) -> Config:

@@ -49,6 +49,7 @@ class DataFacts:
         polarity: Words such as "upright", "inverted" to number of recordings.
         excluded: Name and reason of each recording that was left out.
         missed: The annotated beats that were not cut out, in words; "": none.
+        about_leads: Which leads were read and which left out, in words; "": not said.
         window: What a beat is, in words.
         is_split: Whether recordings are split into training and held-out ones; else
             beats were given, and all of them are measured on.
@@ -72,6 +73,7 @@ class DataFacts:
     polarity: Mapping[str, int] = field(default_factory=dict)
     excluded: Sequence[tuple[str, str]] = ()
     missed: str = ""
+    about_leads: str = ""
     window: str = ""
     is_split: bool = True
     is_given: bool = False

@@ -90,6 +90,9 @@ def data_section(data: DataFacts) -> str:
     totals = {name: int(number_) for name, number_ in _totals(data).items()}
     whole = max(1, sum(totals.values()))
     words = f"<p>{esc(data.title)}: {_gave(data)}. {esc(data.window)}</p>"
+    if data.about_leads:
+        told = data.about_leads[0].upper() + data.about_leads[1:]
+        words += f"<p>{esc(told)}.</p>"
     caption = f"{data.labelled.capitalize()} by label"
     caption += " and split" if data.is_split else ""
     bar = label_bar({name: count / whole for name, count in totals.items()})

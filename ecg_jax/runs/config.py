@@ -128,7 +128,7 @@ def options(config: RunConfig, default: RunConfig | None = None) -> list[str]:
             if isinstance(value, bool):
                 words.append(f"--{name}" if value else f"--{part}.no-{name[6:]}")
             elif isinstance(value, tuple):
-                words.append(" ".join([f"--{name}", *map(str, value)]))
+                words.append(shlex.join([f"--{name}", *map(str, value)]))
             else:
                 words.append(f"--{name} {value}")
     return words

@@ -13,6 +13,7 @@ from ecg_jax import pages as report
 from ecg_jax.ecg.beats import Beats, beats_of
 from ecg_jax.ecg.cut import BeatConfig, without_window
 from ecg_jax.ecg.datasets import open_dataset
+from ecg_jax.ecg.lead_choice import read_as
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import DataError, EcgJaxError, MissingFileError, RunExistsError
 from ecg_jax.pages.explanation import ANSWER_RULE
@@ -57,7 +58,7 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     network, tree, config = load_run(folder)
     parts = read_json(folder / "components.json")
     settings = read_json(folder / CONFIG)
-    recording = find_recording(record, settings.get("data"))
+    recording = find_recording(record, settings.get("data"), config.leads)
     beats = beats_of(recording, config)
     check_windows(network, beats)
     with jax.enable_x64(True):
@@ -102,18 +103,21 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     return answer
 
 
-def find_recording(record: Path, data: str | None) -> Recording:
+def find_recording(
+    record: Path, data: str | None, leads: tuple[str, ...] = ()
+) -> Recording:
     """Reads a recording by its path or, failing that, its name in a run's data set.
 
     Args:
       record: the path, or the name.
       data: the data set, as for `run`.
+      leads: to read.
 
     Raises:
       RecordingError: it cannot be read, or there is none.
     """
     try:
-        return read_recording(record)
+        return read_recording(record, leads=leads)
     except MissingFileError:
         try:
             source = open_dataset(data or "")
@@ -121,7 +125,7 @@ def find_recording(record: Path, data: str | None) -> Recording:
             source = None
         if source is None or (data != "synthetic" and str(record) not in source.names):
             raise
-    return source.read(str(record))
+    return read_as(source, leads).read(str(record))
 
 
 def explanation(

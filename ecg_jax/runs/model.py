@@ -41,7 +41,8 @@ def check_windows(network: Model, beats: Beats) -> None:
     """Checks that a network takes the windows that were cut.
 
     Raises:
-      ModelError: it takes windows of another shape, or such as a file gave.
+      ModelError: it takes windows of another shape, other leads or the same in another
+        order, or such as a file gave.
     """
     if GIVEN in network.card.input and beats.given is None:
         raise ModelError(
@@ -50,14 +51,38 @@ def check_windows(network: Model, beats: Beats) -> None:
             "beats"
         )
     takes, are = tuple(network.window), beats.millivolts.shape[1:]
+    _check_leads(network, beats)
     if takes != are:
         raise ModelError(
             f"the network {network.card.title!r} takes windows of "
             f"{window_text(takes)}, the beats are {window_text(are)}.\n"
-            "  try: beats cut as the network was "
-            "trained (--beats.sample-rate-hz, --beats.before-s, --beats.after-s), or "
-            "recordings with as many leads"
+            "  try: beats cut as the network was trained (--beats.sample-rate-hz, "
+            "--beats.before-s, --beats.after-s)"
         )
+
+
+def _check_leads(network: Model, beats: Beats) -> None:
+    """Raises `ModelError` where the leads are of another number or order."""
+    known = tuple(network.card.input.get("leads", ()))
+    known = known or tuple(network.card.input.get(GIVEN, {}).get("leads", ()))
+    num, own = beats.millivolts.shape[1], beats.leads
+    turned = set(known) == set(own) and known != own
+    if num == network.window[0] and not turned:
+        return
+    takes, are = _lead_text(network.window[0], known), _lead_text(num, own)
+    names = " ".join(known) or "with the names of its leads, in their order"
+    why = "\n  why: the order of leads matters" if turned else ""
+    raise ModelError(
+        f"the network {network.card.title!r} takes {takes}, the beats have {are}."
+        f"{why}\n  try: of recordings, --beats.leads {names}; of an array or a file, "
+        "those leads of it"
+    )
+
+
+def _lead_text(num: int, names: Sequence[str]) -> str:
+    """How many leads, and which where they are known."""
+    named = f" ({', '.join(names)})" if names else ""
+    return f"{num} lead{'s' * (num != 1)}{named}"
 
 
 def window_text(shape: Sequence[int]) -> str:

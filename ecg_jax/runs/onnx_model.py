@@ -176,8 +176,8 @@ def to_margin(
     raise ModelError(
         f"the model takes no window of {leads} leads, {samples} samples:\n"
         + "\n".join(refused)
-        + "\n  try: --beats.sample-rate-hz, --beats.before-s, --beats.after-s as the "
-        "model was trained"
+        + "\n  try: --beats.leads, --beats.sample-rate-hz, --beats.before-s, "
+        "--beats.after-s as the model was trained"
     )
 
 
@@ -186,7 +186,7 @@ def _check_size(takes: tuple[int, ...], window: tuple[int, int]) -> None:
         raise ModelError(
             f"the model takes an input of shape {list(takes)}, the beats are "
             f"{window_text(window)}.\n  try: beats cut as the model was trained "
-            "(--beats.sample-rate-hz, --beats.before-s, --beats.after-s)"
+            "(--beats.leads, --beats.sample-rate-hz, --beats.before-s, --beats.after-s)"
         )
 
 

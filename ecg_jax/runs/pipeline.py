@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ecg_jax.ecg.beats import Beats, missed_words
+from ecg_jax.ecg.beats import Beats
+from ecg_jax.ecg.data_words import lead_words, missed_words
 from ecg_jax.errors import DataError
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
@@ -97,8 +98,8 @@ class Run:
             f"beats: {len(found):,} of {len(found.records):,} recordings, "
             f"{len(found.excluded)} left out"
         )
-        if missed := missed_words(found):
-            self.say(f"  {missed}")
+        for words in filter(None, (lead_words(found), missed_words(found))):
+            self.say(f"  {words}")
         for name, reason in found.excluded[:MOST_NAMED]:
             self.say(f"  {name}: {reason.splitlines()[0]}")
         if len(found.excluded) > MOST_NAMED:
@@ -280,8 +281,10 @@ def run(
 def complete(job: Run, *, resume: bool) -> dict[str, Any]:
     """Runs the stages of a job that are not finished; see `run`."""
     config, out = job.config, job.folder
-    source_of(config.data, config.data_dir)  # a wrong name leaves no folder behind
-    with begin(config.to_json(), out, resume):
+    source = source_of(config.data, config.data_dir)
+    # a wrong name, of data or of a lead, leaves no folder behind
+    job.config = replace(config, beats=source.settled(config.beats))
+    with begin(job.config.to_json(), out, resume):
         if (out / METRICS).exists():
             job.say(f"{out} is complete")
             return read_json(out / METRICS)

@@ -13,6 +13,7 @@ from ecg_jax.ecg.beat_files import SUFFIXES
 from ecg_jax.ecg.beats import Beats, extract_beats
 from ecg_jax.ecg.cut import BeatConfig
 from ecg_jax.ecg.datasets import cache_home, open_dataset, stratified
+from ecg_jax.ecg.lead_choice import settled
 from ecg_jax.ecg.records import Folder
 from ecg_jax.errors import DataError, MissingFileError
 from ecg_jax.progress import Progress, silent
@@ -33,6 +34,10 @@ class Source(Protocol):
     @property
     def citation(self) -> str:
         """What to cite."""
+        ...
+
+    def settled(self, config: BeatConfig) -> BeatConfig:
+        """How its beats are cut, with the names of the leads that are asked for."""
         ...
 
     def beats(
@@ -69,6 +74,10 @@ class Recordings:
         """What to cite."""
         return self.folder.citation
 
+    def settled(self, config: BeatConfig) -> BeatConfig:
+        """How its beats are cut, with the names of the leads that are asked for."""
+        return settled(self.folder, config)
+
     def beats(
         self,
         config: BeatConfig,
@@ -95,6 +104,20 @@ class BeatsFile:
     def title(self) -> str:
         """The name of the file."""
         return self.path.name
+
+    def settled(self, config: BeatConfig) -> BeatConfig:
+        """As it is: leads cannot be chosen.
+
+        Raises:
+          DataError: leads are asked for.
+        """
+        if config.leads:
+            raise DataError(
+                f"{self.path} is a file of beats, whose leads are those that it holds, "
+                f"not {', '.join(config.leads)} by choice.\n"
+                "  try: without --beats.leads; or a file of these leads"
+            )
+        return config
 
     def beats(
         self,

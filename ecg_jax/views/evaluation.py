@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ecg_jax.ecg.beats import Beats
+from ecg_jax.ecg.data_words import left_out
 from ecg_jax.errors import DataError
 from ecg_jax.lattice.descent import descend
 from ecg_jax.program.blocks import blocks
@@ -105,6 +106,8 @@ class Evaluation:
                 "annotated_beats": beats.annotated,
                 "missed_beats": beats.without_window,
                 "unmatched_peaks": beats.num_unmatched,
+                "leads": list(beats.leads),
+                "leads_left_out": left_out(beats),
             },
         }
 

@@ -12,8 +12,9 @@ from ecg_jax.cells.paths import UNITS
 from ecg_jax.cells.reach import amount
 from ecg_jax.cells.sketch import LABEL_ORDER, UNLABELLED
 from ecg_jax.draw import Template
-from ecg_jax.ecg.beats import Beats, missed_words
+from ecg_jax.ecg.beats import Beats
 from ecg_jax.ecg.cut import BeatConfig
+from ecg_jax.ecg.data_words import lead_words, missed_words
 from ecg_jax.program.gates import Gate, on
 from ecg_jax.program.roles import Equation, Refused
 from ecg_jax.shares import share
@@ -85,6 +86,7 @@ def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
         polarity=_polarity(beats),
         excluded=beats.excluded,
         missed=missed_words(beats),
+        about_leads=lead_words(beats),
         window=f"{beats.window_words}, {_treated(beats)}",
         is_split=beats.is_split,
         is_given=beats.given is not None,
