@@ -143,8 +143,8 @@ def test_a_function_that_takes_no_such_window():
     assert str(caught.value) == (
         "the model takes no window of 1 leads, 3 samples:\n"
         "  [1, 3]: 2 axes\n  [1, 1, 3]: 3 axes\n  [3]: 1 axes\n  [1, 3, 1]: 3 axes\n"
-        "  try: --beats.sample-rate-hz, --beats.before-s, --beats.after-s as the model "
-        "was trained"
+        "  try: --beats.leads, --beats.sample-rate-hz, --beats.before-s, "
+        "--beats.after-s as the model was trained"
     )
     with pytest.raises(ModelError) as caught:
         to_margin(lambda x: (jnp.sum(x), jnp.sum(x)), (1, 3), 0)
@@ -164,8 +164,8 @@ def test_a_function_may_say_what_it_takes():
         to_margin(fn, (1, 65), 0)
     assert str(caught.value) == (
         "the model takes an input of shape [10, 1], the beats are [1 lead, 65 samples]."
-        "\n  try: beats cut as the model was trained (--beats.sample-rate-hz, "
-        "--beats.before-s, --beats.after-s)"
+        "\n  try: beats cut as the model was trained (--beats.leads, "
+        "--beats.sample-rate-hz, --beats.before-s, --beats.after-s)"
     )
 
 

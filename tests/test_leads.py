@@ -149,7 +149,8 @@ def test_one_bad_recording_does_not_stop_the_others(tmp_path):
         beats = cut(tmp_path, "all")
     assert str(said[0].message) == (
         f"{tmp_path / 'unsure.hea'} gives no gain for II: its amplitude is unknown, "
-        "and 200 units a millivolt are assumed, as WFDB does. Try: write the gain into it."
+        "and 200 units a millivolt are assumed, as WFDB does. Try: write the gain into "
+        "it."
     )
     assert beats.records.name.tolist() == ["good", "unsure"]
     told = dict(beats.excluded)
