@@ -10,7 +10,7 @@ from run_files import command, tiny
 
 from ecg_jax.ecg.beats import BeatConfig
 from ecg_jax.errors import ModelError
-from ecg_jax.networks.saved import ModelCard
+from ecg_jax.networks.saved import ModelCard, from_json
 from ecg_jax.runs.config import RunConfig, TreeConfig
 from ecg_jax.runs.foreign import beats_of_first, factor_model, find_model
 from ecg_jax.runs.onnx_model import OnnxModel, load_onnx, save_onnx, to_margin
@@ -100,7 +100,8 @@ def test_what_is_no_model(tmp_path):
 
 def test_beats_are_cut_as_the_card_says():
     card = find_model(tiny().run).what.card
-    assert beats_of_first(["--out", "x", str(tiny().run)]) == BeatConfig(**card.input)
+    known = from_json(BeatConfig, card.input)
+    assert beats_of_first(["--out", "x", str(tiny().run)]) == known
     assert beats_of_first(["--out", "x"]) == RunConfig().beats
 
 

@@ -41,7 +41,8 @@ def grown(fn, beats, **options):
 @pytest.fixture(scope="module")
 def beats():
     labels = names(UPRIGHT)
-    return ej.beats(X, sample_rate_hz=RATE, r_peak_s=R_S, labels=labels)
+    named = {"leads": ("II",), "labels": labels}
+    return ej.beats(X, sample_rate_hz=RATE, r_peak_s=R_S, **named)
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +303,8 @@ def test_one_beat_is_explained(tree, beats):
     assert found.provers == ("P1",) and found.cells == ("P1",)
     assert repr(found).startswith("Explanation: normal, proven by P1\n")
     assert found.time_s is None and found.lead == ""
+    unnamed = ej.beats(X, sample_rate_hz=RATE, r_peak_s=R_S)
+    assert ej.explain(tree, X[0], unnamed).lead == "" and unnamed.leads == ()
     known = ej.explain(tree, X[0], beats)
     assert known.lead == "II" and known.time_s is not None
     np.testing.assert_array_equal(known.beats, X[:1])
