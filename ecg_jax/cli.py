@@ -343,7 +343,9 @@ def main(argv: list[str] | None = None) -> None:
     if command is None:
         _fail(f"ecg-jax: no command {args[0]!r}\n  try: one of {', '.join(COMMANDS)}")
     from ecg_jax.errors import EcgJaxError
+    from ecg_jax.storage.cache import keep_compiled
 
+    keep_compiled()
     hidden = bool({"--quiet", "--help", "-h"} & set(args))
     try:
         with Display(sys.stderr, quiet=hidden):  # while modules are imported

@@ -16,7 +16,7 @@ from ecg_files import write_mat
 
 from ecg_jax import cli
 from ecg_jax.ecg.beats import BeatConfig, extract_beats
-from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.synth import SyntheticFolder
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
@@ -24,6 +24,7 @@ from ecg_jax.runs.config import RunConfig, TreeConfig
 from ecg_jax.runs.pipeline import run
 from ecg_jax.runs.saved_evaluation import load_evaluation
 from ecg_jax.runs.saved_run import load_run
+from ecg_jax.storage.cache import cache_home
 from ecg_jax.tree.cover import CoverConfig
 from ecg_jax.views.evaluation import Evaluation
 

@@ -90,7 +90,8 @@ def test_a_folder_without_recordings(tmp_path):
 
 def test_a_saved_evaluation_comes_back(others):
     from ecg_jax.ecg.beats import extract_beats
-    from ecg_jax.ecg.datasets import cache_home, open_dataset
+    from ecg_jax.ecg.datasets import open_dataset
+    from ecg_jax.storage.cache import cache_home
 
     del others
     network, tree, beats_config = load_run(tiny().run)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -11,6 +10,7 @@ import numpy as np
 
 from ecg_jax.ecg.records import Folder, open_folder
 from ecg_jax.errors import MissingFileError, RecordingError
+from ecg_jax.storage.cache import cache_home
 
 SPLITS = ("train", "validation", "heldout")
 """Sides of a split: to fit, to choose, to report."""
@@ -54,14 +54,6 @@ def open_dataset(data: str | Path, data_dir: str | Path | None = None) -> Folder
             "--data-dir with the folder that holds it."
         )
     return open_folder(folder)
-
-
-def cache_home() -> Path:
-    """Folder for what can be had again: $ECG_JAX_CACHE, or one in the user's cache."""
-    if chosen := os.environ.get("ECG_JAX_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "ecg_jax"
 
 
 def default_folder(name: str) -> Path:
@@ -141,7 +133,6 @@ def duplicates(folder: Folder) -> dict[str, str]:
 __all__ = [
     "NAMES",
     "SPLITS",
-    "cache_home",
     "default_folder",
     "duplicates",
     "load_split",

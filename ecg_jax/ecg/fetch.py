@@ -28,7 +28,6 @@ from types import MappingProxyType
 
 from ecg_jax.ecg import records
 from ecg_jax.ecg._unzip import safe_unpack
-from ecg_jax.ecg.datasets import cache_home
 from ecg_jax.errors import (
     ChecksumError,
     DataError,
@@ -36,6 +35,7 @@ from ecg_jax.errors import (
     DownloadError,
     RunExistsError,
 )
+from ecg_jax.storage.cache import cache_home
 
 Progress = Callable[[int, int | None], None]
 """Called with bytes here and bytes in all, if the server says."""

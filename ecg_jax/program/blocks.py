@@ -86,7 +86,7 @@ def block_size(
 
 @partial(jax.jit, static_argnums=0)
 def _mapped(fn: Callable[..., Any], part: Any, *args: Any) -> Any:
-    return jax.vmap(lambda x: fn(x, *args))(part)
+    return jax.vmap(jax.jit(lambda x: fn(x, *args), inline=True))(part)
 
 
 def _peak_bytes(trace: Callable[..., Any], block: int, data: Any, args: Any) -> int:

@@ -12,10 +12,11 @@ from ecg_jax.ecg import given
 from ecg_jax.ecg.beat_files import SUFFIXES
 from ecg_jax.ecg.beats import Beats, extract_beats
 from ecg_jax.ecg.cut import BeatConfig
-from ecg_jax.ecg.datasets import cache_home, open_dataset, stratified
+from ecg_jax.ecg.datasets import open_dataset, stratified
 from ecg_jax.ecg.records import Folder
 from ecg_jax.errors import DataError, MissingFileError
 from ecg_jax.progress import Progress, silent
+from ecg_jax.storage.cache import cache_home
 
 FEWEST = 3
 """So many recordings there are at least where each side has one."""
