@@ -132,7 +132,11 @@ print(any(hits))
     hits = [
         subprocess.run(
             [sys.executable, "-c", script],
-            env={**env, "ECG_JAX_CACHE": str(tmp_path)},
+            env={
+                **env,
+                "ECG_JAX_CACHE": str(tmp_path),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            },
             capture_output=True,
             text=True,
         ).stdout
