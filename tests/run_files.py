@@ -11,7 +11,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import pytest
 from ecg_files import write_mat
 
 from ecg_jax import cli
@@ -96,6 +98,20 @@ def evaluated() -> Evaluation:
     source = open_dataset(tiny().data)
     cut = extract_beats(source, beats, cache_dir=cache_home() / "beats")
     return load_evaluation(tiny().run, tree, cut)
+
+
+_loaded = cache(load_run)
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """The shared run is loaded once: what is compiled for its tree serves all tests."""
+
+    def load(folder: Path) -> Any:
+        return (_loaded if folder == tiny().run else load_run)(folder)
+
+    for module in ("explain", "saved_run"):
+        monkeypatch.setattr(f"ecg_jax.runs.{module}.load_run", load)
 
 
 def copy_of_run(to: Path) -> Path:
