@@ -68,8 +68,13 @@ def test_ptb_xl_at_the_lower_rate(tmp_path):
     assert tuple(low.labels.values()) == CHOSEN[:3]
     assert low.read("00001_lr").sample_rate_hz == 100
     write_ptb_xl(tmp_path / "ptb-xl", CODES[:3], rates=(100,))
-    for data, place in (("ptb-xl", tmp_path), (tmp_path / "ptb-xl", None)):
-        assert open_dataset(data, place).names == low.names
+    for data, place in (
+        ("ptb-xl", tmp_path),
+        (tmp_path / "ptb-xl", None),
+        ("ptb-xl", tmp_path / "both" / "records100"),
+    ):
+        found = open_dataset(data, place)
+        assert (found.names, found.labels) == (low.names, low.labels)
 
 
 def test_ptb_xl_rows_that_make_no_sense(tmp_path):
