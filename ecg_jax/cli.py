@@ -26,7 +26,7 @@ commands:
   evaluate  a saved run on other recordings: one JSON object
   explain   one recording: what answers for each beat, and what is proven
   sweep     many networks by one configuration: a grid or a search; their results
-  fetch     download challenge-2017 or mitdb from PhysioNet
+  fetch     download challenge-2017, mitdb or ptb-xl from PhysioNet
   cite      whom to cite
 
   ecg-jax COMMAND --help   lists the options of a command
@@ -74,6 +74,7 @@ def factor(args: list[str]) -> Call:
         data: str,
         out: Path,
         data_dir: Path | None = None,
+        labels: str = "",
         normal_class: int = 0,
         output: str | None = None,
         beats: BeatConfig = beats_of_first(args),  # noqa: B008
@@ -85,10 +86,12 @@ def factor(args: list[str]) -> Call:
 
         Args:
           model: a folder with a saved network, a run folder, or a file model.onnx.
-          data: "synthetic", "challenge-2017", "mitdb", a folder in WFDB layout, or a
-            file of beats (.npz, .csv, .parquet).
+          data: "synthetic", "challenge-2017", "mitdb", "ptb-xl", a folder in WFDB
+            layout, or a file of beats (.npz, .csv, .parquet).
           out: where the equation and the report go.
           data_dir: where the recordings of a named data set are.
+          labels: classes of labels, such as NORM=N,MI=O, where N is normal; or a table
+            with the columns recording,label; or both, with a comma between.
           normal_class: which logit of an ONNX model stands for "normal".
           output: the name of the value to take of an ONNX model, such as its logits;
             default: what it gives.
@@ -108,6 +111,7 @@ def factor(args: list[str]) -> Call:
                 tree,
                 shown.say,
                 output=output,
+                labels=labels,
                 resume=resume,
                 begin=shown.begin,
             )
@@ -156,15 +160,17 @@ def evaluate(args: list[str]) -> Call:
         run: tyro.conf.Positional[Path],
         data: str,
         data_dir: Path | None = None,
+        labels: str = "",
         out: Path | None = None,
     ) -> None:
         """Measure a saved run on other recordings; prints one JSON object.
 
         Args:
           run: the run folder.
-          data: "synthetic", "challenge-2017", "mitdb", a folder in WFDB layout, or a
-            file of beats (.npz, .csv, .parquet).
+          data: "synthetic", "challenge-2017", "mitdb", "ptb-xl", a folder in WFDB
+            layout, or a file of beats (.npz, .csv, .parquet).
           data_dir: where the recordings of a named data set are.
+          labels: as for factor; without classes, those of the run hold.
           out: a file for the JSON object, beside printing it.
         """
         import json
@@ -176,7 +182,7 @@ def evaluate(args: list[str]) -> Call:
             out.parent.mkdir(parents=True, exist_ok=True)
         # nothing but the object on stdout
         with Display(sys.stderr), redirect_stdout(sys.stderr):
-            metrics = evaluate_run(run, data, data_dir)
+            metrics = evaluate_run(run, data, data_dir, labels)
         if seen := metrics["data"]["seen_in_training"]:
             print(
                 f"ecg-jax evaluate: the run was trained on {seen} of these recordings; "
@@ -278,7 +284,7 @@ def fetch(args: list[str]) -> Call:
     import tyro
 
     def main(
-        name: tyro.conf.Positional[Literal["challenge-2017", "mitdb"]],
+        name: tyro.conf.Positional[Literal["challenge-2017", "mitdb", "ptb-xl"]],
         out: Path,
         url: str | None = None,
         sha256: str | None = None,

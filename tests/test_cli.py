@@ -86,8 +86,8 @@ from run_files import command, copy_of_run, tiny
         (
             ["run", "--data", "/nowhere"],
             "ecg-jax run: MissingFileError: /nowhere is not a folder. Try: one of "
-            "synthetic, challenge-2017, mitdb, the folder that holds RECORDS, or a "
-            "file of beats (.npz, .csv, .parquet).\n",
+            "synthetic, challenge-2017, mitdb, ptb-xl, the folder that holds RECORDS, "
+            "or a file of beats (.npz, .csv, .parquet).\n",
         ),
         (
             ["evaluate", "/nowhere", "--data", "synthetic"],

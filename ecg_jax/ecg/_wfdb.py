@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int
 
-from ecg_jax.ecg import _mat4
+from ecg_jax.ecg import _mat4, _mat5
 from ecg_jax.ecg._header import Header, library, read_header, refusing
 from ecg_jax.ecg._leads import MILLIVOLTS, choose
 from ecg_jax.ecg._segments import check_segments
@@ -65,6 +65,8 @@ def read_signal(stem: Path, leads: Sequence[str] | None) -> Signal:
                 f"Neither {path} nor {file.name} is there. Try: fetch it, or drop its "
                 "line from RECORDS."
             )
+        if _mat5.is_mat5(file):
+            return _alone(file, leads)
         signal = _mat4.read_alone(file)
         signal = signal if leads is None else signal[:1]
         return Signal(signal, ("ECG",) * len(signal), _mat4.DEFAULT_RATE_HZ, file)
@@ -85,6 +87,17 @@ def read_signal(stem: Path, leads: Sequence[str] | None) -> Signal:
         for some in (index, [k for k in every if k not in index])
     )
     return Signal(signal, read, float(rate), file, others)
+
+
+def _alone(file: Path, leads: Sequence[str] | None) -> Signal:
+    """The leads of a file of CPSC 2018."""
+    every, names = _mat5.read_cpsc(file), _mat5.LEADS
+    index = choose(names, ["mV"] * len(names), leads)
+    read, others = (
+        tuple(name for k, name in enumerate(names) if (k in index) is wanted)
+        for wanted in (True, False)
+    )
+    return Signal(every[index], read, _mat5.RATE_HZ, file, others)
 
 
 def _choose(header: Header, first: Header, leads: Sequence[str] | None) -> list[int]:

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from ecg_jax.ecg.beats import Beats, missed_words
+from ecg_jax.ecg.classes import in_words
 from ecg_jax.errors import DataError
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
@@ -39,7 +40,7 @@ from ecg_jax.runs.saved_evaluation import (
     load_evaluation,
     save_evaluation,
 )
-from ecg_jax.runs.source import need_split, source_of
+from ecg_jax.runs.source import need_split
 from ecg_jax.storage.files import write_json
 from ecg_jax.storage.versions import versions
 from ecg_jax.tree.grow import grow
@@ -83,7 +84,7 @@ class Run:
 
     def beats(self) -> Beats:
         """Stage 1: recordings cut into beats, from the cache where they are there."""
-        source = source_of(self.config.data, self.config.data_dir)
+        source = self.config.recordings
         self.say(f"data: {source.title}")
         found = self._timed(
             "beats", lambda tell: source.beats(self.config.beats, progress=tell)
@@ -97,6 +98,7 @@ class Run:
             f"beats: {len(found):,} of {len(found.records):,} recordings, "
             f"{len(found.excluded)} left out"
         )
+        self.say(f"  labels: {found.label_words}")
         if missed := missed_words(found):
             self.say(f"  {missed}")
         for name, reason in found.excluded[:MOST_NAMED]:
@@ -139,7 +141,7 @@ class Run:
         return ModelCard(
             title=f"{config.kind} on {name}",
             data=name,
-            citation=source_of(self.config.data, self.config.data_dir).citation,
+            citation=self.config.recordings.citation,
             split=", ".join(f"{int(np.sum(sides == s))} {s}" for s in np.unique(sides)),
             input=seen(beats),
             training=asdict(self.config.training),
@@ -203,7 +205,7 @@ class Run:
         from ecg_jax.views.present import About
 
         del found
-        source = source_of(self.config.data, self.config.data_dir)
+        source = self.config.recordings
         return About(
             title=network.card.title,
             kind=network.kind,
@@ -280,7 +282,7 @@ def run(
 def complete(job: Run, *, resume: bool) -> dict[str, Any]:
     """Runs the stages of a job that are not finished; see `run`."""
     config, out = job.config, job.folder
-    source_of(config.data, config.data_dir)  # a wrong name leaves no folder behind
+    _ = config.recordings  # a wrong name leaves no folder behind
     with begin(config.to_json(), out, resume):
         if (out / METRICS).exists():
             job.say(f"{out} is complete")
@@ -301,6 +303,18 @@ def training_rows(beats: Beats) -> dict[str, np.ndarray]:
       DataError: a side has no beats of one of the classes.
     """
     labelled = beats.is_labelled
+    if not labelled.any():
+        raise DataError(
+            "no recording has a label, and none of its beats: a network cannot learn.\n"
+            "  try: --labels labels.csv, a table with the columns recording,label"
+        )
+    if not beats.is_normal.any():
+        some = next(iter(beats.label_counts))
+        raise DataError(
+            f"none of the labels counts as normal; beats by label: "
+            f"{in_words(beats.label_counts)}.\n  try: --labels NAME=N with the name "
+            f"of the normal ones, such as --labels {some}=N"
+        )
     sides = {s: beats.rows(s) for s in ("train", "validation")}
     rows = {side: index[labelled[index]] for side, index in sides.items()}
     for side, index in rows.items():

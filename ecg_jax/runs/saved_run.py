@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ecg_jax.ecg.beats import BeatConfig, Beats
+from ecg_jax.ecg.classes import parse
 from ecg_jax.errors import RunError
 from ecg_jax.networks.saved import from_json, load_network
 from ecg_jax.runs.config import beat_config
@@ -63,13 +64,17 @@ def load_model(folder: Path) -> Model:
     return load_network(folder)
 
 
-def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, Any]:
+def evaluate_run(
+    folder: Path, data: str, data_dir: Path | None, labels: str = ""
+) -> dict[str, Any]:
     """A saved run on other recordings: all of them count.
 
     Args:
       folder: the run.
       data: as for `run`.
       data_dir: where the recordings of a named data set are.
+      labels: as for `run`. Without classes, those of the run hold for the labels that
+        are here too.
 
     Returns:
       The metrics, with the keys of `metrics.json`. `data.seen_in_training` counts the
@@ -81,7 +86,11 @@ def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, An
     """
     start = time.perf_counter()
     network, tree, config = load_run(folder)
-    beats = source_of(data, data_dir).beats(config, heldout=True)
+    beats = source_of(data, data_dir, labels).beats(config, heldout=True)
+    if not parse(labels)[0]:
+        told, _ = parse(read_json(folder / CONFIG).get("labels", ""))
+        here = beats.label_counts
+        beats = beats.classed({k: kind for k, kind in told.items() if k in here})
     check_windows(network, beats)
     found = evaluate(network.margin, tree, beats, None)
     metrics = all_metrics(found, what_changes(found), composites(found))
