@@ -41,7 +41,8 @@ class MaxMin(Immutable):
       weights: for each gate, the constant weight `w` of its units in `f`.
       sides: for each gate's units, +1 on the max side, -1 on the min side, 0 neither:
         the sign of the weight times the gate's curvature; 2 (`BOTH`) on both sides.
-      run: `run(x, hook)`, the function with gate `i`'s output `hook(i, operands)`.
+      run: `run(x, hook)`, the function with gate `i`'s output `hook(i, operands)`;
+        without a hook as it is.
       example: the example that the function was factored at.
       program: the traced program behind `run`; the certificate reads it.
     """
@@ -50,7 +51,7 @@ class MaxMin(Immutable):
     gates: tuple[Gate, ...]
     weights: tuple[Any, ...]
     sides: tuple[Any, ...]
-    run: Callable[[Any, Hook], Array]
+    run: Callable[[Any, Hook | None], Array]
     example: Any
     program: Any = None
 
@@ -75,7 +76,7 @@ class MaxMin(Immutable):
 
     def __call__(self, x: Any) -> Float[Array, ""]:
         """`f(x)`, by the operations that the function itself is made of."""
-        return self.run(x, lambda i, z: self.gates[i].apply(*z))
+        return self.run(x, None)
 
     @property
     def num_gates(self) -> int:

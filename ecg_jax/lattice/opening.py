@@ -14,7 +14,10 @@ def open_gates(program: Program, fn: Callable[[Any], Any], example: Any) -> MaxM
     opened = outermost(program)
     index = {id(eqn): i for i, eqn in enumerate(opened)}
 
-    def run(x: Any, hook: Hook) -> Any:
+    def run(x: Any, hook: Hook | None) -> Any:
+        if hook is None:
+            return program.evaluate(x)
+
         def gate(eqn: Equation, operands: tuple[Any, ...]) -> Any:
             i = index.get(id(eqn))
             return None if i is None else hook(i, operands)

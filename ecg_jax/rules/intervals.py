@@ -41,6 +41,8 @@ def _interval(application: Application, number: int, depth: int) -> Interval:
         return ANYTHING
     if isinstance(eqn.role, Gate) and eqn.role.bounds != ANYTHING:
         return eqn.role.bounds
+    if eqn.body is not None:
+        return eqn.body.bounds[eqn.outputs.index(number)]
     if eqn.primitive not in _INTERVALS:
         return ANYTHING
     live = [n for n in eqn.inputs if application.constant_of(n) is None]
@@ -61,6 +63,16 @@ def _range(value: Any) -> Interval:
         return ANYTHING
     low, high = float(array.min()), float(array.max())
     return (low, high) if low <= high else ANYTHING
+
+
+def widened(one: Interval, other: Interval) -> Interval:
+    """Bounds on both; those of the first that do not hold are let go, by way of 0."""
+    (low, high), (below, above) = one, other
+    if below < low:
+        low = 0.0 if below >= 0 else -np.inf
+    if above > high:
+        high = 0.0 if above <= 0 else np.inf
+    return low, high
 
 
 def is_nonnegative(application: Application, number: int) -> bool:
