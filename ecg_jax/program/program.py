@@ -171,7 +171,7 @@ class Program:
 def _run_nan(equations: Sequence[Equation], env: dict[int, Any]) -> None:
     """Evaluates equations with NaN at every maximum and minimum of one."""
     for eqn in equations:
-        if eqn.body is not None:
+        if eqn.body is not None and eqn.role is not None:
             step = partial(_step_nan, eqn.body)
             outs = scanned(eqn.params, step, [env[n] for n in eqn.inputs])
             env.update(zip(eqn.outputs, outs, strict=True))

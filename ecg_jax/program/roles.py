@@ -120,7 +120,8 @@ class Equation:
     """`outputs = primitive(inputs; params)`; role None: it does not see the input.
 
     A call of a function that the rules know by itself, such as `jax.nn.softplus`, has
-    this `function`; its body is the function's own. It was `made` where JAX remembers,
+    this `function`; its body is the function's own. A loop has one step of it as its
+    `body`. It was `made` where JAX remembers,
     which `source` says in words: a line, or the node of an ONNX file.
     """
 
@@ -132,11 +133,7 @@ class Equation:
     source: str
     made: Any
     function: Callable[..., Any] | None = None
-
-    @property
-    def body(self) -> Body | None:
-        """One step of a loop that sees the input; None for any other operation."""
-        return self.role.body if isinstance(self.role, Affine | Loop) else None
+    body: Body | None = None
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,8 @@ def _built(
 
 def _peeled(whole: Program, depth: int | None) -> Program:
     """A program with the last steps of its loops written out, see `loops`."""
+    if not any(isinstance(eqn.role, Loop) for eqn in whole.equations):
+        return replace(whole, depth=depth)
     program = whole
     while steps := steps_to_peel(program, depth):
         numbers = (*program.free, *program.inputs)
@@ -151,8 +153,7 @@ def _peeled(whole: Program, depth: int | None) -> Program:
         program = _built(
             program.rules, jaxpr, consts, avals, len(program.free), program.in_tree
         )
-    program = too_long(program)
-    return replace(program, whole=whole, depth=depth)
+    return replace(too_long(program), whole=whole, depth=depth)
 
 
 class _Builder:
@@ -316,6 +317,9 @@ class _Builder:
                 jaxpr, consts, _ = _jax.trace(role.fn, *(self.avals[n] for n in inputs))
             return self.inline(jaxpr, consts, inputs, caller)
         body = role.body if isinstance(role, Affine | Loop) else None
+        if role is None and eqn.primitive is lax.scan_p:
+            no = [False] * len(inputs)
+            body, _ = self.body(eqn.params["jaxpr"], no, {}, {})
         outs = [self.fresh(v.aval, live=role is not None) for v in eqn.outvars]
         equation = Equation(
             primitive=eqn.primitive,
@@ -326,12 +330,13 @@ class _Builder:
             source=_jax.source_line(caller),
             made=caller,
             function=function,
+            body=body,
         )
         self.equations.append(equation)
         self.definitions.update(dict.fromkeys(outs, equation))
         if role is None and self.free.intersection(inputs):
             self.free.update(outs)
-        if body is None or all(n in body.live for n in body.outputs):
+        if role is None or body is None or body.live.issuperset(body.outputs):
             return outs
         known = iter(self._same_for_all(eqn, inputs, body))
         pairs = zip(outs, body.outputs, strict=True)

@@ -41,7 +41,7 @@ def _interval(application: Application, number: int, depth: int) -> Interval:
         return ANYTHING
     if isinstance(eqn.role, Gate) and eqn.role.bounds != ANYTHING:
         return eqn.role.bounds
-    if eqn.body is not None:
+    if eqn.body is not None and eqn.body.bounds:
         return eqn.body.bounds[eqn.outputs.index(number)]
     if eqn.primitive not in _INTERVALS:
         return ANYTHING
