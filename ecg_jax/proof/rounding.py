@@ -273,6 +273,7 @@ class Walk:
         frozen: Sequence[Any] | None,
     ) -> Array:
         """The bound of the output, from those of what the equations read."""
+        assert isinstance(self.program, Program)
         env = {**self.constants, **env}
         self.drift = 0.0
         for eqn in equations:

@@ -3,11 +3,9 @@
 A component applies them as they are; weights come from their transposes.
 """
 
-from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -16,7 +14,6 @@ from ecg_jax.program import _jax
 from ecg_jax.program.roles import (
     Affine,
     Application,
-    FreeValueError,
     Refused,
     Rewrite,
     Role,

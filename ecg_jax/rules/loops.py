@@ -1,4 +1,4 @@
-"""Loops and branches: `scan`, `while` and `cond` whose course does not see the input."""
+"""Loops and branches whose course does not see the input: `scan`, `while`, `cond`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
