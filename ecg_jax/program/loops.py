@@ -6,13 +6,15 @@ Then its last step is peeled,
     scan of T steps  =  scan of T - 1 steps, and one step written out
 
 whose gates are the outermost ones now. When these are frozen, the next one follows: a
-program grows by one step for each level that is opened, not by all of them at once.
+program grows by one step for each level that is opened, not by all of them at once. A
+loop that carries nothing on (`lax.map`) has all of its steps opened together, as one.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -51,6 +53,7 @@ def steps_to_peel(program: Program, depth: int | None) -> dict[int, int]:
         if own == 0:
             wanted.append(_num_steps(eqn, outs, 1))
         size = max(1, len(_body(eqn).equations))
+        size = 0 if is_map(eqn) else size
         some = [steps for steps in wanted if steps * size <= MAX_UNROLLED]
         found += [(own, position, steps) for steps in some[:1]]
     first = min((own for own, *_ in found), default=0)
@@ -103,6 +106,35 @@ def too_long(program: Program) -> Program:
         return replace(eqn, role=role)
 
     return replace(program, equations=tuple(map(told, program.equations)))
+
+
+def opened(eqn: Equation, steps: int) -> Callable[..., tuple[Any, ...]]:
+    """A loop, as a function of its operands, with its last steps written out."""
+    return _mapped(eqn.params) if is_map(eqn) else peeled(eqn.params, steps)
+
+
+def is_map(eqn: Equation) -> bool:
+    """Whether a loop carries on what it was given, so that no step needs another."""
+    num_consts, num_carry = _jax.scan_split(eqn.params)
+    given = _body(eqn).inputs[num_consts : num_consts + num_carry]
+    return given == _body(eqn).outputs[:num_carry]
+
+
+def _mapped(params: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
+    """All steps of a loop that carries nothing on, together."""
+    fixed = sum(_jax.scan_split(params))
+    body = _jax.as_function(params["jaxpr"])
+    num_carry = _jax.scan_split(params)[1]
+
+    def apply(*args: Any) -> tuple[Any, ...]:
+        same, xs = args[:fixed], args[fixed:]
+        outs = jax.vmap(
+            lambda *entries: body(*same, *entries)[num_carry:],
+            axis_size=params["length"],
+        )(*xs)
+        return (*same[fixed - num_carry :], *outs)
+
+    return apply
 
 
 def peeled(params: dict[str, Any], steps: int) -> Callable[..., tuple[Any, ...]]:

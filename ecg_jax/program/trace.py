@@ -25,7 +25,7 @@ from ecg_jax.program.checks import (
     check_weights,
     traced_at,
 )
-from ecg_jax.program.loops import peeled, steps_to_peel, too_long
+from ecg_jax.program.loops import opened, steps_to_peel, too_long
 from ecg_jax.program.program import Program, run, scanned
 from ecg_jax.program.roles import (
     GIVE,
@@ -144,7 +144,7 @@ def _peeled(whole: Program, depth: int | None) -> Program:
                     run([eqn], env)
                     continue
                 with _jax.user_source(eqn.made):
-                    fn = peeled(eqn.params, steps[position])
+                    fn = opened(eqn, steps[position])
                     outs = fn(*(env[n] for n in eqn.inputs))
                 env.update(zip(eqn.outputs, outs, strict=True))
             return env[program.output]
