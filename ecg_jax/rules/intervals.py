@@ -157,6 +157,16 @@ def _power(of: list[Interval], eqn: Equation) -> Interval:
     return (-np.inf, 0.0) if of[0][1] <= 0 else ANYTHING
 
 
+def _converted(of: list[Interval], eqn: Equation) -> Interval:
+    """Rounding keeps the order."""
+    dtype = eqn.params["new_dtype"]
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return ANYTHING
+    with np.errstate(all="ignore"):
+        low, high = (float(np.asarray(bound).astype(dtype)) for bound in of[0])
+    return low, high
+
+
 def _total(of: list[Interval], eqn: Equation) -> Interval:
     """A sum of up to `n` entries; zeros may stand in the padding."""
     low, high = of[0]
@@ -210,6 +220,7 @@ _INTERVALS: Mapping[Any, _Bounds] = MappingProxyType(
         ),
         **dict.fromkeys((lax.concatenate_p, lax.pad_p, *_STACKS), _hull),
         lax.select_n_p: _cases,
+        lax.convert_element_type_p: _converted,
         lax.neg_p: lambda of, eqn: (-of[0][1], -of[0][0]),
         lax.add_p: lambda of, eqn: (of[0][0] + of[1][0], of[0][1] + of[1][1]),
         lax.sub_p: lambda of, eqn: (of[0][0] - of[1][1], of[0][1] - of[1][0]),
