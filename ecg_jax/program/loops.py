@@ -8,6 +8,10 @@ Then its last step is peeled,
 whose gates are the outermost ones now. When these are frozen, the next one follows: a
 program grows by one step for each level that is opened, not by all of them at once. A
 loop that carries nothing on (`lax.map`) has all of its steps opened together, as one.
+
+A loop counts as one operation: as long as one of its outputs reaches the output by
+gates only, those of its gates that do not feed it (what a step puts out) wait too. That
+is exact, as for any gate below the opened ones; their turn comes later.
 """
 
 from collections.abc import Callable, Sequence
@@ -116,8 +120,9 @@ def opened(eqn: Equation, steps: int) -> Callable[..., tuple[Any, ...]]:
 def is_map(eqn: Equation) -> bool:
     """Whether a loop carries on what it was given, so that no step needs another."""
     num_consts, num_carry = _jax.scan_split(eqn.params)
-    given = _body(eqn).inputs[num_consts : num_consts + num_carry]
-    return given == _body(eqn).outputs[:num_carry]
+    end, body = num_consts + num_carry, _body(eqn)
+    given = body.inputs[num_consts:end]
+    return len(body.inputs) > end and given == body.outputs[:num_carry]
 
 
 def _mapped(params: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:

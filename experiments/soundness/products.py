@@ -112,6 +112,28 @@ def lstm(x):
     return like(HEAD[:4], x) @ h
 
 
+def lstm_of_24_steps(x):
+    def step(carry, v):
+        h, c = carry
+        i, f, g, o = jnp.split(like(GATE[:, :1], x) @ v + like(DEEP[:, :4], x) @ h, 4)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return (jax.nn.sigmoid(o) * jnp.tanh(c), c), None
+
+    start = jnp.zeros(4, x.dtype)
+    (h, _), _ = lax.scan(step, (start, start), x.reshape(24, 1))
+    return like(HEAD[:4], x) @ h
+
+
+def gru_of_24_steps(x):
+    def step(h, v):
+        z, r, n, m = jnp.split(like(GATE[:, :1], x) @ v + like(DEEP[:, :4], x) @ h, 4)
+        z, r = jax.nn.sigmoid(z), jax.nn.sigmoid(r)
+        return (1 - z) * jnp.tanh(n + r * m) + z * h, h
+
+    states = lax.scan(step, jnp.zeros(4, x.dtype), x.reshape(24, 1))[1]
+    return like(HEAD[:4], x) @ jnp.mean(states, 0)
+
+
 NETWORKS = {
     fn.__name__.replace("_", " "): fn
     for fn in (
@@ -127,6 +149,8 @@ NETWORKS = {
         self_attention,
         gram,
         lstm,
+        lstm_of_24_steps,
+        gru_of_24_steps,
     )
 }
 
