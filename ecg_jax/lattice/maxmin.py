@@ -41,19 +41,21 @@ class MaxMin(Immutable):
       weights: for each gate, the constant weight `w` of its units in `f`.
       sides: for each gate's units, +1 on the max side, -1 on the min side, 0 neither:
         the sign of the weight times the gate's curvature; 2 (`BOTH`) on both sides.
-      run: `run(x, hook)`, the function with gate `i`'s output `hook(i, operands)`;
-        without a hook as it is.
+      run: `run(x, hook)`, the function with gate `i`'s output `hook(i, operands)`.
       example: the example that the function was factored at.
       program: the traced program behind `run`; the certificate reads it.
+      evaluate: the function by the operations that it is made of, where `run` has other
+        ones (steps of a loop, written out); None: `run` has them.
     """
 
     fn: Callable[[Any], Array]
     gates: tuple[Gate, ...]
     weights: tuple[Any, ...]
     sides: tuple[Any, ...]
-    run: Callable[[Any, Hook | None], Array]
+    run: Callable[[Any, Hook], Array]
     example: Any
     program: Any = None
+    evaluate: Callable[[Any], Array] | None = None
 
     def __repr__(self) -> str:
         gates = [
@@ -76,7 +78,9 @@ class MaxMin(Immutable):
 
     def __call__(self, x: Any) -> Float[Array, ""]:
         """`f(x)`, by the operations that the function itself is made of."""
-        return self.run(x, None)
+        if self.evaluate is not None:
+            return self.evaluate(x)
+        return self.run(x, lambda i, z: self.gates[i].apply(*z))
 
     @property
     def num_gates(self) -> int:

@@ -14,10 +14,7 @@ def open_gates(program: Program, fn: Callable[[Any], Any], example: Any) -> MaxM
     opened = outermost(program)
     index = {id(eqn): i for i, eqn in enumerate(opened)}
 
-    def run(x: Any, hook: Hook | None) -> Any:
-        if hook is None:
-            return program.evaluate(x)
-
+    def run(x: Any, hook: Hook) -> Any:
         def gate(eqn: Equation, operands: tuple[Any, ...]) -> Any:
             i = index.get(id(eqn))
             return None if i is None else hook(i, operands)
@@ -33,4 +30,5 @@ def open_gates(program: Program, fn: Callable[[Any], Any], example: Any) -> MaxM
         run=run,
         example=example,
         program=program,
+        evaluate=program.evaluate,
     )
