@@ -30,7 +30,8 @@ class Program:
 
     The numbers in `free` are constants that have no value yet, see `at`. Of loops, the
     last steps are written out, as many as `depth` levels of gates need; `whole` has
-    them as the function itself has.
+    them as the function itself has. `as_traced` has calls too: outside of `jit`, JAX
+    compiles each by itself, and rounds otherwise than its operations one by one.
     """
 
     inputs: tuple[int, ...]
@@ -43,6 +44,7 @@ class Program:
     free: tuple[int, ...] = ()
     whole: "Program | None" = None
     depth: int | None = 1
+    as_traced: Callable[..., Any] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         roles = [e.role for e in self.equations if isinstance(e.role, Gate)]
@@ -147,10 +149,13 @@ class Program:
           gate: called as `gate(equation, operands)` for every gate equation; returns
             its output, or None to apply the gate itself.
         """
+        leaves = self.check_input(x)
+        if gate is None and self.as_traced and all(map(_jax.is_concrete, leaves)):
+            return self.as_traced(*leaves)[0]
         if gate is None and self.whole is not None:
             return self.whole.evaluate(x)
         env = dict(self.constants)
-        env.update(zip(self.inputs, self.check_input(x), strict=True))
+        env.update(zip(self.inputs, leaves, strict=True))
         run(self.equations, env, gate)
         return env[self.output]
 

@@ -97,7 +97,10 @@ def trace(
     check_weights(jaxpr, consts)
 
     built = _built(rules, jaxpr, consts, avals, len(weights), in_tree)
-    return _peeled(built, depth)
+    program = _peeled(built, depth)
+    if params is not None:
+        return program
+    return replace(program, as_traced=_jax.as_function(jaxpr, consts))
 
 
 def _built(
