@@ -45,7 +45,7 @@ class MaxMin(Immutable):
       example: the example that the function was factored at.
       program: the traced program behind `run`; the certificate reads it.
       evaluate: the function by the operations that it is made of, where `run` has other
-        ones (steps of a loop, written out); None: `run` has them.
+        ones (calls and steps of loops, written out); None: `run` has them.
     """
 
     fn: Callable[[Any], Array]

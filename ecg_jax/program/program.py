@@ -30,8 +30,7 @@ class Program:
 
     The numbers in `free` are constants that have no value yet, see `at`. Of loops, the
     last steps are written out, as many as `depth` levels of gates need; `whole` has
-    them as the function itself has. `as_traced` has calls too: outside of `jit`, JAX
-    compiles each by itself, and rounds otherwise than its operations one by one.
+    them as the function itself has, and `as_traced` its calls too, see `as_written`.
     """
 
     inputs: tuple[int, ...]
@@ -149,15 +148,23 @@ class Program:
           gate: called as `gate(equation, operands)` for every gate equation; returns
             its output, or None to apply the gate itself.
         """
-        leaves = self.check_input(x)
-        if gate is None and self.as_traced and all(map(_jax.is_concrete, leaves)):
-            return self.as_traced(*leaves)[0]
         if gate is None and self.whole is not None:
             return self.whole.evaluate(x)
         env = dict(self.constants)
-        env.update(zip(self.inputs, leaves, strict=True))
+        env.update(zip(self.inputs, self.check_input(x), strict=True))
         run(self.equations, env, gate)
         return env[self.output]
+
+    def as_written(self, x: Any) -> Any:
+        """The program's value at `x` by the calls that it was traced with, if known.
+
+        Outside of `jit`, JAX compiles each call by itself, `jnp.std` or a function of
+        the user's own, and so rounds otherwise than operation by operation. A program
+        that was loaded, or that takes params, knows its operations only.
+        """
+        if self.as_traced is None:
+            return self.evaluate(x)
+        return self.as_traced(*self.check_input(x))[0]
 
     def is_nan(self, x: Any) -> Array:
         """Whether the function is NaN at `x`, whatever a compiler makes of its maxima.
