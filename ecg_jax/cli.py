@@ -25,6 +25,7 @@ commands:
   distill   a few templates that answer as an existing model does
   evaluate  a saved run on other recordings: one JSON object
   explain   one recording: what answers for each beat, and what is proven
+  compare   two runs: which beats changed their answer or component
   sweep     many networks by one configuration: a grid or a search; their results
   fetch     download challenge-2017 or mitdb from PhysioNet
   cite      whom to cite
@@ -222,6 +223,33 @@ def explain(args: list[str]) -> Call:
     return _parsed(main, "explain", args)
 
 
+def compare(args: list[str]) -> Call:
+    """Compare two runs."""
+    import tyro
+
+    def main(
+        first: tyro.conf.Positional[Path],
+        second: tyro.conf.Positional[Path],
+        out: Path = Path("comparison"),
+    ) -> None:
+        """Write comparison.html and comparison.json: two runs, beat by beat.
+
+        Args:
+          first: a run folder.
+          second: another one, of the same recordings.
+          out: where the comparison goes.
+        """
+        from ecg_jax.runs.compare import PAGE, in_words
+        from ecg_jax.runs.compare import compare as compare_runs
+
+        with Display(sys.stderr):
+            found = compare_runs(first, second, out)
+        print(in_words(found))
+        print(f"see {out / PAGE}")
+
+    return _parsed(main, "compare", args)
+
+
 def sweep(args: list[str]) -> Call:
     """Compute the cells of a sweep, or show their results."""
     import tyro
@@ -322,6 +350,7 @@ COMMANDS: dict[str, Callable[[list[str]], Call]] = {
     "distill": distill,
     "evaluate": evaluate,
     "explain": explain,
+    "compare": compare,
     "sweep": sweep,
     "fetch": fetch,
     "cite": cite,

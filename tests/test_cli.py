@@ -16,8 +16,8 @@ from run_files import command, copy_of_run, tiny
         (
             ["nonsense"],
             "ecg-jax: no command 'nonsense'\n"
-            "  try: one of run, factor, distill, evaluate, explain, sweep, fetch, "
-            "cite\n",
+            "  try: one of run, factor, distill, evaluate, explain, compare, sweep, "
+            "fetch, cite\n",
         ),
         (
             ["run", "--nonsense"],

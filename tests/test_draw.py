@@ -70,6 +70,12 @@ def figures():
         "beside": draw.weights(*weighing(leads=2), prototype=some.median[0]),
         "pair": draw.pair(some.samples[:3, 0], some.median[0], TIME, side="normal"),
         "alone": draw.pair(some.samples[:3, 0], None, TIME),
+        "two": draw.beside(
+            [
+                draw.Shown("P1", TIME, some.median[0], some.samples[0, 0], "normal"),
+                draw.Shown("Q1", TIME, None, some.samples[1, 0], "not normal"),
+            ]
+        ),
         "tree": draw.tree(nodes()),
         "strips": draw.strips(
             signal, 300.0, [0.3, 1.1], ["normal", "not normal"], ["P1", None]
