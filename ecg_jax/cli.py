@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import io
+import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -358,7 +359,22 @@ COMMANDS: dict[str, Callable[[list[str]], Call]] = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `ecg-jax`; an expected error is one message and status 2."""
+    """Entry point of `ecg-jax`; an expected error is one message and status 2.
+
+    Where nobody reads on, as after `| head`, it ends without a word, status 141.
+    """
+    try:
+        try:
+            _command(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        with open(os.devnull, "w") as nobody:  # Python flushes again when it ends
+            os.dup2(nobody.fileno(), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _command(argv: list[str] | None) -> None:
     args = sys.argv[1:] if argv is None else argv
     if not args or args[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -380,6 +396,8 @@ def main(argv: list[str] | None = None) -> None:
         call()
     except EcgJaxError as error:
         _fail(f"ecg-jax {args[0]}: {type(error).__name__}: {error}")
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _fail(f"ecg-jax {args[0]}: {_reason(error)}")
     except KeyboardInterrupt:
