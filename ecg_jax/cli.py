@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import io
+import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -25,6 +26,7 @@ commands:
   distill   a few templates that answer as an existing model does
   evaluate  a saved run on other recordings: one JSON object
   explain   one recording: what answers for each beat, and what is proven
+  compare   two runs: which beats changed their answer or component
   sweep     many networks by one configuration: a grid or a search; their results
   fetch     download challenge-2017, mitdb or ptb-xl from PhysioNet
   cite      whom to cite
@@ -228,6 +230,33 @@ def explain(args: list[str]) -> Call:
     return _parsed(main, "explain", args)
 
 
+def compare(args: list[str]) -> Call:
+    """Compare two runs."""
+    import tyro
+
+    def main(
+        first: tyro.conf.Positional[Path],
+        second: tyro.conf.Positional[Path],
+        out: Path = Path("comparison"),
+    ) -> None:
+        """Write comparison.html and comparison.json: two runs, beat by beat.
+
+        Args:
+          first: a run folder.
+          second: another one, of the same recordings.
+          out: where the comparison goes.
+        """
+        from ecg_jax.runs.compare import PAGE, in_words
+        from ecg_jax.runs.compare import compare as compare_runs
+
+        with Display(sys.stderr):
+            found = compare_runs(first, second, out)
+        print(in_words(found))
+        print(f"see {out / PAGE}")
+
+    return _parsed(main, "compare", args)
+
+
 def sweep(args: list[str]) -> Call:
     """Compute the cells of a sweep, or show their results."""
     import tyro
@@ -328,6 +357,7 @@ COMMANDS: dict[str, Callable[[list[str]], Call]] = {
     "distill": distill,
     "evaluate": evaluate,
     "explain": explain,
+    "compare": compare,
     "sweep": sweep,
     "fetch": fetch,
     "cite": cite,
@@ -335,7 +365,22 @@ COMMANDS: dict[str, Callable[[list[str]], Call]] = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `ecg-jax`; an expected error is one message and status 2."""
+    """Entry point of `ecg-jax`; an expected error is one message and status 2.
+
+    Where nobody reads on, as after `| head`, it ends without a word, status 141.
+    """
+    try:
+        try:
+            _command(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        with open(os.devnull, "w") as nobody:  # Python flushes again when it ends
+            os.dup2(nobody.fileno(), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _command(argv: list[str] | None) -> None:
     args = sys.argv[1:] if argv is None else argv
     if not args or args[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -359,6 +404,8 @@ def main(argv: list[str] | None = None) -> None:
         call()
     except EcgJaxError as error:
         _fail(f"ecg-jax {args[0]}: {type(error).__name__}: {error}")
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _fail(f"ecg-jax {args[0]}: {_reason(error)}")
     except KeyboardInterrupt:

@@ -79,6 +79,12 @@ FIGURES = {
         some.samples[:3, 0], some.median[0], TIME, side="normal"
     ),
     "alone": lambda some: draw.pair(some.samples[:3, 0], None, TIME),
+    "two": lambda some: draw.beside(
+        [
+            draw.Shown("P1", TIME, some.median[0], some.samples[0, 0], "normal"),
+            draw.Shown("Q1", TIME, None, some.samples[1, 0], "not normal"),
+        ]
+    ),
     "tree": lambda _: draw.tree(nodes()),
     "strips": lambda _: strips(),
     "roc": lambda _: draw.roc(

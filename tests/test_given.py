@@ -277,6 +277,30 @@ BAD = {
         f"amplitudes reach {np.abs(X * 1000).max():.6g} mV; no ECG does beyond 20.\n"
         f"{LARGE}  try: x / 1000, if they are in microvolts",
     ),
+    "volts": (
+        X / 1000,
+        {},
+        DataError,
+        f"amplitudes reach {np.abs(X / 1000).max():.6g} mV; over all its beats an ECG "
+        "goes beyond 0.02.\n  why: they are likely in volts\n"
+        "  try: x * 1000, if they are in volts",
+    ),
+    "a step for a rate": (
+        X,
+        {"sample_rate_hz": 0.01},
+        DataError,
+        "sample_rate_hz is 0.01: 65 samples are then 6500 s.\n"
+        "  why: a beat is 0.01 to 60 s of at least 10 samples a second\n"
+        "  try: samples a second, such as 100, not seconds or milliseconds a sample",
+    ),
+    "a rate too fast": (
+        X,
+        {"sample_rate_hz": 100_000},
+        DataError,
+        "sample_rate_hz is 100000: 65 samples are then 0.00065 s.\n"
+        "  why: a beat is 0.01 to 60 s of at least 10 samples a second\n"
+        "  try: samples a second, such as 100, not seconds or milliseconds a sample",
+    ),
     "no rate": (
         X,
         {"sample_rate_hz": None},

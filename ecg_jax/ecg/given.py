@@ -15,8 +15,11 @@ from ecg_jax.ecg.labels import Told
 from ecg_jax.ecg.records import open_folder
 from ecg_jax.errors import DataError, DTypeError, ExampleError, NonFiniteError
 
-LARGEST_MV = 20.0
-"""No ECG is larger; what is, is likely in microvolts."""
+LARGEST_MV, SMALLEST_MV = 20.0, 0.02
+"""No ECG is larger; what is, is likely in microvolts. Nor is one smaller, over all its
+beats: what is, is likely in volts."""
+SLOWEST_HZ, SHORTEST_S, LONGEST_S = 10.0, 0.01, 60.0
+"""Rates below show no QRS; no window of one beat is shorter, or longer."""
 
 LEADS = ("II",)
 MOST_NAMED = 5
@@ -105,8 +108,9 @@ def beats(
             )
     else:
         array = _checked(source)
-    rate = _rate(sample_rate_hz)
     num, time = len(array), array.shape[-1]
+    rate = _rate(sample_rate_hz)
+    _check_window(rate, time)
     millivolts = np.asarray(array, np.float32)
     millivolts = millivolts[:, None] if array.ndim == 2 else millivolts
     names = _leads(leads, *millivolts.shape[1:])
@@ -218,6 +222,12 @@ def _check_amplitudes(millivolts: Float32[np.ndarray, "beat lead time"]) -> None
             "  why: they are likely in microvolts, or in ADC counts\n"
             "  try: x / 1000, if they are in microvolts"
         )
+    if 0 < largest < SMALLEST_MV:
+        raise DataError(
+            f"amplitudes reach {largest:.6g} mV; over all its beats an ECG goes beyond "
+            f"{SMALLEST_MV:g}.\n  why: they are likely in volts\n"
+            "  try: x * 1000, if they are in volts"
+        )
 
 
 def _rate(value: Any) -> float:
@@ -228,6 +238,18 @@ def _rate(value: Any) -> float:
             f"sample_rate_hz is {value!r}.\n  try: samples a second, such as 100"
         )
     return float(value)
+
+
+def _check_window(rate: float, time: int) -> None:
+    """Raises `DataError` where a rate makes no window of a beat."""
+    if rate >= SLOWEST_HZ and SHORTEST_S <= time / rate <= LONGEST_S:
+        return
+    raise DataError(
+        f"sample_rate_hz is {rate:g}: {time:,} samples are then {time / rate:.6g} s.\n"
+        f"  why: a beat is {SHORTEST_S:g} to {LONGEST_S:g} s of at least "
+        f"{SLOWEST_HZ:g} samples a second\n"
+        "  try: samples a second, such as 100, not seconds or milliseconds a sample"
+    )
 
 
 def _leads(leads: Any, num: int, time: int) -> tuple[str, ...]:

@@ -281,10 +281,13 @@ def run(
 
 def complete(job: Run, *, resume: bool) -> dict[str, Any]:
     """Runs the stages of a job that are not finished; see `run`."""
+    from ecg_jax.views.report import COMPONENTS, FIGURES, PAGE
+
     config, out = job.config, job.folder
     _ = config.recordings  # a wrong name leaves no folder behind
     with begin(config.to_json(), out, resume):
-        if (out / METRICS).exists():
+        parts = (METRICS, PAGE, COMPONENTS, FIGURES)
+        if all((out / part).exists() for part in parts):
             job.say(f"{out} is complete")
             return read_json(out / METRICS)
         beats = job.beats()
@@ -292,7 +295,7 @@ def complete(job: Run, *, resume: bool) -> dict[str, Any]:
         check_windows(network, beats)
         tree = job.tree(network, beats)
         job.report(network, job.evaluation(network, tree, beats))
-        job.say(f"report: {out / 'report.html'}")
+        job.say(f"report: {out / PAGE}")
         return read_json(out / METRICS)
 
 

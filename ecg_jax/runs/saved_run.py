@@ -14,7 +14,7 @@ from ecg_jax.networks.saved import from_json, load_network
 from ecg_jax.runs.config import beat_config
 from ecg_jax.runs.model import Model, check_windows
 from ecg_jax.runs.onnx_model import ONNX, load_onnx
-from ecg_jax.runs.run_folder import CONFIG, read_json
+from ecg_jax.runs.run_folder import CONFIG, need_parts, read_json
 from ecg_jax.runs.source import source_of
 from ecg_jax.storage.table import read_parquet
 from ecg_jax.storage.versions import versions
@@ -36,12 +36,7 @@ def load_run(folder: Path) -> tuple[Model, Tree, BeatConfig]:
       RunError: a part of the run is missing or cannot be read.
       ModelError, StoreError, ChecksumError: a part is damaged.
     """
-    for part in (CONFIG, "model", "equation"):
-        if not (folder / part).exists():
-            raise RunError(
-                f"{folder} holds no finished run: {part} is missing.\n"
-                "  try: ecg-jax run --out DIR, with --resume if it was interrupted"
-            )
+    need_parts(folder, CONFIG, "model", "equation")
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or "beats" not in config:
         raise RunError(
