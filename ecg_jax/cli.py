@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import io
+import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -25,8 +26,9 @@ commands:
   distill   a few templates that answer as an existing model does
   evaluate  a saved run on other recordings: one JSON object
   explain   one recording: what answers for each beat, and what is proven
+  compare   two runs: which beats changed their answer or component
   sweep     many networks by one configuration: a grid or a search; their results
-  fetch     download challenge-2017 or mitdb from PhysioNet
+  fetch     download challenge-2017, mitdb or ptb-xl from PhysioNet
   cite      whom to cite
 
   ecg-jax COMMAND --help   lists the options of a command
@@ -74,6 +76,7 @@ def factor(args: list[str]) -> Call:
         data: str,
         out: Path,
         data_dir: Path | None = None,
+        labels: str = "",
         normal_class: int = 0,
         output: str | None = None,
         beats: BeatConfig = beats_of_first(args),  # noqa: B008
@@ -85,10 +88,12 @@ def factor(args: list[str]) -> Call:
 
         Args:
           model: a folder with a saved network, a run folder, or a file model.onnx.
-          data: "synthetic", "challenge-2017", "mitdb", a folder in WFDB layout, or a
-            file of beats (.npz, .csv, .parquet).
+          data: "synthetic", "challenge-2017", "mitdb", "ptb-xl", a folder in WFDB
+            layout, or a file of beats (.npz, .csv, .parquet).
           out: where the equation and the report go.
           data_dir: where the recordings of a named data set are.
+          labels: classes of labels, such as NORM=N,MI=O, where N is normal; or a table
+            with the columns recording,label; or both, with a comma between.
           normal_class: which logit of an ONNX model stands for "normal".
           output: the name of the value to take of an ONNX model, such as its logits;
             default: what it gives.
@@ -108,6 +113,7 @@ def factor(args: list[str]) -> Call:
                 tree,
                 shown.say,
                 output=output,
+                labels=labels,
                 resume=resume,
                 begin=shown.begin,
             )
@@ -156,15 +162,17 @@ def evaluate(args: list[str]) -> Call:
         run: tyro.conf.Positional[Path],
         data: str,
         data_dir: Path | None = None,
+        labels: str = "",
         out: Path | None = None,
     ) -> None:
         """Measure a saved run on other recordings; prints one JSON object.
 
         Args:
           run: the run folder.
-          data: "synthetic", "challenge-2017", "mitdb", a folder in WFDB layout, or a
-            file of beats (.npz, .csv, .parquet).
+          data: "synthetic", "challenge-2017", "mitdb", "ptb-xl", a folder in WFDB
+            layout, or a file of beats (.npz, .csv, .parquet).
           data_dir: where the recordings of a named data set are.
+          labels: as for factor; without classes, those of the run hold.
           out: a file for the JSON object, beside printing it.
         """
         import json
@@ -176,7 +184,7 @@ def evaluate(args: list[str]) -> Call:
             out.parent.mkdir(parents=True, exist_ok=True)
         # nothing but the object on stdout
         with Display(sys.stderr), redirect_stdout(sys.stderr):
-            metrics = evaluate_run(run, data, data_dir)
+            metrics = evaluate_run(run, data, data_dir, labels)
         if seen := metrics["data"]["seen_in_training"]:
             print(
                 f"ecg-jax evaluate: the run was trained on {seen} of these recordings; "
@@ -220,6 +228,33 @@ def explain(args: list[str]) -> Call:
             )
 
     return _parsed(main, "explain", args)
+
+
+def compare(args: list[str]) -> Call:
+    """Compare two runs."""
+    import tyro
+
+    def main(
+        first: tyro.conf.Positional[Path],
+        second: tyro.conf.Positional[Path],
+        out: Path = Path("comparison"),
+    ) -> None:
+        """Write comparison.html and comparison.json: two runs, beat by beat.
+
+        Args:
+          first: a run folder.
+          second: another one, of the same recordings.
+          out: where the comparison goes.
+        """
+        from ecg_jax.runs.compare import PAGE, in_words
+        from ecg_jax.runs.compare import compare as compare_runs
+
+        with Display(sys.stderr):
+            found = compare_runs(first, second, out)
+        print(in_words(found))
+        print(f"see {out / PAGE}")
+
+    return _parsed(main, "compare", args)
 
 
 def sweep(args: list[str]) -> Call:
@@ -278,7 +313,7 @@ def fetch(args: list[str]) -> Call:
     import tyro
 
     def main(
-        name: tyro.conf.Positional[Literal["challenge-2017", "mitdb"]],
+        name: tyro.conf.Positional[Literal["challenge-2017", "mitdb", "ptb-xl"]],
         out: Path,
         url: str | None = None,
         sha256: str | None = None,
@@ -322,6 +357,7 @@ COMMANDS: dict[str, Callable[[list[str]], Call]] = {
     "distill": distill,
     "evaluate": evaluate,
     "explain": explain,
+    "compare": compare,
     "sweep": sweep,
     "fetch": fetch,
     "cite": cite,
@@ -329,7 +365,22 @@ COMMANDS: dict[str, Callable[[list[str]], Call]] = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `ecg-jax`; an expected error is one message and status 2."""
+    """Entry point of `ecg-jax`; an expected error is one message and status 2.
+
+    Where nobody reads on, as after `| head`, it ends without a word, status 141.
+    """
+    try:
+        try:
+            _command(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        with open(os.devnull, "w") as nobody:  # Python flushes again when it ends
+            os.dup2(nobody.fileno(), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _command(argv: list[str] | None) -> None:
     args = sys.argv[1:] if argv is None else argv
     if not args or args[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -343,7 +394,9 @@ def main(argv: list[str] | None = None) -> None:
     if command is None:
         _fail(f"ecg-jax: no command {args[0]!r}\n  try: one of {', '.join(COMMANDS)}")
     from ecg_jax.errors import EcgJaxError
+    from ecg_jax.storage.cache import keep_compiled
 
+    keep_compiled()
     hidden = bool({"--quiet", "--help", "-h"} & set(args))
     try:
         with Display(sys.stderr, quiet=hidden):  # while modules are imported
@@ -351,6 +404,8 @@ def main(argv: list[str] | None = None) -> None:
         call()
     except EcgJaxError as error:
         _fail(f"ecg-jax {args[0]}: {type(error).__name__}: {error}")
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _fail(f"ecg-jax {args[0]}: {_reason(error)}")
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ QUICK = (
 os.environ.setdefault("XLA_FLAGS", QUICK)
 
 jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_default_device", jax.devices()[0])  # None: both of them
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

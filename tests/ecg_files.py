@@ -1,8 +1,15 @@
 """Small recordings and folders for the tests of `ecg_jax.ecg`."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
+
+from ecg_jax.ecg._header import library
+
+TWELVE = ("I", "II", "III", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
+OF_LEAD_II = (0.6, 1, 0.4, -0.8, 0.3, 0.7, -0.4, 0.2, 0.7, 1.1, 1.2, 0.9)
+"""What share of lead II another lead shows here."""
 
 
 def ecg(duration_s=10.0, rate=300.0, *, rr_s=0.8, sign=1.0, seed=0):
@@ -73,14 +80,13 @@ def write_212(file: Path, samples):
     file.write_bytes(triples.astype(np.uint8).tobytes())
 
 
-TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 SEEN_FROM = {
     "I": (0.9, 0.0),
     "II": (1.0, 0.6),
     "III": (0.1, 0.6),
-    "aVR": (-0.95, -0.3),
-    "aVL": (0.4, -0.3),
-    "aVF": (0.55, 0.6),
+    "AVR": (-0.95, -0.3),
+    "AVL": (0.4, -0.3),
+    "AVF": (0.55, 0.6),
     "V1": (-0.5, 0.3),
     "V2": (-0.3, 0.9),
     "V3": (0.3, 0.9),
@@ -143,3 +149,107 @@ def write_leads(folder: Path, leads_by_name, *, rate=250, duration_s=10.0):
         labels.append(f"{name},{label}")
     (folder / "RECORDS").write_text("".join(f"{name}\n" for name in leads_by_name))
     (folder / "REFERENCE.csv").write_text("\n".join(labels) + "\n")
+
+
+def twelve(millivolts):
+    """Twelve leads that are multiples of one."""
+    return np.outer(OF_LEAD_II, millivolts)
+
+
+def write_twelve(folder: Path, name, millivolts, *, rate, comments=(), mat=False):
+    """Twelve leads in 16 bits: a .dat, or a .mat as the Challenges have it."""
+    units = np.rint(np.asarray(millivolts) * 1000).astype("<i2")
+    folder.mkdir(parents=True, exist_ok=True)
+    file, form = (f"{name}.mat", "16+24") if mat else (f"{name}.dat", "16")
+    (folder / file).write_bytes(mat4(units) if mat else units.T.tobytes())
+    lines = [f"{name} {len(units)} {rate} {units.shape[1]}"]
+    for lead, row in zip(TWELVE, units, strict=True):
+        checksum = int(row.sum(dtype=np.int64).astype(np.int16))
+        lines.append(f"{file} {form} 1000/mV 16 0 {row[0]} {checksum} 0 {lead}")
+    lines += [f"#{comment}" for comment in comments]
+    (folder / f"{name}.hea").write_text("\n".join(lines) + "\n")
+
+
+STATEMENTS = """,description,diagnostic,form,rhythm,diagnostic_class
+NORM,normal ECG,1.0,,,NORM
+IMI,inferior infarction,1.0,,,MI
+LAFB,left anterior fascicular block,1.0,,,CD
+NDT,non-diagnostic T abnormalities,1.0,1.0,,STTC
+LVH,left ventricular hypertrophy,1.0,,,HYP
+PVC,ventricular premature complex,,1.0,,
+SR,sinus rhythm,,,1.0,
+"""
+
+
+def write_ptb_xl(root: Path, codes, *, rates=(100, 500), signals=None):
+    """The layout of PTB-XL: folds 1 to 10 in turn; `codes` as text, one a recording."""
+    folders = {100: ("records100", "lr"), 500: ("records500", "hr")}
+    rows = ["ecg_id,patient_id,report,scp_codes,strat_fold,filename_lr,filename_hr"]
+    listed = []
+    for i, text in enumerate(codes):
+        paths = {}
+        for rate, (folder, suffix) in folders.items():
+            path = paths[rate] = f"{folder}/00000/{i + 1:05d}_{suffix}"
+            if rate in rates:
+                signal = ecg(10.0, rate, seed=i)[0] if signals is None else signals[i]
+                name = path.rsplit("/", 1)[-1]
+                write_twelve(root / folder / "00000", name, twelve(signal), rate=rate)
+                listed.append(path)
+        said = f'"sinus, {i}","{text}",{i % 10 + 1}'
+        rows.append(f"{i + 1},{i}.0,{said},{paths[100]},{paths[500]}")
+    (root / "RECORDS").write_text("\n".join(sorted(listed)) + "\n")
+    (root / "ptbxl_database.csv").write_text("\n".join(rows) + "\n")
+    (root / "scp_statements.csv").write_text(STATEMENTS)
+
+
+def write_challenge_2021(root: Path, lines):
+    """Parts in parts, each with RECORDS; `lines` are what stands behind "#"."""
+    parts = [f"training/p{i % 2}/g1" for i in range(len(lines))]
+    for i, (part, line) in enumerate(zip(parts, lines, strict=True)):
+        signal = twelve(ecg(10.0, 500, seed=i)[0])
+        comments = ["Age: 60", *([] if line is None else [line])]
+        name = f"J{i:04d}"
+        write_twelve(root / part, name, signal, rate=500, comments=comments, mat=True)
+        with (root / part / "RECORDS").open("a") as file:
+            file.write(f"{name}\n")
+    listed = "".join(f"{part}/\n" for part in dict.fromkeys(parts))
+    (root / "RECORDS").write_text(listed)
+
+
+def write_cpsc(root: Path, labels):
+    """CPSC 2018: MATLAB 5 files without headers; `labels` are up to three numbers."""
+    from scipy.io import savemat
+
+    root.mkdir(parents=True, exist_ok=True)
+    rows = ["Recording,First_label,Second_label,Third_label"]
+    for i, numbers in enumerate(labels):
+        name, signal = f"A{i + 1:04d}", twelve(ecg(10.0, 500, seed=i)[0])
+        savemat(
+            root / f"{name}.mat", {"ECG": {"sex": "Male", "age": 60, "data": signal}}
+        )
+        rows.append(",".join([name, *map(str, numbers), *[""] * (3 - len(numbers))]))
+    (root / "REFERENCE.csv").write_text("\n".join(rows) + "\n")
+
+
+def write_ludb(root: Path, num=2):
+    """LUDB: borders of P, QRS and T in a file a lead; gives the R peaks in samples."""
+    peaks_of = []
+    for i in range(num):
+        signal, peaks = ecg(10.0, 500, seed=i)
+        write_twelve(root / "data", str(i + 1), twelve(signal), rate=500)
+        marks = []
+        for peak in peaks:
+            for symbol, centre, half in (("p", -85, 25), ("N", 0, 25), ("t", 125, 60)):
+                marks += [(peak + centre - half, "("), (peak + centre, symbol)]
+                marks.append((peak + centre + half, ")"))
+        at, symbols = zip(*marks, strict=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pandas, about how wfdb uses it
+            where = {"fs": 500, "write_dir": str(root / "data")}
+            library().wrann(str(i + 1), "ii", np.array(at), list(symbols), **where)
+        marked = (root / "data" / f"{i + 1}.ii").read_bytes()
+        for lead in TWELVE:
+            (root / "data" / f"{i + 1}.{lead.lower()}").write_bytes(marked)
+        peaks_of.append(peaks)
+    (root / "RECORDS").write_text("".join(f"data/{i + 1}\n" for i in range(num)))
+    return peaks_of

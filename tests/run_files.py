@@ -11,12 +11,14 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import pytest
 from ecg_files import write_mat
 
 from ecg_jax import cli
 from ecg_jax.ecg.beats import BeatConfig, extract_beats
-from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.synth import SyntheticFolder
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
@@ -24,6 +26,7 @@ from ecg_jax.runs.config import RunConfig, TreeConfig
 from ecg_jax.runs.pipeline import run
 from ecg_jax.runs.saved_evaluation import load_evaluation
 from ecg_jax.runs.saved_run import load_run
+from ecg_jax.storage.cache import cache_home
 from ecg_jax.tree.cover import CoverConfig
 from ecg_jax.views.evaluation import Evaluation
 
@@ -95,6 +98,20 @@ def evaluated() -> Evaluation:
     source = open_dataset(tiny().data)
     cut = extract_beats(source, beats, cache_dir=cache_home() / "beats")
     return load_evaluation(tiny().run, tree, cut)
+
+
+_loaded = cache(load_run)
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """The shared run is loaded once: what is compiled for its tree serves all tests."""
+
+    def load(folder: Path) -> Any:
+        return (_loaded if folder == tiny().run else load_run)(folder)
+
+    for module in ("explain", "saved_run"):
+        monkeypatch.setattr(f"ecg_jax.runs.{module}.load_run", load)
 
 
 def copy_of_run(to: Path) -> Path:

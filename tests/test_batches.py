@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_trees import function, grown, quarters
 
+import ecg_jax as ej
 from ecg_jax.program import _jax
 from ecg_jax.program import blocks as batches
 from ecg_jax.program.blocks import blocks
@@ -21,6 +23,34 @@ def test_blocks_are_vmap(count):
     assert np.array_equal(out["y"], data["x"].sum(1) * 3)
     assert np.array_equal(out["k"], data["k"])
     assert isinstance(out["y"], np.ndarray)
+
+
+@pytest.mark.parametrize("count", [1, 7, 64])
+def test_devices_share_a_block(count):
+    data, fn = quarters(3, count), function("residual")
+
+    alone = blocks(fn, data, block=8)
+    with jax.default_device(None):
+        assert batches.num_devices() == 2
+        part = batches.block_rows(data, np.arange(count), 8)
+        assert len(part.sharding.device_set) == 2
+        assert batches.block_rows(data, np.arange(count), 7).shape == (7, 6)
+        np.testing.assert_array_equal(blocks(fn, data, block=8), alone)
+    assert batches.num_devices() == 1
+
+
+def test_devices_decide_and_walk_alike():
+    tree, data = grown("mlp"), quarters(4, 50)
+    beats = ej.beats(data[:, :6], sample_rate_hz=50, r_peak_s=0.04)
+    up = ej.changes(beats, {"up": lambda x, t: x + t})
+    alone, walked = ej.decide(tree, data), ej.ranges(tree, beats, up)
+    with jax.default_device(None):
+        found, again = ej.decide(tree, data), ej.ranges(tree, beats, up)
+    for name in ("value", "cell", "prover", "lower", "upper"):
+        same = (getattr(found, name), getattr(alone, name))
+        np.testing.assert_array_equal(*same, err_msg=name)
+    np.testing.assert_array_equal(again.low, walked.low)
+    np.testing.assert_array_equal(again.high, walked.high)
 
 
 def test_a_function_is_compiled_once_for_all_blocks():

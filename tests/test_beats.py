@@ -318,6 +318,8 @@ def test_bad_recordings_are_listed_and_the_others_go_on(tmp_path):
     (at / "R004.mat").write_bytes(mat4(np.full(3000, np.nan), kind=0))
     write_mat(at, "R005", ecg()[0], rate=70)
     (at / "R006.hea").write_text("R006 1 300 77\nR006.mat 16+24 1000/mV 16 0\n")
+    reference = tmp_path / "d/REFERENCE-v3.csv"
+    reference.write_text(reference.read_text().replace("R010,X\n", ""))
     folder = open_folder(tmp_path / "d")
     beats = extract_beats(folder, cache_dir=tmp_path / "c")
     reasons = dict(beats.excluded)
@@ -341,7 +343,7 @@ def test_bad_recordings_are_listed_and_the_others_go_on(tmp_path):
         "BeatConfig."
     )
     assert "announces 77 samples" in reasons["R006"]
-    assert "unknown label 'X' of R010" in reasons["R010"]
+    assert reasons["R010"].startswith(f"no row for R010 in {reference}. Try: ")
     same(beats, extract_beats(folder, cache_dir=tmp_path / "c"))
 
 

@@ -111,9 +111,25 @@ def test_its_network_takes_no_recordings(trained, tmp_path):
     )
     assert status == 2 and err == (
         "ecg-jax explain: ModelError: the network 'mlp on beats.npz' takes beats as a "
-        "file gave them; how to cut such out of recordings is not known.\n"
-        "  try: --data with a file of beats\n"
+        "file gave them; how to cut such out of a recording is not known.\n"
+        "  try: in Python, with jax.config.update('jax_enable_x64', True), "
+        f"ej.explain(ej.load({str(out / 'equation')!r}), ej.beats('FILE'))\n"
     )
+    status, _, err = command("evaluate", out, "--data", tmp_path / "data")
+    assert status == 2 and err.endswith("\n  try: --data with a file of beats\n")
+
+
+def test_a_file_of_another_window(trained, tmp_path):
+    _, out, _ = trained
+    short = tmp_path / "short.npz"
+    np.savez(short, beats=np.ones((9, 1, 50)), sample_rate_hz=100)
+    status, _, err = command("evaluate", out, "--data", short)
+    assert status == 2 and err.startswith(
+        "ecg-jax evaluate: ModelError: the network 'mlp on beats.npz' takes windows of "
+        "[1 lead, 65 samples], the beats are [1 lead, 50 samples].\n"
+        "  try: a file of beats of [1 lead, 65 samples], R - "
+    )
+    assert err.endswith(" at 100 Hz; it is taken as it is, never cut or resampled\n")
 
 
 def write_recording(root):

@@ -288,8 +288,42 @@ def test_what_a_function_cannot_take_is_told_with_the_reason():
         ej.factor(function("mlp"), DATA)
     first, why, cure = str(error.value).split("\n")
     assert first == "the function cannot be evaluated at an example of float64[40, 6]."
-    assert why.startswith("  why: dot_general requires contracting dimensions to have")
+    assert why.startswith(
+        "  why: called with this one example, it raised TypeError: dot_general "
+        "requires contracting dimensions to have"
+    )
     assert cure.startswith("  try: one example of the form that the function takes")
     assert isinstance(error.value.__cause__, TypeError)
+
+
+@pytest.mark.parametrize("verb", ["factor", "grow"])
+def test_a_function_of_a_batch(verb):
+    def fn(x):
+        return jnp.abs(x[:, 0]) - x[:, 1]
+
+    call = {
+        "factor": lambda f: ej.factor(f, DATA[0]),
+        "grow": lambda f: ej.grow(f, DATA, depth=1, budget=1),
+    }[verb]
+    with pytest.raises(ExampleError) as error:
+        call(fn)
+    assert str(error.value) == (
+        "the function cannot be evaluated at an example of float64[6].\n"
+        "  why: called with this one example, it raised IndexError: "
+        f"{error.value.__cause__}\n"
+        "  try: one example of the form that the function takes, not a batch: X[0]; of "
+        "a function that takes a batch, lambda x: fn(x[None])[0]"
+    )
+    assert isinstance(error.value.__cause__, IndexError)
+    call(lambda x: fn(x[None])[0])  # the cure works
+
+    def broken(x):
+        return {}["weights"]
+
+    with pytest.raises(KeyError):
+        call(broken)
+
+
+def test_what_jax_says_of_a_function_is_left_alone():
     with pytest.raises(jax.errors.TracerBoolConversionError):
         ej.factor(lambda x: jnp.sum(x) if x[0] > 0 else x[0], DATA[0])

@@ -16,8 +16,8 @@ from run_files import command, copy_of_run, tiny
         (
             ["nonsense"],
             "ecg-jax: no command 'nonsense'\n"
-            "  try: one of run, factor, distill, evaluate, explain, sweep, fetch, "
-            "cite\n",
+            "  try: one of run, factor, distill, evaluate, explain, compare, sweep, "
+            "fetch, cite\n",
         ),
         (
             ["run", "--nonsense"],
@@ -86,8 +86,8 @@ from run_files import command, copy_of_run, tiny
         (
             ["run", "--data", "/nowhere"],
             "ecg-jax run: MissingFileError: /nowhere is not a folder. Try: one of "
-            "synthetic, challenge-2017, mitdb, the folder that holds RECORDS, or a "
-            "file of beats (.npz, .csv, .parquet).\n",
+            "synthetic, challenge-2017, mitdb, ptb-xl, the folder that holds RECORDS, "
+            "or a file of beats (.npz, .csv, .parquet).\n",
         ),
         (
             ["evaluate", "/nowhere", "--data", "synthetic"],
@@ -131,6 +131,18 @@ def test_help_is_quick():
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"]])
+def test_nobody_reads_on(words):
+    code = f"from ecg_jax.cli import main; main({words})"
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as closed:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=closed, stderr=subprocess.PIPE
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_errors_of_the_system_are_lines(monkeypatch, tmp_path):

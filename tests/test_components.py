@@ -47,7 +47,10 @@ def test_components_are_kept_without_their_beats(found):
         again = component_of(kept)
         assert again.name == component.name and again.sketch is None
         np.testing.assert_array_equal(again.prototype, component.prototype)
-        assert component_json(again) == {**kept, "weighing": None}
+        left = {"weighing": None, "composite": None}
+        assert component_json(again) == {**kept, **left}
+        shown = component.sketch.median[component.sketch.lead]
+        np.testing.assert_array_equal(kept["composite"], shown)
     assert kept["sentence"] and kept["phrase"] and kept["weighs"]
     assert len(kept["weighing"]["template"][0]) == len(kept["prototype"])
     assert sum(p["share"] for p in kept["weighing"]["parts"]) == pytest.approx(1)

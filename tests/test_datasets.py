@@ -98,7 +98,8 @@ def test_open_dataset_of_no_name_and_no_folder():
         open_dataset("chalenge-2017")
     assert str(error.value) == (
         "chalenge-2017 is not a folder. Try: one of synthetic, challenge-2017, mitdb, "
-        "the folder that holds RECORDS, or a file of beats (.npz, .csv, .parquet)."
+        "ptb-xl, the folder that holds RECORDS, or a file of beats (.npz, .csv, "
+        ".parquet)."
     )
 
 

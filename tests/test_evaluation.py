@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from run_files import command, copy_of_run, tiny, write_recordings
+from run_files import command, copy_of_run, loaded, tiny, write_recordings  # noqa: F401
 
 from ecg_jax.errors import DataError, ModelError
 from ecg_jax.runs.model import check_windows
 from ecg_jax.runs.saved_evaluation import load_evaluation, save_evaluation
 from ecg_jax.runs.saved_run import evaluate_run, load_run
 from ecg_jax.views.evaluation import evaluate
+
+pytestmark = pytest.mark.usefixtures("loaded")
 
 
 def keys(value, name=""):
@@ -90,7 +92,8 @@ def test_a_folder_without_recordings(tmp_path):
 
 def test_a_saved_evaluation_comes_back(others):
     from ecg_jax.ecg.beats import extract_beats
-    from ecg_jax.ecg.datasets import cache_home, open_dataset
+    from ecg_jax.ecg.datasets import open_dataset
+    from ecg_jax.storage.cache import cache_home
 
     del others
     network, tree, beats_config = load_run(tiny().run)

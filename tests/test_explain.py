@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ecg_files import ecg, write_mat
-from run_files import command, copy_of_run, tiny, write_recordings
+from run_files import command, copy_of_run, loaded, tiny, write_recordings  # noqa: F401
 
 from ecg_jax.ecg.datasets import split_recordings
 from ecg_jax.ecg.records import open_folder
@@ -15,6 +15,8 @@ from ecg_jax.errors import MissingFileError, RunError, RunExistsError
 from ecg_jax.pages.explanation import SPLITS
 from ecg_jax.runs.explain import MOST_DRAWN, explain, find_recording
 from ecg_jax.shares import percent
+
+pytestmark = pytest.mark.usefixtures("loaded")
 
 
 @pytest.fixture(scope="module")

@@ -410,3 +410,21 @@ def test_gates_name_the_users_line_of_a_cached_library_call():
     first = f.__code__.co_firstlineno
     sources = [eqn.source for eqn in ej.factor(f, jnp.ones(3)).program.gates]
     assert sources == [f"test_factor.py:{first + 1}", f"test_factor.py:{first + 2}"]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: jnp.std(x) - 1,
+        lambda x: jax.nn.softmax(x)[0] - 0.1,
+        lambda x: jnp.sum(x / jnp.maximum(jnp.linalg.norm(x), 1.0)),
+        jax.jit(lambda x: jnp.sum(jax.nn.relu(x) * x - jnp.mean(x * x))),
+    ],
+    ids=["std", "softmax", "norm", "jit"],
+)
+def test_outside_of_jit_calls_are_compiled_as_the_user_has_them(fn):
+    """JAX compiles each by itself: fused, it rounds otherwise than op by op."""
+    data = np.random.default_rng(0).normal(size=(20, 12))
+    eq = ej.factor(fn, data[0])
+    np.testing.assert_array_equal([eq(x) for x in data], [fn(x) for x in data])
+    np.testing.assert_array_equal(jax.vmap(eq)(data), jax.vmap(fn)(data))

@@ -9,7 +9,7 @@ import threading
 import zipfile
 
 import pytest
-from ecg_files import write_challenge
+from ecg_files import write_challenge, write_ptb_xl
 
 from ecg_jax.ecg import _unzip, fetch
 from ecg_jax.ecg.datasets import open_dataset
@@ -312,6 +312,27 @@ def test_recordings_in_a_zip_inside(tmp_path, server, packed):
     assert len(open_dataset(get(server, tmp_path)).names) == 5
 
 
+def test_fetch_ptb_xl(tmp_path, server):
+    write_ptb_xl(tmp_path / "source", ["{'NORM': 100.0}", "{'IMI': 100.0}"])
+    server.files["/data.zip"], sums = pack(tmp_path / "source")
+    url = f"{server.url}/data.zip"
+    folder = fetch.fetch("ptb-xl", tmp_path / "out", url=url)
+    said = fetched(folder)
+    assert said["recordings"] == 2 and said["licence"] == "CC BY 4.0"
+    assert said["checked"] == "each file, with the archive's own SHA256SUMS.txt"
+    assert "Scientific Data 7:154" in said["citation"]
+    for data_dir in (None, folder, tmp_path / "out"):
+        assert dict(open_dataset("ptb-xl", data_dir).labels) == {
+            "00001_hr": "NORM",
+            "00002_hr": "MI",
+        }
+    server.files["/data.zip"], _ = pack(tmp_path / "source", sums=False)
+    server.files["/sums"] = sums.replace("a", "b").encode()
+    sums_url = f"{server.url}/sums"
+    with pytest.raises(ChecksumError, match="has the SHA-256"):
+        fetch.fetch("ptb-xl", tmp_path / "new", url=url, sums_url=sums_url)
+
+
 def test_what_exists_is_not_overwritten(tmp_path, server, packed):
     mine = tmp_path / "out" / "challenge-2017"
     mine.mkdir(parents=True)
@@ -324,10 +345,10 @@ def test_what_exists_is_not_overwritten(tmp_path, server, packed):
         "if it holds the recordings."
     )
     with pytest.raises(DataError) as error:
-        fetch.fetch("ptb-xl", tmp_path)
+        fetch.fetch("ludb", tmp_path)
     assert str(error.value) == (
-        "'ptb-xl' is no data set that can be fetched. Try: one of challenge-2017, "
-        "mitdb."
+        "'ludb' is no data set that can be fetched. Try: one of challenge-2017, mitdb, "
+        "ptb-xl."
     )
 
 
@@ -355,9 +376,10 @@ def test_an_archive_without_recordings(tmp_path, server):
 def test_sources_are_complete():
     for name, source in fetch.SOURCES.items():
         assert source.url.startswith("https://physionet.org/")
-        assert source.url.endswith("-1.0.0.zip")
+        version = "1.0.3" if name == "ptb-xl" else "1.0.0"
+        assert source.url.endswith(f"-{version}.zip")
         assert source.sums_url == (
-            f"https://physionet.org/files/{name}/1.0.0/SHA256SUMS.txt"
+            f"https://physionet.org/files/{name}/{version}/SHA256SUMS.txt"
         )
         assert source.citation
         assert source.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", source.sha256)

@@ -183,7 +183,11 @@ def test_an_onnx_file_is_kept_with_its_sum(tmp_path):
         load_onnx(tmp_path)
 
 
-@pytest.mark.parametrize("quotient", [False, True], ids=["relu", "quotient"])
+@pytest.mark.parametrize(
+    "quotient",
+    [pytest.param(False, marks=pytest.mark.slow), True],
+    ids=["relu", "quotient"],
+)
 def test_an_onnx_file(quotient, tmp_path):
     """Also with a quotient of any sign below its gates: opened as far as that."""
     onnx = pytest.importorskip("onnx")

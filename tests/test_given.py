@@ -84,6 +84,8 @@ def test_r_is_where_it_is_said_to_be():
         (UPRIGHT, None, UPRIGHT),
         (np.where(UPRIGHT, 3, 7), {3: "N", 7: "O"}, UPRIGHT),
         (np.where(UPRIGHT, "MI", "NORM"), {"MI": "N", "NORM": "O"}, UPRIGHT),
+        (np.where(UPRIGHT, "SNR", "MI"), {"MI": "infarct"}, UPRIGHT),
+        (np.where(UPRIGHT, "healthy", "N"), {"healthy": "normal", "N": "O"}, UPRIGHT),
         (np.where(UPRIGHT, 3, 7), None, np.zeros(80, bool)),
         (None, None, np.zeros(80, bool)),
     ],
@@ -183,11 +185,31 @@ def test_a_folder_of_recordings_is_cut(tmp_path):
     assert found.given is None and found.config.sample_rate_hz == 100
     assert repr(found).startswith("Beats: ") and "3 recordings" in repr(found)
     with pytest.raises(DataError) as caught:
+        ej.beats(folder, records=np.arange(3))
+    assert str(caught.value) == (
+        f"{folder} is a folder of recordings, which say themselves what records would."
+        "\n  try: without records; or an array"
+    )
+    with pytest.raises(DataError) as caught:
         ej.beats(folder, labels=LABELS)
     assert str(caught.value) == (
-        f"{folder} is a folder of recordings, which say themselves what labels would.\n"
-        "  try: without labels; or an array"
+        "80 labels, and the folder holds 3 recordings.\n  try: one label for each "
+        "recording, in the order of RECORDS; or {name: label}; or the path of a table"
     )
+
+
+def test_labels_and_classes_of_a_folder(tmp_path):
+    folder = write_recordings(tmp_path / "data", 3, labels="")
+    assert "labels: none" in repr(ej.beats(folder))
+    for labels in (["MI", "fine", "MI"], {"S00001": "fine", "S00000": "MI"}):
+        found = ej.beats(folder, labels=labels, classes={"fine": "N"})
+        assert found.records.label.tolist() == ["MI", "fine", "MI"][: len(labels)]
+        assert found.is_normal_record.tolist() == [False, True, False][: len(labels)]
+        assert found.classes == {"fine": "N"}
+    assert dict(found.excluded) == {
+        "S00002": "no row for S00002 in the labels given. Try: add one with the "
+        "recording and its label, such as `S00002,N`."
+    }
 
 
 def changed(value, *at):
@@ -255,6 +277,30 @@ BAD = {
         f"amplitudes reach {np.abs(X * 1000).max():.6g} mV; no ECG does beyond 20.\n"
         f"{LARGE}  try: x / 1000, if they are in microvolts",
     ),
+    "volts": (
+        X / 1000,
+        {},
+        DataError,
+        f"amplitudes reach {np.abs(X / 1000).max():.6g} mV; over all its beats an ECG "
+        "goes beyond 0.02.\n  why: they are likely in volts\n"
+        "  try: x * 1000, if they are in volts",
+    ),
+    "a step for a rate": (
+        X,
+        {"sample_rate_hz": 0.01},
+        DataError,
+        "sample_rate_hz is 0.01: 65 samples are then 6500 s.\n"
+        "  why: a beat is 0.01 to 60 s of at least 10 samples a second\n"
+        "  try: samples a second, such as 100, not seconds or milliseconds a sample",
+    ),
+    "a rate too fast": (
+        X,
+        {"sample_rate_hz": 100_000},
+        DataError,
+        "sample_rate_hz is 100000: 65 samples are then 0.00065 s.\n"
+        "  why: a beat is 0.01 to 60 s of at least 10 samples a second\n"
+        "  try: samples a second, such as 100, not seconds or milliseconds a sample",
+    ),
     "no rate": (
         X,
         {"sample_rate_hz": None},
@@ -308,10 +354,10 @@ BAD = {
     ),
     "classes": (
         X,
-        {"labels": LABELS, "classes": {"MI": "infarct"}},
+        {"labels": LABELS, "classes": {"MI": ""}},
         DataError,
-        "'infarct' is no class of beats.\n  try: one of N, S, V, F, Q, A, O, ~; N is "
-        "normal",
+        "MI=: no class.\n  try: NAME=N, where NAME is normal; or NAME=CLASS, a name of "
+        "your own",
     ),
     "classes of nothing": (
         X,

@@ -1,6 +1,7 @@
 """Importing: what is public, what it needs, what it leaves alone."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,33 @@ print([m for m in {("jax", "numpy", *OPTIONAL)} if m in sys.modules])
 """
     )
     assert out.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_commands_keep_what_is_compiled(imported, tmp_path):
+    script = f"""
+if {imported}:
+    import jax
+from ecg_jax.storage.cache import keep_compiled
+keep_compiled()
+import jax, jax.numpy as jnp
+hits = []
+jax.monitoring.register_event_listener(lambda name, **_: hits.append("hits" in name))
+jax.jit(lambda x: jnp.linalg.svd(jnp.sort(x @ x))[1].sum())(jnp.ones((9, 9)))
+print(any(hits))
+"""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    hits = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={
+                **env,
+                "ECG_JAX_CACHE": str(tmp_path),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            },
+            capture_output=True,
+            text=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    assert hits == ["False\n", "False\n" if imported else "True\n"]

@@ -8,10 +8,11 @@ import pytest
 from run_files import tiny
 
 from ecg_jax.ecg.beats import extract_beats
-from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.errors import RunError
 from ecg_jax.program.blocks import blocks
 from ecg_jax.runs.saved_run import load_run
+from ecg_jax.storage.cache import cache_home
 from ecg_jax.storage.table import read_parquet, write_parquet
 from ecg_jax.views.partition import Partition, components, coverage, inputs_of
 

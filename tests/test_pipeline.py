@@ -186,6 +186,15 @@ def test_a_complete_run_is_not_done_again(monkeypatch):
     assert found == json.loads((tiny().run / "metrics.json").read_text())
 
 
+def test_a_report_that_was_deleted_is_written_again(tmp_path):
+    folder = copy_of_run(tmp_path / "run")
+    (folder / "report.html").unlink()
+    lines = []
+    run(config(tiny().data), folder, resume=True, say=lines.append)
+    assert (folder / "report.html").exists() and "evaluate: there already" in lines
+    assert f"report: {folder / 'report.html'}" in lines
+
+
 @pytest.mark.parametrize("stage", ["evaluation", "model"])
 def test_a_killed_run_loses_no_finished_stage(stage, tmp_path, monkeypatch):
     folder = copy_of_run(tmp_path / "run")

@@ -66,14 +66,17 @@ def test_records_in_the_folder_itself_and_opened_at_training(tmp_path):
 
 
 def test_without_records_only_what_lies_there_counts(tmp_path):
-    write_mat(tmp_path, "else/deep", ecg()[0])
-    write_mat(tmp_path, "training/A00/deep", ecg()[0])
+    (tmp_path / "else").mkdir()
     with pytest.raises(EmptyFolderError) as error:
         open_folder(tmp_path)
     assert message(error) == (
         f"{tmp_path} lists no recordings. Try: a folder with RECORDS, or with .mat or "
         ".hea files, there or in training/."
     )
+    write_mat(tmp_path, "else/deep", ecg()[0])
+    assert open_folder(tmp_path).names == ("deep",)
+    write_mat(tmp_path, "training/A00/deeper", ecg()[0])
+    assert open_folder(tmp_path).names == ("deeper",)
     write_mat(tmp_path, "b", ecg()[0])
     write_mat(tmp_path, "a", ecg()[0], header=False)
     assert open_folder(tmp_path).names == ("a", "b")
@@ -321,7 +324,7 @@ def test_mat_that_is_none(tmp_path):
         "0, 0). Try: fetch it again."
     )
     file.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
-    with pytest.raises(HeaderError, match="is a MATLAB 5 file, not level 4"):
+    with pytest.raises(HeaderError, match="is a MATLAB 5 file without 12 leads"):
         read_recording(file)
     file.write_bytes(mat4(np.arange(100)) + b"more")
     with pytest.raises(HeaderError, match="has 228 bytes, its header announces 224"):
@@ -383,16 +386,15 @@ def test_beyond_a_volt(tmp_path):
         read_recording(file)
 
 
-def test_unknown_and_missing_label(tmp_path):
+def test_own_and_missing_label(tmp_path):
     write_challenge(tmp_path, "NNN")
     reference = tmp_path / "REFERENCE-v3.csv"
     reference.write_text("R000,N\nR001,X\n")
     folder = open_folder(tmp_path)
-    assert folder.names == ("R000",)
+    assert dict(folder.labels) == {"R000": "N", "R001": "X"}
     assert dict(folder.excluded) == {
-        "R001": f"{reference}, line 2: unknown label 'X' of R001. Try: one of N, A, O, "
-        "~.",
-        "R002": f"{reference} has no row for R002. Try: add `R002,N` (or A, O, ~).",
+        "R002": f"no row for R002 in {reference}. Try: add one with the recording and "
+        "its label, such as `R002,N`.",
     }
     assert issubclass(LabelError, RecordingError)
 

@@ -123,9 +123,9 @@ def bars(reaches: Sequence[Reach]) -> str:
 
     Example:
         >>> low = Side((np.inf, np.inf, np.inf), 0.0, "")
-        >>> high = Side((0.1, 0.2, np.inf), 0.6, "Q3")
+        >>> high = Side((0.1, 0.2, np.inf), 0.6, "")
         >>> print(bars([Reach("ST level", "mV", 0.5, 40, low, high)]))
-        ST level ±0.5 mV  [....................:....====|===========]  rises: 60% Q3
+        ST level ±0.5 mV  [....................:....====|===========]  rises: 60% flip
     """
     names = [f"{r.name} ±{amount(r.limit, r.unit)}" for r in reaches]
     wide = max(map(len, names), default=0)
@@ -133,7 +133,7 @@ def bars(reaches: Sequence[Reach]) -> str:
     for name, one in zip(names, reaches, strict=True):
         left, right = _half(one.low, one.limit)[::-1], _half(one.high, one.limit)
         then = [
-            f"{way}: {percent(side.flips)} {side.takes_over}".rstrip()
+            f"{way}: {flips_words(side)}"
             for way, side in (("falls", one.low), ("rises", one.high))
             if side.flips > 0
         ]
@@ -154,6 +154,17 @@ def _half(side: Side, limit: float) -> str:
     if half < HALF:
         letters[half] = "|"
     return "".join(letters)
+
+
+def flips_words(side: Side) -> str:
+    """How many answers flip on one side, and which component most often decides then.
+
+    Example:
+        >>> flips_words(Side((0.1, 0.2, np.inf), 0.6, "Q3"))
+        '60% flip, mostly to Q3'
+    """
+    then = f", mostly to {side.takes_over}" if side.takes_over else ""
+    return f"{percent(side.flips)} flip{then}"
 
 
 def flip_words(name: str, unit: str, t: float, then: str) -> str:

@@ -9,6 +9,7 @@ says, a line style, a mark or a word says too.
 """
 
 from ecg_jax.draw.beat import changed
+from ecg_jax.draw.beside import Shown, beside
 from ecg_jax.draw.cells import cell, pair, sides
 from ecg_jax.draw.charts import bars, calibration, frontier, histogram, roc
 from ecg_jax.draw.paper import calibration_mark, ecg_paper, limits_of
@@ -22,9 +23,11 @@ from ecg_jax.draw.tree import TreeNode, tree
 from ecg_jax.draw.weights import weights
 
 __all__ = [
+    "Shown",
     "Template",
     "TreeNode",
     "bars",
+    "beside",
     "calibration",
     "calibration_mark",
     "cell",

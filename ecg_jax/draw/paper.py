@@ -52,7 +52,7 @@ Limits = tuple[float, float]
 
 def label_color(name: str) -> str:
     """The color of a label: its own, or one by its name where it has none."""
-    if name.lower() in ("normal", "norm"):
+    if name.lower() in ("normal", "norm", "nsr", "snr"):
         return LABEL_COLORS["N"]
     if name in LABEL_COLORS:
         return LABEL_COLORS[name]

@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecg_jax.cells.reach import LEAST_FLIPS, Reach, Side, amount
+from ecg_jax.cells.reach import LEAST_FLIPS, Reach, Side, amount, flips_words
 from ecg_jax.draw.paper import new_figure, say
 from ecg_jax.draw.render import CHART_INK, CHART_SIDES
-from ecg_jax.shares import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROW_IN, WIDTH_IN = 0.34, 6.4
-LEFT, RIGHT = 0.27, 0.76
+ROW_IN, WIDTH_IN = 0.38, 6.2
+LEFT, RIGHT = 0.29, 0.71
 HEAD_IN, FOOT_IN = 0.26, 0.22
 TITLE_IN, NOTE_IN = 0.28, 0.36
 NOTE = (
@@ -71,13 +70,14 @@ def ranges(
         for sign, end in ((-1, one.low), (1, one.high)):
             _bar(axes, row, sign, end, one.limit, color)
         name = f"{one.name}  (\N{PLUS-MINUS SIGN}{amount(one.limit, one.unit)})"
-        axes.text(-1.03, row, name, ha="right", va="center", size=8, color=CHART_INK)
+        axes.text(-1.03, row, name, ha="right", va="center", size=9, color=CHART_INK)
         words = _words(one)
-        axes.text(1.03, row, words, ha="left", va="center", size=7.5, color=CHART_INK)
+        style = {"size": 8.5, "linespacing": 1.15, "color": CHART_INK}
+        axes.text(1.03, row, words, ha="left", va="center", **style)
     axes.set_axis_off()
     for x, text in ((-0.5, "falls"), (0.5, "rises")):
-        axes.text(x, -0.55, text, ha="center", va="bottom", size=7.5, color=CHART_INK)
-    axes.text(0, -0.55, "as it is", ha="center", va="bottom", size=7.5, color=CHART_INK)
+        axes.text(x, -0.55, text, ha="center", va="bottom", size=8.5, color=CHART_INK)
+    axes.text(0, -0.55, "as it is", ha="center", va="bottom", size=8.5, color=CHART_INK)
     return figure
 
 
@@ -106,6 +106,5 @@ def _words(one: Reach) -> str:
         ("\N{RIGHTWARDS ARROW}", one.high),
     ):
         if side.flips > 0:
-            then = f" {side.takes_over}" if side.takes_over else ""
-            told.append(f"{arrow} {percent(side.flips)}{then}")
-    return "   ".join(told) or "none flips"
+            told.append(f"{arrow} {flips_words(side)}")
+    return "\n".join(told) or "none flips"

@@ -7,21 +7,30 @@ from ecg_jax.errors import EmptyFolderError, MissingFileError
 SUFFIXES = (".mat", ".dat", ".hea", ".atr")
 """Of the files of a recording."""
 
+FAST, SLOW = "records500", "records100"
+"""Folders of PTB-XL, by the rate."""
+
 
 def listed(root: Path) -> dict[str, str]:
     """Stem of every recording by name; the name is the last part where that is unique.
 
     Where `training/` is listed, nothing else counts: PhysioNet's whole project holds a
-    validation folder too, which repeats part of it.
+    validation folder too, which repeats part of it. Of PTB-XL, whose recordings are
+    there at two rates, the higher one is taken where it is there.
     """
-    for folder in (root / "training", root):
+    training = root / "training"
+    for folder in (training, root):
         listing = folder / "RECORDS"
         if listing.is_file():
             stems = _listed(folder)
             break
     else:
         listing = root
-        stems = _lying(root / "training") or _lying(root)
+        stems = _lying(training) or _lying(root) or _below(training) or _below(root)
+    fast = [stem for stem in stems if root / FAST in stem.parents]
+    stems = [
+        stem for stem in stems if fast and root / SLOW not in stem.parents
+    ] or stems
     if not stems:
         raise EmptyFolderError(
             f"{listing} lists no recordings. Try: a folder with RECORDS, or with "
@@ -41,6 +50,12 @@ def _lying(folder: Path) -> list[Path]:
     mats = {file.with_suffix("") for file in folder.glob("*.mat")}
     parts = {folder / name for stem in headers - mats for name in _segments(stem)}
     return sorted((headers | mats) - parts)
+
+
+def _below(folder: Path) -> list[Path]:
+    """Stems of the recordings in folders below, folder by folder."""
+    files = (file for suffix in (".hea", ".mat") for file in folder.rglob(f"*{suffix}"))
+    return [stem for part in sorted({f.parent for f in files}) for stem in _lying(part)]
 
 
 def _segments(stem: Path) -> list[str]:
@@ -67,6 +82,8 @@ def _listed(folder: Path) -> list[Path]:
             )
         if (folder / entry / "RECORDS").is_file():
             stems += _listed(folder / entry)
+        elif (folder / entry).is_dir():
+            stems += _lying(folder / entry)
         else:
             stem = folder / entry
             stems.append(stem.with_suffix("") if stem.suffix in SUFFIXES else stem)

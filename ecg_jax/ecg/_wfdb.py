@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int
 
-from ecg_jax.ecg import _mat4
+from ecg_jax.ecg import _mat4, _mat5
 from ecg_jax.ecg._header import Header, library, read_header, refusing
 from ecg_jax.ecg._leads import ALL, MILLIVOLTS, choose, missing
 from ecg_jax.ecg._segments import check_segments
@@ -60,6 +60,10 @@ def read_signal(stem: Path, leads: Sequence[str] = ()) -> Signal:
     """
     path, file = _files(stem)
     if not path.is_file():
+        if _mat5.is_mat5(file):
+            every, names = _mat5.read_cpsc(file), _mat5.LEADS
+            index = _index(names, ["mV"] * len(names), leads, file)
+            return _part(every, names, index, _mat5.RATE_HZ, file)
         signal = _mat4.read_alone(file)
         names = _unnamed(len(signal))
         index = _index(names, ["mV"] * len(names), leads, file)
@@ -95,7 +99,8 @@ def lead_names(stem: Path) -> tuple[str, ...]:
     """
     path, file = _files(stem)
     if not path.is_file():
-        return _unnamed(len(_mat4.read_mat4(file)))
+        is_cpsc = _mat5.is_mat5(file)
+        return _mat5.LEADS if is_cpsc else _unnamed(len(_mat4.read_mat4(file)))
     header = read_header(path)
     first = next(header.parts, header)
     return tuple(first.names[k] for k in choose(first.names, first.units, ALL))

@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from ecg_jax.ecg._leads import ALL
+from ecg_jax.ecg.classes import NORMAL, classes_of, in_words, need_examples
 from ecg_jax.ecg.cut import ANNOTATED, BeatConfig, Window, cut
 from ecg_jax.ecg.datasets import split_recordings
 from ecg_jax.ecg.lead_choice import read_as, settled
-from ecg_jax.ecg.records import Folder, Recording
+from ecg_jax.ecg.records import AAMI_CLASSES, Folder, Recording
 from ecg_jax.errors import DataError, RecordingError, SignalError
 
 CHUNK = 100
@@ -30,9 +31,6 @@ SMALLEST_MV = 1e-3
 
 GIVEN = "given"
 """The side of beats that nobody has split into training and held-out ones."""
-
-NORMAL = "N"
-"""The class that counts as normal."""
 
 UNITS = {
     "record": "standard deviation of the recording",
@@ -116,8 +114,8 @@ class Beats:
             differ (see `records.leads`).
         given: The beats as a function sees them, where they were given as an array;
             None where they were cut out.
-        classes: The class of a label that is none of the package's own, such as
-            {"NORM": "N"}; labels of class "N" are normal.
+        classes: The class of a label, such as {"NORM": "N"}, where it is not called as
+            the label itself; labels of class "N" are normal.
         is_r_detected: Whether R was looked for in windows that were given.
         is_recorded: Whether it is known which beats are of one recording.
     """
@@ -145,24 +143,33 @@ class Beats:
         of = f" of {len(self.records):,} recordings" if self.is_recorded else ""
         sides = Counter(self.records.split[self.record].tolist())
         split = ", ".join(f"{name} {count:,}" for name, count in sides.items())
-        counts = Counter(self.label[self.is_labelled].tolist()).most_common()
-        normal = set(self.normal_names)
-        shown = [
-            f"{name[:24]} {count:,}" + (" (normal)" if name in normal else "")
-            for name, count in counts[:MOST_SHOWN]
-        ]
-        if more := len(counts) - MOST_SHOWN:
-            shown += [f"{more} more"] if more > 0 else []
-        if missing := len(self) - int(self.is_labelled.sum()):
-            shown += [f"none {missing:,}"] if counts else []
-        none = "none counts as normal, so quality is not measured: classes={label: 'N'}"
-        shown += [none] if counts and not normal & {name for name, _ in counts} else []
         lines = (
             f"Beats: {len(self):,}{of}, {self.window_words}",
-            f"  labels: {', '.join(shown) or 'none'}",
+            f"  labels: {self.label_words}",
             f"  split: {'none, ' if not self.is_split else ''}{split}",
         )
         return "\n".join(lines)
+
+    @property
+    def label_counts(self) -> Counter[str]:
+        """How many beats have each label."""
+        return Counter(self.label[self.is_labelled].tolist())
+
+    @property
+    def label_words(self) -> str:
+        """The labels with their counts, and which of them are normal."""
+        counts = self.label_counts
+        if not counts:
+            return "none"
+        words = [in_words(counts, self.normal_names)]
+        if missing := len(self) - counts.total():
+            words.append(f"none {missing:,}")
+        if not counts.keys() & set(self.normal_names):
+            words.append(
+                "none counts as normal, so quality is not measured: classes={label: "
+                "'N'}"
+            )
+        return ", ".join(words)
 
     @property
     def window_words(self) -> str:
@@ -284,6 +291,16 @@ class Beats:
             return np.maximum(self.records.scale_mv, SMALLEST_MV)[record]
         return np.ones((len(record), self.millivolts.shape[1]))
 
+    def classed(self, told: Mapping[str, str]) -> "Beats":
+        """The same beats, with classes of labels as told, else by the usual names.
+
+        Raises:
+            DataError: Nothing has one of the labels.
+        """
+        counts = self.label_counts
+        need_examples(told, counts)
+        return replace(self, classes=classes_of(counts, told))
+
     def take(self, rows: Int[np.ndarray, " row"]) -> "Beats":
         """Some of the beats, of the same recordings."""
         per_beat = ("millivolts", "record", "r_time_s", "rr_before_s", "rr_after_s")
@@ -340,6 +357,7 @@ def extract_beats(
     *,
     cache_dir: str | Path | None,
     splits: Mapping[str, str] | None = None,
+    classes: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Beats:
     """Cut all recordings of a folder into beats, or take them from the cache.
@@ -354,16 +372,20 @@ def extract_beats(
         config: How to cut.
         cache_dir: Where the cache is, or None to keep everything in memory.
         splits: Side of each recording; default `split_recordings(folder)`.
+        classes: Of labels, such as {"NORM": "N"}; see `Beats.classes`.
         progress: Called with recordings done and recordings in all.
 
     Raises:
-        DataError: No recording gave a beat.
+        DataError: No recording gave a beat, or nothing has a label of `classes`.
         DiskFullError: There is no space for the cache.
     """
     from ecg_jax.ecg import _beat_store as store
 
-    config = settled(folder, config or BeatConfig())
+    config, told = settled(folder, config or BeatConfig()), classes or {}
     folder = read_as(folder, config.leads)
+    own = Counter(label for label in folder.labels.values() if label)
+    if own.total() == len(folder.labels):  # else annotations of beats may have more
+        need_examples((name for name in told if name not in AAMI_CLASSES), own)
     if splits is None:
         splits = split_recordings(folder)
     names = folder.names
@@ -382,8 +404,8 @@ def extract_beats(
             f"no recording of {len(names)} gave a beat; the first reason: "
             f"{excluded[0][1] if excluded else 'there are none'}"
         )
-    told = tuple((name, why.removeprefix(f"{name}: ")) for name, why in excluded)
-    return _beats(columns, config, splits, told)
+    why = tuple((name, text.removeprefix(f"{name}: ")) for name, text in excluded)
+    return _beats(columns, config, splits, why).classed(told)
 
 
 def _cut_chunk(

@@ -2,39 +2,53 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
+from ecg_jax.ecg._listing import FAST, SLOW
+from ecg_jax.ecg.labels import Told
 from ecg_jax.ecg.records import Folder, open_folder
-from ecg_jax.errors import MissingFileError, RecordingError
+from ecg_jax.errors import DataError, MissingFileError, RecordingError
+from ecg_jax.storage.cache import cache_home
 
 SPLITS = ("train", "validation", "heldout")
 """Sides of a split: to fit, to choose, to report."""
 
-NAMES = ("synthetic", "challenge-2017", "mitdb")
+NAMES = ("synthetic", "challenge-2017", "mitdb", "ptb-xl")
 """Data sets known by name."""
 
 _PATTERN = ("train", "heldout", "validation", "train", "train")
 """60/20/20; three recordings are enough to have one on each side."""
 
 
-def open_dataset(data: str | Path, data_dir: str | Path | None = None) -> Folder:
+def open_dataset(
+    data: str | Path,
+    data_dir: str | Path | None = None,
+    *,
+    labels: Told | None = None,
+) -> Folder:
     """Open a data set by name, or a folder of recordings.
 
     Args:
-        data: "synthetic", "challenge-2017", "mitdb", or the path of a folder in WFDB
-            layout.
-        data_dir: Where "challenge-2017" or "mitdb" is; default where `fetch` put it.
+        data: One of `NAMES`, or the path of a folder in WFDB layout.
+        data_dir: Where a named one is; default where `fetch` put it.
+        labels: Of recordings; see `open_folder`.
 
     Raises:
         MissingFileError: It is not there; the message says how to get it.
         EmptyFolderError: The folder holds no recordings.
+        DataError: Labels for synthetic recordings, or of other ones; see
+            `open_folder`.
     """
     if data == "synthetic":
+        if labels is not None:
+            raise DataError(
+                "synthetic recordings have labels of their own.\n"
+                "  try: without a table of labels"
+            )
         from ecg_jax.ecg.synth import SyntheticFolder
 
         return cast(Folder, SyntheticFolder())  # its names are cached properties
@@ -44,24 +58,16 @@ def open_dataset(data: str | Path, data_dir: str | Path | None = None) -> Folder
                 f"{data} is not a folder. Try: one of {', '.join(NAMES)}, the folder "
                 "that holds RECORDS, or a file of beats (.npz, .csv, .parquet)."
             )
-        return open_folder(data)
+        return open_folder(data, labels=labels)
     folder = default_folder(str(data)) if data_dir is None else Path(data_dir)
-    if not any((folder / p).exists() for p in ("RECORDS", "training")):
+    if not any((folder / p).exists() for p in ("RECORDS", "training", FAST, SLOW)):
         folder = folder / str(data) if (folder / str(data)).is_dir() else folder
     if not folder.is_dir():
         raise MissingFileError(
             f"{data} is not at {folder}. Try: `ecg-jax fetch {data} --out DIR`, or "
             "--data-dir with the folder that holds it."
         )
-    return open_folder(folder)
-
-
-def cache_home() -> Path:
-    """Folder for what can be had again: $ECG_JAX_CACHE, or one in the user's cache."""
-    if chosen := os.environ.get("ECG_JAX_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "ecg_jax"
+    return open_folder(folder, labels=labels)
 
 
 def default_folder(name: str) -> Path:
@@ -76,12 +82,16 @@ def default_folder(name: str) -> Path:
 def split_recordings(folder: Folder) -> dict[str, str]:
     """Side of every recording of a folder: "train", "validation" or "heldout".
 
-    A list of names in `splits/` decides where it knows at least half of the folder's
+    A split that the data set gives is used as it is: `strat_fold` of PTB-XL, or folds
+    in a user's table of labels; a recording without one is held out. Else a list of
+    names in `splits/` decides where it knows at least half of the folder's
     recordings; those it does not know are held out, so that nobody trains on them.
     Other folders are split 60/20/20 within each label, in the order of a hash of the
     name: the same folder always gives the same split. Recordings with identical
     signals are on one side.
     """
+    if given := getattr(folder, "sides", None):
+        return {name: given.get(name, "heldout") for name in folder.names}
     for listed in map(load_split, ("challenge-2017", "mitdb")):
         known = sum(name in listed for name in folder.names)
         if known and 2 * known >= len(folder.names):
@@ -141,7 +151,6 @@ def duplicates(folder: Folder) -> dict[str, str]:
 __all__ = [
     "NAMES",
     "SPLITS",
-    "cache_home",
     "default_folder",
     "duplicates",
     "load_split",

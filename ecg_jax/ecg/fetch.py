@@ -26,9 +26,8 @@ from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
 
-from ecg_jax.ecg import records
+from ecg_jax.ecg import known, records
 from ecg_jax.ecg._unzip import safe_unpack
-from ecg_jax.ecg.datasets import cache_home
 from ecg_jax.errors import (
     ChecksumError,
     DataError,
@@ -36,6 +35,7 @@ from ecg_jax.errors import (
     DownloadError,
     RunExistsError,
 )
+from ecg_jax.storage.cache import cache_home
 
 Progress = Callable[[int, int | None], None]
 """Called with bytes here and bytes in all, if the server says."""
@@ -69,23 +69,32 @@ class Source:
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         "challenge-2017": Source(
-            title=records.CHALLENGE_2017_TITLE,
+            title=known.CHALLENGE_2017[0],
             url="https://physionet.org/static/published-projects/challenge-2017/"
             "af-classification-from-a-short-single-lead-ecg-recording-the-"
             "physionetcomputing-in-cardiology-challenge-2017-1.0.0.zip",
             sums_url="https://physionet.org/files/challenge-2017/1.0.0/SHA256SUMS.txt",
             sha256=None,
             licence="ODC-By 1.0",
-            citation=records.CHALLENGE_2017_CITATION,
+            citation=known.CHALLENGE_2017[1],
         ),
         "mitdb": Source(
-            title=records.MITDB_TITLE,
+            title=known.MITDB[0],
             url="https://physionet.org/static/published-projects/mitdb/"
             "mit-bih-arrhythmia-database-1.0.0.zip",
             sums_url="https://physionet.org/files/mitdb/1.0.0/SHA256SUMS.txt",
             sha256=None,
             licence="ODC-By 1.0",
-            citation=records.MITDB_CITATION,
+            citation=known.MITDB[1],
+        ),
+        "ptb-xl": Source(
+            title=known.PTB_XL[0],
+            url="https://physionet.org/static/published-projects/ptb-xl/"
+            "ptb-xl-a-large-publicly-available-electrocardiography-dataset-1.0.3.zip",
+            sums_url="https://physionet.org/files/ptb-xl/1.0.3/SHA256SUMS.txt",
+            sha256=None,
+            licence="CC BY 4.0",
+            citation=known.PTB_XL[1],
         ),
     }
 )
@@ -106,7 +115,7 @@ def fetch(
     already it is returned as it is.
 
     Args:
-        name: "challenge-2017" or "mitdb".
+        name: "challenge-2017", "mitdb" or "ptb-xl".
         out: Folder for data sets.
         url: Another place of the zip; then `sums_url` must be given too, or `sha256`,
             or the archive holds its own `SHA256SUMS.txt`.

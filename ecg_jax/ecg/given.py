@@ -8,16 +8,19 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from ecg_jax.ecg.beat_files import read_beats
-from ecg_jax.ecg.beats import GIVEN, NORMAL, Beats, RecordTable, extract_beats
+from ecg_jax.ecg.beats import GIVEN, Beats, RecordTable, extract_beats
+from ecg_jax.ecg.classes import NORMAL, checked, classes_of
 from ecg_jax.ecg.cut import ANNOTATED, BeatConfig, Window
-from ecg_jax.ecg.records import AAMI_CLASSES, RECORDING_LABELS, open_folder
+from ecg_jax.ecg.labels import Told
+from ecg_jax.ecg.records import open_folder
 from ecg_jax.errors import DataError, DTypeError, ExampleError, NonFiniteError
 
-LARGEST_MV = 20.0
-"""No ECG is larger; what is, is likely in microvolts."""
+LARGEST_MV, SMALLEST_MV = 20.0, 0.02
+"""No ECG is larger; what is, is likely in microvolts. Nor is one smaller, over all its
+beats: what is, is likely in volts."""
+SLOWEST_HZ, SHORTEST_S, LONGEST_S = 10.0, 0.01, 60.0
+"""Rates below show no QRS; no window of one beat is shorter, or longer."""
 
-CLASSES = tuple(dict.fromkeys((*AAMI_CLASSES, *RECORDING_LABELS)))
-NORMAL_NAMES = ("n", "normal", "norm")
 MOST_NAMED = 5
 MOST_LEADS = 16
 SMOOTH_S, AROUND_S = 0.06, 0.08
@@ -29,7 +32,7 @@ def beats(
     sample_rate_hz: float | None = None,
     leads: Sequence[str] = (),
     r_peak_s: float | None = None,
-    labels: Sequence[Any] | np.ndarray | None = None,
+    labels: Told | np.ndarray | None = None,
     records: Sequence[Any] | np.ndarray | None = None,
     classes: Mapping[Any, str] | None = None,
 ) -> Beats:
@@ -57,11 +60,15 @@ def beats(
         steepest stretch of 60 ms, then the largest deflection within 80 ms of it, in
         the median over the beats of the first lead.
       labels: of each beat: names, numbers, or truth values, of which True is normal.
+        Of a folder, of each recording: the path of a table with the columns
+        `recording,label` and, if folds are given, `fold`; labels by recording; or one
+        for each, in the order of `RECORDS`. None: what the folder says.
       records: the recording of each beat; without it, none is known, and every beat
         counts by itself.
-      classes: for labels of one's own the class that they are of, one of N, S, V, F, Q
-        (AAMI EC57), A, O, ~ (CinC 2017): {"NORM": "N", "MI": "O"}. Labels of class N
-        are normal. Without it, those called "N", "normal" or "NORM" are, in any case.
+      classes: for labels of one's own the class that they are of:
+        {"NORM": "N", "MI": "O"}. Labels of class N are normal; other classes bear any
+        name. Where none is said to be, those called "N", "normal", "NORM", "NSR" or
+        "SNR" are normal, in upper or lower case.
 
     Returns:
       The beats.
@@ -86,13 +93,8 @@ def beats(
     if isinstance(source, str | Path):
         path = Path(source)
         if path.is_dir():
-            told = {
-                "labels": labels,
-                "records": records,
-                "r_peak_s": r_peak_s,
-                "classes": classes,
-            }
-            return _of_folder(path, sample_rate_hz, leads, told)
+            told = {"records": records, "r_peak_s": r_peak_s}
+            return _of_folder(path, sample_rate_hz, leads, labels, classes, told)
         held = read_beats(path)
         array = _checked(held.pop("beats"))
         sample_rate_hz = _either(sample_rate_hz, held, "sample_rate_hz")
@@ -109,8 +111,9 @@ def beats(
             )
     else:
         array = _checked(source)
-    rate = _rate(sample_rate_hz)
     num, time = len(array), array.shape[-1]
+    rate = _rate(sample_rate_hz)
+    _check_window(rate, time)
     millivolts = np.asarray(array, np.float32)
     millivolts = millivolts[:, None] if array.ndim == 2 else millivolts
     names = _leads(leads, *millivolts.shape[1:])
@@ -153,6 +156,8 @@ def _of_folder(
     path: Path,
     sample_rate_hz: float | None,
     leads: Sequence[str],
+    labels: Told | np.ndarray | None,
+    classes: Mapping[Any, str] | None,
     told: Mapping[str, Any],
 ) -> Beats:
     """The beats of recordings, cut out by R peaks that are found in them."""
@@ -165,7 +170,9 @@ def _of_folder(
     config = BeatConfig(leads=names)
     if sample_rate_hz is not None:
         config = BeatConfig(leads=names, sample_rate_hz=_rate(sample_rate_hz))
-    return extract_beats(open_folder(path), config, cache_dir=None)
+    said = labels.tolist() if isinstance(labels, np.ndarray) else labels
+    folder = open_folder(path, labels=said)
+    return extract_beats(folder, config, cache_dir=None, classes=_named(classes))
 
 
 def _checked(source: Any) -> Float[np.ndarray, "beat ..."]:
@@ -218,6 +225,12 @@ def _check_amplitudes(millivolts: Float32[np.ndarray, "beat lead time"]) -> None
             "  why: they are likely in microvolts, or in ADC counts\n"
             "  try: x / 1000, if they are in microvolts"
         )
+    if 0 < largest < SMALLEST_MV:
+        raise DataError(
+            f"amplitudes reach {largest:.6g} mV; over all its beats an ECG goes beyond "
+            f"{SMALLEST_MV:g}.\n  why: they are likely in volts\n"
+            "  try: x * 1000, if they are in volts"
+        )
 
 
 def _rate(value: Any) -> float:
@@ -228,6 +241,18 @@ def _rate(value: Any) -> float:
             f"sample_rate_hz is {value!r}.\n  try: samples a second, such as 100"
         )
     return float(value)
+
+
+def _check_window(rate: float, time: int) -> None:
+    """Raises `DataError` where a rate makes no window of a beat."""
+    if rate >= SLOWEST_HZ and SHORTEST_S <= time / rate <= LONGEST_S:
+        return
+    raise DataError(
+        f"sample_rate_hz is {rate:g}: {time:,} samples are then {time / rate:.6g} s.\n"
+        f"  why: a beat is {SHORTEST_S:g} to {LONGEST_S:g} s of at least "
+        f"{SLOWEST_HZ:g} samples a second\n"
+        "  try: samples a second, such as 100, not seconds or milliseconds a sample"
+    )
 
 
 def _leads(leads: Any, num: int, time: int) -> tuple[str, ...]:
@@ -294,12 +319,7 @@ def _labels(
             f"labels have the shape {values.shape}; there are {num} beats.\n"
             "  try: one label for each beat"
         )
-    told = {_name(key): value for key, value in (classes or {}).items()}
-    if unknown := [value for value in told.values() if value not in CLASSES]:
-        raise DataError(
-            f"{unknown[0]!r} is no class of beats.\n"
-            f"  try: one of {', '.join(CLASSES)}; N is normal"
-        )
+    told = _named(classes)
     names = np.array([_name(value) for value in values.tolist()], dtype=np.str_)
     if told and not set(told) & set(names.tolist()):
         labels_there = ", ".join(np.unique(names).tolist()[:MOST_NAMED])
@@ -309,10 +329,12 @@ def _labels(
         )
     if values.dtype.kind == "b" and not told:
         told = {_name(True): NORMAL}
-    if not told:
-        usual = [n for n in np.unique(names).tolist() if n.lower() in NORMAL_NAMES]
-        told = dict.fromkeys(usual, NORMAL)
-    return names, told
+    return names, classes_of(np.unique(names).tolist(), told)
+
+
+def _named(classes: Mapping[Any, str] | None) -> dict[str, str]:
+    """Classes by the names of labels."""
+    return checked({_name(label): str(kind) for label, kind in (classes or {}).items()})
 
 
 def _name(value: Any) -> str:

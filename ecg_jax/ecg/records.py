@@ -1,11 +1,13 @@
 """Recordings: read one, or any folder in WFDB layout.
 
-Two layouts are known by heart. CinC 2017: `RECORDS` (there or in `training/`),
+Some layouts are known by heart. CinC 2017: `RECORDS` (there or in `training/`),
 `REFERENCE*.csv`, one level-4 `.mat` a recording, with or without `.hea`. MIT-BIH:
-`.dat`, `.hea` and beat annotations in `.atr`. Signals come in millivolts.
+`.dat`, `.hea` and beat annotations in `.atr`. PTB-XL: `records500/`, `records100/` and
+`ptbxl_database.csv`. The 2020 and 2021 Challenges: folders in folders, `#Dx:` lines in
+the headers. CPSC 2018: MATLAB 5 files and `REFERENCE.csv`. LUDB: an annotation file for
+each lead, see `borders`. Signals come in millivolts.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +19,13 @@ from jaxtyping import Float32, Int
 
 from ecg_jax.ecg._listing import SUFFIXES, listed
 from ecg_jax.ecg._wfdb import Signal, lead_names, read_annotation, read_signal
-from ecg_jax.errors import (
-    HeaderError,
-    LabelError,
-    MissingFileError,
-    SignalError,
-)
+from ecg_jax.ecg.known import MITDB, MITDB_PACED, known
+from ecg_jax.ecg.labels import Told, read_labels
+from ecg_jax.errors import HeaderError, MissingFileError, SignalError
 
 RECORDING_LABELS = ("N", "A", "O", "~")
-"""Rhythm of a recording: normal, atrial fibrillation, other, too noisy to tell."""
+"""Rhythm of a recording in CinC 2017: normal, atrial fibrillation, other, too noisy to
+tell."""
 
 AAMI_CLASSES = ("N", "S", "V", "F", "Q")
 """Class of a beat (ANSI/AAMI EC57): normal, supraventricular, ventricular ectopic,
@@ -50,29 +50,6 @@ table (ecgmap.h) puts them; a beat of the learning phase (?) is unknown."""
 HIGHEST_MV = 1000.0
 """No ECG is beyond it: gain or unit are wrong."""
 
-MITDB_NAMES = frozenset(
-    "100 101 102 103 104 105 106 107 108 109 111 112 113 114 115 116 117 118 119 121 "
-    "122 123 124 200 201 202 203 205 207 208 209 210 212 213 214 215 217 219 220 221 "
-    "222 223 228 230 231 232 233 234".split()
-)
-MITDB_PACED = frozenset({"102", "104", "107", "217"})
-
-_GOLDBERGER = (
-    "Goldberger et al., PhysioBank, PhysioToolkit, and PhysioNet, Circulation "
-    "101(23), 2000"
-)
-CHALLENGE_2017_TITLE = "PhysioNet/CinC Challenge 2017"
-CHALLENGE_2017_CITATION = (
-    "Clifford et al., AF Classification from a Short Single Lead ECG Recording: the "
-    "PhysioNet/Computing in Cardiology Challenge 2017, 2017, "
-    f"doi:10.22489/CinC.2017.065-469; {_GOLDBERGER}"
-)
-MITDB_TITLE = "MIT-BIH Arrhythmia Database"
-MITDB_CITATION = (
-    "Moody & Mark, The impact of the MIT-BIH Arrhythmia Database, IEEE Eng in Med and "
-    f"Biol 20(3), 2001; {_GOLDBERGER}"
-)
-
 
 @dataclass(frozen=True, eq=False)
 class Recording:
@@ -82,7 +59,7 @@ class Recording:
         name: Unique in its folder.
         signal: Millivolts; NaN where the recording has no value.
         sample_rate_hz: Samples a second.
-        label: One of `RECORDING_LABELS`, or None where nobody has said.
+        label: By the name that the data set gives it; None where nobody has said.
         beat_samples: Positions of annotated beats, in samples.
         beat_labels: AAMI class of each annotated beat.
         beat_kinds: True morphology of each beat (synthetic recordings only).
@@ -143,6 +120,7 @@ class RecordingFolder:
         excluded: Recordings left out on opening, with the reason.
         paths: File name of each, without suffix, relative to `root`.
         leads: Leads to read of each; see `open_folder`.
+        sides: Side of each in a split that the data set gives; empty without one.
     """
 
     root: Path
@@ -153,6 +131,7 @@ class RecordingFolder:
     excluded: Mapping[str, str]
     paths: Mapping[str, str] = field(repr=False)
     leads: tuple[str, ...] = ()
+    sides: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, name: str) -> Recording:
         """Read one recording.
@@ -182,23 +161,31 @@ class RecordingFolder:
         return tuple(path for path in candidates if path.is_file())
 
 
-def open_folder(path: str | Path, *, leads: tuple[str, ...] = ()) -> RecordingFolder:
+def open_folder(
+    path: str | Path,
+    *,
+    leads: tuple[str, ...] = (),
+    labels: Told | None = None,
+) -> RecordingFolder:
     """Open a folder in WFDB layout.
 
     Args:
         path: Holds `RECORDS`, or `training/RECORDS`; without it, the recordings that
-            lie in `training/`, or else in the folder itself, are taken. Labels come
-            from the newest `REFERENCE*.csv` beside it, beat classes from `.atr` files;
-            neither need exist.
+            lie in `training/`, or else in the folder itself, are taken, or else those
+            in folders below. Of PTB-XL those in `records500/` where they are there;
+            `records100/` may be opened by itself. Beat classes come from `.atr` files.
         leads: Which to read: all of these, in this order; ("all",) reads every lead;
             none named: one lead, MLII or II where there is one, see `_leads.choose`.
+        labels: Of recordings: the path of a table, labels by recording, or one for
+            each. Default: what the folder says; see `labels`.
 
     Returns:
         The folder; no recording has been read yet.
 
     Raises:
-        MissingFileError: There is no such folder.
+        MissingFileError: There is no such folder, or table.
         EmptyFolderError: It holds no recordings.
+        DataError: The table has other columns, or is of other recordings.
     """
     root = Path(path)
     if not root.is_dir():
@@ -206,31 +193,24 @@ def open_folder(path: str | Path, *, leads: tuple[str, ...] = ()) -> RecordingFo
             f"{root} is not a folder. Try: the folder that holds RECORDS, or "
             "`ecg-jax fetch challenge-2017 --out DIR`."
         )
-    paths, reference = listed(root), _reference(root)
-    labels: dict[str, str | None] = dict.fromkeys(paths)
-    excluded: dict[str, str] = {}
-    if reference is not None:
-        for name, stem in paths.items():
-            try:
-                labels[name] = _label(reference, name, stem)
-            except LabelError as error:
-                excluded[name] = str(error)
-    title, citation = root.resolve().name, ""
-    if all(re.fullmatch(r"A\d{5}", name) for name in paths) and reference is not None:
-        title, citation = CHALLENGE_2017_TITLE, CHALLENGE_2017_CITATION
-    elif MITDB_NAMES.issuperset(paths):
-        title, citation = MITDB_TITLE, MITDB_CITATION
+    paths = listed(root)
+    found = read_labels(root, paths, labels)
+    excluded = dict(found.excluded)
+    title, citation = known(root, paths, paths.values(), found.source)
+    if (title, citation) == MITDB:
         for name in sorted(MITDB_PACED.intersection(paths)):
             excluded[name] = f"{name}: paced beats; AAMI EC57 leaves it out"
+    names = tuple(name for name in paths if name not in excluded)
     return RecordingFolder(
         root=root,
         title=title,
         citation=citation,
-        names=tuple(name for name in paths if name not in excluded),
-        labels=MappingProxyType({n: labels[n] for n in paths if n not in excluded}),
+        names=names,
+        labels=MappingProxyType({name: found.labels[name] for name in names}),
         excluded=MappingProxyType(excluded),
-        paths=MappingProxyType({n: p for n, p in paths.items() if n not in excluded}),
+        paths=MappingProxyType({name: paths[name] for name in names}),
         leads=leads,
+        sides=MappingProxyType(dict(found.sides)),
     )
 
 
@@ -254,54 +234,6 @@ def read_recording(
     if stem.suffix in SUFFIXES:
         stem = stem.with_suffix("")
     return _read(stem, stem.name, None, leads, annotator)
-
-
-@dataclass(frozen=True)
-class _Reference:
-    path: Path
-    rows: Mapping[str, tuple[int, str]]
-
-
-def _reference(root: Path) -> _Reference | None:
-    """The newest of `REFERENCE.csv`, `REFERENCE-v1.csv`, ... and what it says."""
-
-    def version(path: Path) -> tuple[int, str]:
-        found = re.search(r"v(\d+)", path.stem)
-        return (int(found[1]) if found else -1, path.name)
-
-    above = (root.parent,) if root.name == "training" else ()
-    for folder in (root, root / "training", *above):
-        files = sorted(folder.glob("REFERENCE*.csv"), key=version)
-        if files:
-            break
-    else:
-        return None
-    rows: dict[str, tuple[int, str]] = {}
-    text = files[-1].read_text(encoding="utf-8-sig", errors="replace")
-    for number, line in enumerate(text.splitlines(), start=1):
-        cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) >= 2 and cells[0]:
-            rows[cells[0]] = (number, cells[1])
-            rows.setdefault(cells[0].rsplit("/", 1)[-1], (number, cells[1]))
-    return _Reference(files[-1], rows)
-
-
-def _label(reference: _Reference, name: str, stem: str) -> str:
-    """Label of a recording, by its path or its name."""
-    for key in (stem, stem.removeprefix("training/"), name, stem.rsplit("/", 1)[-1]):
-        if key in reference.rows:
-            break
-    else:
-        raise LabelError(
-            f"{reference.path} has no row for {name}. Try: add `{name},N` (or A, O, ~)."
-        )
-    number, label = reference.rows[key]
-    if label not in RECORDING_LABELS:
-        raise LabelError(
-            f"{reference.path}, line {number}: unknown label {label!r} of {name}. "
-            f"Try: one of {', '.join(RECORDING_LABELS)}."
-        )
-    return label
 
 
 def _read(

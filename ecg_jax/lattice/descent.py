@@ -10,9 +10,10 @@ with equality at `x = a`; likewise `R_deep >= f`. With depth 1 these are `witnes
 `refuter`. Frozen at `x` itself down to the last level, a function is an atom, affine:
 `f(x) = <template, x> + offset`.
 
-An operation without a rule ends the descent at its own level: no gate above that has
-it on its way to the output, so what follows the opened gates is affine, and whatever
-lies below them, the operation included, is a black box that nothing is claimed of.
+An operation without a rule, or a loop whose steps are not written out, ends the descent
+at its own level: no gate above that has it on its way to the output, so what follows
+the opened gates is affine, and whatever lies below them, the operation included, is a
+black box that nothing is claimed of.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +46,8 @@ class Descent(Immutable):
       program: the traced function.
       gates: gate equations that can be opened, ordered by level.
       level: the level of each gate; those of level 0 are what `factor` opens.
-      end: the outermost operation without a rule; None where atoms are reached.
+      end: the outermost operation without a rule, or loop; None where atoms are
+        reached.
     """
 
     program: Program
@@ -209,13 +211,25 @@ class Descent(Immutable):
         return 1 + max((self.level[i] for i in range(len(anchor))), default=-1)
 
 
-def descend(fn: Callable[[Any], Any], example: Any, rules: Rules = RULES) -> Descent:
+def descend(
+    fn: Callable[[Any], Any],
+    example: Any,
+    rules: Rules = RULES,
+    depth: int | None = None,
+) -> Descent:
     """Traces a function and orders all of its gates by level.
+
+    Args:
+      fn: pure function of one example to a scalar.
+      example: one input; only its structure, shapes and dtypes matter.
+      rules: table from primitives, or named functions, to rules.
+      depth: how many levels are needed; steps of loops below them are not written out,
+        and the descent ends there. None for all.
 
     Raises:
       UnsupportedPrimitiveError: an outermost operation has no exact rule.
     """
-    return descent_of(trace(fn, example, rules))
+    return descent_of(trace(fn, example, rules, depth=depth))
 
 
 def descent_of(program: Program) -> Descent:

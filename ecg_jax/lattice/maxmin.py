@@ -44,6 +44,8 @@ class MaxMin(Immutable):
       run: `run(x, hook)`, the function with gate `i`'s output `hook(i, operands)`.
       example: the example that the function was factored at.
       program: the traced program behind `run`; the certificate reads it.
+      evaluate: the function by the operations that it is made of, where `run` has other
+        ones (calls and steps of loops, written out); None: `run` has them.
     """
 
     fn: Callable[[Any], Array]
@@ -53,6 +55,7 @@ class MaxMin(Immutable):
     run: Callable[[Any, Hook], Array]
     example: Any
     program: Any = None
+    evaluate: Callable[[Any], Array] | None = None
 
     def __repr__(self) -> str:
         gates = [
@@ -75,6 +78,8 @@ class MaxMin(Immutable):
 
     def __call__(self, x: Any) -> Float[Array, ""]:
         """`f(x)`, by the operations that the function itself is made of."""
+        if self.evaluate is not None:
+            return self.evaluate(x)
         return self.run(x, lambda i, z: self.gates[i].apply(*z))
 
     @property

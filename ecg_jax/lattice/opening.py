@@ -30,4 +30,5 @@ def open_gates(program: Program, fn: Callable[[Any], Any], example: Any) -> MaxM
         run=run,
         example=example,
         program=program,
+        evaluate=program.as_written,
     )

@@ -211,6 +211,13 @@ def _composites(component: Component) -> str:
     return f'<p class="note">{esc(component.composites)}</p>'
 
 
+REACH_LEGEND = (
+    "Bar: from where a quarter of the answers has flipped to where three quarters "
+    "have; mark: half. Edges: as far as each change was followed. Arrows: how many "
+    "flip before that edge, and the component that decides for most of these."
+)
+
+
 def _reach(component: Component) -> str:
     """What would change the answers of its beats."""
     c = component
@@ -218,7 +225,8 @@ def _reach(component: Component) -> str:
         return ""
     words = reach_words(c.reach, c.side)
     alt = f"how far changes go before the answers of {c.name} change"
-    figure = picture(draw.svg(draw.ranges(c.reach, side=c.side)), alt=alt, kind="chart")
+    drawn = draw.svg(draw.ranges(c.reach, side=c.side))
+    figure = picture(drawn, REACH_LEGEND, alt=alt)
     num = max(one.num_beats for one in c.reach)
     note = f'<p class="note">Exact, on {number(num)} of its beats.</p>'
     return (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecg_jax import shares
-from ecg_jax.draw.paper import LABEL_NAMES, label_color
+from ecg_jax.draw.paper import label_color
 from ecg_jax.pages.data import Component
 from ecg_jax.pages.names import COLUMNS, HELP, METRICS, SHARES
 from ecg_jax.shares import percent
@@ -150,12 +150,11 @@ def label_bar(shares: Mapping[str, float]) -> str:
     parts, words = [], []
     for name, value in shares.items():
         color = label_color(name)
-        long = LABEL_NAMES.get(name, "label")
         text = f"{esc(name)} {percent(value)}"
         shown = text if value > 0.13 else ""
         parts.append(
             f'<span style="flex:{value:.4f};background:{color}" '
-            f'title="{esc(long)}">{shown}</span>'
+            f'title="{text}">{shown}</span>'
         )
         words.append(f"{text}")
     small = ", ".join(words)

@@ -141,6 +141,32 @@ CITATIONS = (
         "https://doi.org/10.1161/01.CIR.101.23.e215",
     ),
     (
+        "P. Wagner et al. PTB-XL, a large publicly available electrocardiography "
+        "dataset. Scientific Data 7, 154, 2020.",
+        "doi:10.1038/s41597-020-0495-6",
+        "https://doi.org/10.1038/s41597-020-0495-6",
+    ),
+    (
+        "E. A. Perez Alday et al. Classification of 12-lead ECGs: the PhysioNet/"
+        "Computing in Cardiology Challenge 2020. Physiological Measurement 41(12), "
+        "124003, 2020.",
+        "doi:10.1088/1361-6579/abc960",
+        "https://doi.org/10.1088/1361-6579/abc960",
+    ),
+    (
+        "M. A. Reyna et al. Will Two Do? Varying Dimensions in Electrocardiography: "
+        "The PhysioNet/Computing in Cardiology Challenge 2021. Computing in Cardiology "
+        "48, 2021.",
+        "doi:10.23919/CinC53138.2021.9662687",
+        "https://doi.org/10.23919/CinC53138.2021.9662687",
+    ),
+    (
+        "A. I. Kalyakulina et al. LUDB: A New Open-Access Validation Tool for "
+        "Electrocardiogram Delineation Algorithms. IEEE Access 8, 186181-186190, 2020.",
+        "doi:10.1109/ACCESS.2020.3029211",
+        "https://doi.org/10.1109/ACCESS.2020.3029211",
+    ),
+    (
         "P. E. McSharry, G. D. Clifford, L. Tarassenko, L. A. Smith. A dynamical model "
         "for generating synthetic electrocardiogram signals. IEEE Transactions on "
         "Biomedical Engineering 50(3), 289-294, 2003.",

@@ -41,6 +41,10 @@ GIVEN_NOTE = (
     "<b>Labels are the beats' own</b>, by the names that they were given. What counts "
     "as normal: {normal}."
 )
+OWN_NOTE = (
+    "<b>Labels belong to recordings; beats inherit them</b>, by the names that the "
+    "data set or its user gave them. What counts as normal: {normal}."
+)
 SEEN_NOTE = (
     "Whether the network has seen these beats in training nobody has said; on such as "
     "it has seen, these figures are too good."
@@ -447,16 +451,25 @@ def label_key(data: DataFacts) -> str:
         f"{esc(meaning(data, name))}</li>"
         for name in _totals(data)
     )
-    note = LABEL_NOTE if data.labelled == "recordings" else BEAT_LABEL_NOTE
-    if data.is_given:
+    of_beats = data.is_given or data.labelled == "beats"
+    note = BEAT_LABEL_NOTE if of_beats else LABEL_NOTE
+    if _own_names(data):
         normal = [name for name in _totals(data) if name in data.normal_names]
-        note = GIVEN_NOTE.format(normal=esc(", ".join(normal) or "none of them"))
+        own = GIVEN_NOTE if of_beats else OWN_NOTE
+        note = own.format(normal=esc(", ".join(normal) or "none of them"))
     return f'<p class="callout">{note}</p><ul class="key">{items}</ul>' if items else ""
 
 
+def _own_names(data: DataFacts) -> bool:
+    """Whether labels mean what a user says, and not what CinC 2017 or EC57 say."""
+    names = {name for name in _totals(data) if name != UNLABELLED}
+    usual = names <= LABEL_NAMES.keys() and set(data.normal_names) == {"N"}
+    return data.is_given or not usual
+
+
 def meaning(data: DataFacts, label: str) -> str:
-    """A label in words; of beats, N is wider."""
-    if data.is_given:
+    """A label in words; of beats, N is wider. Users' own are normal, or no more."""
+    if _own_names(data):
         return "normal" if label in data.normal_names else ""
     classes = BEAT_CLASSES if data.labelled == "beats" else {}
     return classes.get(label, LABEL_NAMES.get(label, ""))

@@ -159,13 +159,15 @@ def traced_at(
         return _jax.trace(fn, *avals)
     except (EcgJaxError, *_OF_JAX):
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         shapes = ", ".join(f"{aval.dtype}{list(aval.shape)}" for aval in avals[start:])
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ExampleError(
             f"the function cannot be evaluated at an example of {shapes}.\n"
-            f"  why: {reason}\n"
-            "  try: one example of the form that the function takes, not a batch: X[0]"
+            f"  why: called with this one example, it raised {type(error).__name__}: "
+            f"{reason}\n"
+            "  try: one example of the form that the function takes, not a batch: "
+            "X[0]; of a function that takes a batch, lambda x: fn(x[None])[0]"
         ) from error
 
 

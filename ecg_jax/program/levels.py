@@ -3,6 +3,7 @@
 The level of a gate is the largest number of other gates (or refused operations) on a
 path from it to the output. Level 0 is what `factor` opens; when these are frozen,
 level 1 becomes level 0. Levels depend on the program alone, not on what is frozen.
+A loop with gates in it counts as one, until its last steps are peeled (see `loops`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,11 +29,18 @@ def levels(program: Program) -> dict[int, int]:
       Map from value number to the number of gates and refused operations that lie
       strictly between the value and the output.
     """
-    depth = {program.output: 0}
-    for eqn in reversed(program.equations):
-        if eqn.role is None:
-            continue
+    return levels_below(program.equations, {program.output: 0})
+
+
+def levels_below(
+    equations: Sequence[Equation], given: Mapping[int, int]
+) -> dict[int, int]:
+    """The same for some equations, given the levels of what they put out."""
+    depth = dict(given)
+    for eqn in reversed(equations):
         own = max(depth.get(number, -1) for number in eqn.outputs)
+        if eqn.role is None or own < 0:
+            continue
         step = own + isinstance(eqn.role, Gate | Refused)
         for number in eqn.inputs:
             depth[number] = max(depth.get(number, 0), step)

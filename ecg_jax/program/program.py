@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +17,7 @@ from ecg_jax.errors import ExampleError
 from ecg_jax.program import _jax
 from ecg_jax.program.checks import check_arrays, check_finite, num_examples, told
 from ecg_jax.program.gates import Gate
-from ecg_jax.program.roles import Equation, Rules
+from ecg_jax.program.roles import Body, Equation, Rules
 from ecg_jax.program.words import counted, forms_of, short
 
 MOST_NAMED = 4
@@ -28,7 +28,9 @@ GateHook = Callable[[Equation, tuple[Any, ...]], Any]
 class Program:
     """A flat program `x -> scalar`: equations over numbered values, in order.
 
-    The numbers in `free` are constants that have no value yet, see `at`.
+    The numbers in `free` are constants that have no value yet, see `at`. Of loops, the
+    last steps are written out, as many as `depth` levels of gates need; `whole` has
+    them as the function itself has, and `as_traced` its calls too, see `as_written`.
     """
 
     inputs: tuple[int, ...]
@@ -39,6 +41,9 @@ class Program:
     in_tree: Any
     rules: Rules = field(repr=False)
     free: tuple[int, ...] = ()
+    whole: "Program | None" = None
+    depth: int | None = 1
+    as_traced: Callable[..., Any] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         roles = [e.role for e in self.equations if isinstance(e.role, Gate)]
@@ -56,7 +61,9 @@ class Program:
     def at(self, values: Sequence[Any]) -> "Program":
         """The program with its free constants at these values."""
         given = dict(zip(self.free, values, strict=True))
-        return replace(self, constants={**self.constants, **given}, free=())
+        whole = self.whole and self.whole.at(values)
+        constants = {**self.constants, **given}
+        return replace(self, constants=constants, free=(), whole=whole)
 
     @cached_property
     def live(self) -> frozenset[int]:
@@ -141,10 +148,23 @@ class Program:
           gate: called as `gate(equation, operands)` for every gate equation; returns
             its output, or None to apply the gate itself.
         """
+        if gate is None and self.whole is not None:
+            return self.whole.evaluate(x)
         env = dict(self.constants)
         env.update(zip(self.inputs, self.check_input(x), strict=True))
         run(self.equations, env, gate)
         return env[self.output]
+
+    def as_written(self, x: Any) -> Any:
+        """The program's value at `x` by the calls that it was traced with, if known.
+
+        Outside of `jit`, JAX compiles each call by itself, `jnp.std` or a function of
+        the user's own, and so rounds otherwise than operation by operation. A program
+        that was loaded, or that takes params, knows its operations only.
+        """
+        if self.as_traced is None:
+            return self.evaluate(x)
+        return self.as_traced(*self.check_input(x))[0]
 
     def is_nan(self, x: Any) -> Array:
         """Whether the function is NaN at `x`, whatever a compiler makes of its maxima.
@@ -152,18 +172,36 @@ class Program:
         A compiled maximum of NaN and a number may be the number (XLA on CPUs, where it
         fuses). Here NaN is told apart at every maximum and minimum.
         """
+        if self.whole is not None:
+            return self.whole.is_nan(x)
         env = dict(self.constants)
         env.update(zip(self.inputs, self.check_input(x), strict=True))
-        for eqn in self.equations:
-            run([eqn], env)
-            if (sign := _EXTREMA.get(eqn.primitive)) and eqn.role is not None:
-                (number,) = eqn.outputs
-                out = env[number]
-                marks = [sign * jnp.isnan(env[n]).astype(out.dtype) for n in eqn.inputs]
-                (met,) = _jax.bind(eqn.primitive, eqn.params, marks)
-                nan = jnp.asarray(jnp.nan, out.dtype)
-                env[number] = jnp.where(sign * met > 0, nan, out)
+        _run_nan(self.equations, env)
         return jnp.isnan(env[self.output])
+
+
+def _run_nan(equations: Sequence[Equation], env: dict[int, Any]) -> None:
+    """Evaluates equations with NaN at every maximum and minimum of one."""
+    for eqn in equations:
+        if eqn.body is not None and eqn.role is not None:
+            step = partial(_step_nan, eqn.body)
+            outs = scanned(eqn.params, step, [env[n] for n in eqn.inputs])
+            env.update(zip(eqn.outputs, outs, strict=True))
+            continue
+        run([eqn], env)
+        if (sign := _EXTREMA.get(eqn.primitive)) and eqn.role is not None:
+            (number,) = eqn.outputs
+            out = env[number]
+            marks = [sign * jnp.isnan(env[n]).astype(out.dtype) for n in eqn.inputs]
+            (met,) = _jax.bind(eqn.primitive, eqn.params, marks)
+            nan = jnp.asarray(jnp.nan, out.dtype)
+            env[number] = jnp.where(sign * met > 0, nan, out)
+
+
+def _step_nan(body: Body, args: Sequence[Any]) -> list[Any]:
+    env = {**body.constants, **dict(zip(body.inputs, args, strict=True))}
+    _run_nan(body.equations, env)
+    return [env[n] for n in body.outputs]
 
 
 _EXTREMA = MappingProxyType(
@@ -222,6 +260,33 @@ def operation(eqn: Equation) -> Callable[..., list[Any]]:
             return list(_jax.bind(eqn.primitive, eqn.params, args))
 
     return apply
+
+
+def scanned(
+    params: dict[str, Any], step: Callable[[list[Any]], Sequence[Any]], args: Any
+) -> list[Any]:
+    """The `scan` with these parameters of another step.
+
+    Args:
+      params: of the loop; its length, its direction, how its operands are used.
+      step: function of the inputs of a `Body` to its outputs; pytrees, None too.
+      args: the operands.
+    """
+    num_consts, num_carry = _jax.scan_split(params)
+    consts, carry = args[:num_consts], args[num_consts : num_consts + num_carry]
+
+    def body(carry: Any, xs: Any) -> tuple[Any, Any]:
+        outs = step([*consts, *carry, *xs])
+        return tuple(outs[:num_carry]), tuple(outs[num_carry:])
+
+    carry, ys = lax.scan(
+        body,
+        tuple(carry),
+        tuple(args[num_consts + num_carry :]),
+        length=params["length"],
+        reverse=params["reverse"],
+    )
+    return [*carry, *ys]
 
 
 def at_places(

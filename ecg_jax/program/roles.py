@@ -1,6 +1,6 @@
 """What an equation of a program is, as a rule says it: affine, a gate, refused."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,9 +9,37 @@ import jax
 from ecg_jax.program.gates import Gate
 
 
+@dataclass(frozen=True, eq=False)
+class Body:
+    """One step of a loop, traced once for all: equations over numbered values.
+
+    Attributes:
+      inputs: constants of the loop, what it carries, one entry of what it goes along.
+      outputs: what it carries on, one entry of what it puts out.
+      equations: in order; what differs from step to step has no value in them.
+      constants: the values of those that are the same in every step.
+      avals: shape and dtype of every value.
+      live: the values that see the function's input.
+      bounds: of the outputs, after any step, for any input.
+    """
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    equations: tuple["Equation", ...]
+    constants: dict[int, Any]
+    avals: Sequence[jax.ShapeDtypeStruct]
+    live: frozenset[int]
+    bounds: tuple[tuple[float, float], ...] = ()
+
+
 @dataclass(frozen=True)
 class Affine:
-    """Affine in the operands that see the input, taken together."""
+    """Affine in the operands that see the input, taken together.
+
+    Of a loop that is affine as a whole, `body` is a step of it.
+    """
+
+    body: Body | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +87,13 @@ class Refused:
     )
 
 
+@dataclass(frozen=True)
+class Loop(Refused):
+    """A loop with gates in its `body`: a black box until its last steps are peeled."""
+
+    body: Body | None = None
+
+
 class FreeValueError(LookupError):
     """A rule asked for a value that is given later: its operation is refused."""
 
@@ -85,7 +120,8 @@ class Equation:
     """`outputs = primitive(inputs; params)`; role None: it does not see the input.
 
     A call of a function that the rules know by itself, such as `jax.nn.softplus`, has
-    this `function`; its body is the function's own. It was `made` where JAX remembers,
+    this `function`; its body is the function's own. A loop has one step of it as its
+    `body`. It was `made` where JAX remembers,
     which `source` says in words: a line, or the node of an ONNX file.
     """
 
@@ -97,6 +133,7 @@ class Equation:
     source: str
     made: Any
     function: Callable[..., Any] | None = None
+    body: Body | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +183,22 @@ class Application:
             return [values[i] for i in range(len(values))]
 
         return numbers, every
+
+    def body(
+        self, live: Sequence[bool], known: Sequence[bool], notes: Mapping[Any, Any]
+    ) -> tuple[Body, "Application"]:
+        """A step of this loop, traced for itself.
+
+        Args:
+          live: for each input of the step: does it see the function's input?
+          known: for each: is it the operand, whose value is given, in every step?
+          notes: by a rule's key and the place of an input, what is known of it.
+
+        Returns:
+          The step, and what rules may ask of its values.
+        """
+        values = {i: self.constant(i) for i, own in enumerate(known) if own}
+        return self.builder.body(self.params["jaxpr"], live, values, notes)
 
     def definition(self, number: int) -> Equation | None:
         """The equation that made a value; None for an input or a given constant."""

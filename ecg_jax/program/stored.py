@@ -2,8 +2,9 @@
 
 What comes back is an ordinary function that binds the stored primitives; it is traced
 again, so the rules are asked again, and compared with what was written, equation by
-equation. Equations that do not see the input and cannot be written (loops, random
-numbers) are written as the values that they have.
+equation; of a loop a step is written, and as many are written out again. Equations that
+do not see the input and cannot be written (loops, random numbers) are written as the
+values that they have.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +21,8 @@ from ecg_jax.program import _jax
 from ecg_jax.program.digest import digest
 from ecg_jax.program.encoding import ArrayStore, decode, dtype_named, encode
 from ecg_jax.program.gates import Gate
-from ecg_jax.program.program import Program, run
-from ecg_jax.program.roles import Equation, Rules
+from ecg_jax.program.program import Program, run, scanned
+from ecg_jax.program.roles import Body, Equation, Rules
 from ecg_jax.program.trace import trace
 
 
@@ -33,6 +34,7 @@ def write_program(program: Program, store: ArrayStore) -> dict[str, Any]:
         cannot be written, or the input is another structure than tuples, lists and
         dictionaries.
     """
+    program = replace(program.whole or program, depth=program.depth)
     known = primitives(program.rules)
     rows: dict[int, dict[str, Any]] = {}
     unwritten: list[Equation] = []
@@ -65,6 +67,7 @@ def write_program(program: Program, store: ArrayStore) -> dict[str, Any]:
         "types": {str(n): _type(program, n) for n in inputs},
         "constants": constants,
         "equations": kept[::-1],
+        "depth": program.depth,
     }
 
 
@@ -91,7 +94,10 @@ def read_program(data: Mapping[str, Any], store: ArrayStore, rules: Rules) -> Pr
             env.update(zip(row["outputs"], outs, strict=True))
         return env[output]
 
-    return _checked(trace(fn, example, rules), equations)
+    program = trace(fn, example, rules, depth=data.get("depth", 1))
+    if program.whole is None:
+        return _checked(program, equations)
+    return replace(program, whole=_checked(program.whole, equations))
 
 
 def primitives(rules: Rules) -> dict[str, Any]:
@@ -108,9 +114,9 @@ def primitives(rules: Rules) -> dict[str, Any]:
 def _row(
     eqn: Equation,
     known: Mapping[str, Any],
-    program: Program,
+    program: Program | Body,
     store: ArrayStore,
-    position: int,
+    position: int | str,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "inputs": list(eqn.inputs),
@@ -145,12 +151,36 @@ def _row(
     for number in eqn.inputs:
         if jnp.issubdtype(program.avals[number].dtype, jax.dtypes.extended):
             raise StoreError(f"an operand of `{name}` at {eqn.source} has no bytes.")
+    if eqn.body is not None and eqn.role is not None:
+        consts, carry = _jax.scan_split(eqn.params)
+        params = {key: eqn.params[key] for key in ("length", "reverse")}
+        split = {"num_consts": consts, "num_carry": carry}
+        body = _body(eqn.body, known, store, position)
+        return {**row, "primitive": name, "params": {**params, **split}, "body": body}
     params = {
         key: encode(value, store, f"{name}.{key}/{position}")
         for key, value in sorted(eqn.params.items())
         if name not in _jax.SCATTERS or key not in _jax.UPDATE
     }
     return {**row, "primitive": name, "params": params}
+
+
+def _body(
+    body: Body, known: Mapping[str, Any], store: ArrayStore, position: int | str
+) -> dict[str, Any]:
+    """One step of a loop."""
+    return {
+        "inputs": list(body.inputs),
+        "outputs": list(body.outputs),
+        "constants": {
+            str(n): store.put(f"constants/{position}.{n}", value)
+            for n, value in body.constants.items()
+        },
+        "equations": [
+            _row(eqn, known, body, store, f"{position}.{i}")
+            for i, eqn in enumerate(body.equations)
+        ],
+    }
 
 
 def _step(
@@ -167,7 +197,28 @@ def _step(
             "rule})"
         )
     params = {key: decode(value, store) for key, value in row["params"].items()}
+    if "body" in row:
+        body = _stored_step(row["body"], known, rules, store)
+        return lambda args: scanned(params, body, args)
     return lambda args: _jax.bind(known[name], params, args)
+
+
+def _stored_step(
+    data: Mapping[str, Any], known: Mapping[str, Any], rules: Rules, store: ArrayStore
+) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """One step of a loop as a function of its inputs."""
+    steps = [_step(row, known, rules, store) for row in data["equations"]]
+    constants = {int(n): store.get(ref) for n, ref in data["constants"].items()}
+    constants = {n: jnp.asarray(v) if v.ndim else v for n, v in constants.items()}
+
+    def fn(args: Sequence[Any]) -> list[Any]:
+        env = {**constants, **dict(zip(data["inputs"], args, strict=True))}
+        for row, step in zip(data["equations"], steps, strict=True):
+            outs = step([env[n] for n in row["inputs"]])
+            env.update(zip(row["outputs"], outs, strict=True))
+        return [env[n] for n in data["outputs"]]
+
+    return fn
 
 
 def _function(
@@ -244,7 +295,7 @@ def _called(eqn: Any) -> str | None:
     return None if _jax.call_body(eqn) is None else _jax.call_name(eqn)
 
 
-def _type(program: Program, number: int) -> list[Any]:
+def _type(program: Program | Body, number: int) -> list[Any]:
     aval = program.avals[number]
     return [str(aval.dtype), list(aval.shape)]
 

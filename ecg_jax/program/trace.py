@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import tree_util
+from jax import lax, tree_util
 
 from ecg_jax.program import _jax
 from ecg_jax.program.checks import (
@@ -25,13 +25,17 @@ from ecg_jax.program.checks import (
     check_weights,
     traced_at,
 )
-from ecg_jax.program.program import Program
+from ecg_jax.program.loops import opened, steps_to_peel, too_long
+from ecg_jax.program.program import Program, run, scanned
 from ecg_jax.program.roles import (
     GIVE,
+    Affine,
     Application,
+    Body,
     Equation,
     FreeValueError,
     Known,
+    Loop,
     Refused,
     Rewrite,
     Role,
@@ -42,7 +46,11 @@ from ecg_jax.program.roles import (
 
 
 def trace(
-    fn: Callable[..., Any], example: Any, rules: Rules, params: Any = None
+    fn: Callable[..., Any],
+    example: Any,
+    rules: Rules,
+    params: Any = None,
+    depth: int | None = 1,
 ) -> Program:
     """Traces a pure function of one example to a `Program`.
 
@@ -53,6 +61,8 @@ def trace(
       rules: table from primitives (or named functions) to rules.
       params: pytree of arrays; with it the function is `fn(params, x)`, and its leaves
         are the program's free constants: only their shapes and dtypes matter.
+      depth: how many levels of gates are to be opened: so many steps of loops are
+        written out, see `loops`; None for all levels.
 
     Returns:
       The program, with dead code dropped and equal subexpressions merged.
@@ -86,12 +96,67 @@ def trace(
     check_purity(jaxpr, consts, _jax.trace(lambda *args: flat(*args), *avals)[:2])
     check_weights(jaxpr, consts)
 
+    built = _built(rules, jaxpr, consts, avals, len(weights), in_tree)
+    program = _peeled(built, depth)
+    if params is not None:
+        return program
+    return replace(program, as_traced=_jax.as_function(jaxpr, consts))
+
+
+def _built(
+    rules: Rules,
+    jaxpr: Any,
+    consts: Sequence[Any],
+    avals: Sequence[Any],
+    num_free: int,
+    in_tree: Any,
+) -> Program:
+    """The program of a jaxpr whose first inputs are free constants."""
     builder = _Builder(rules)
-    free = tuple(builder.fresh(aval, live=False) for aval in avals[: len(weights)])
+    free = tuple(builder.fresh(aval, live=False) for aval in avals[:num_free])
     builder.free.update(free)
-    inputs = tuple(builder.fresh(aval, live=True) for aval in avals[len(weights) :])
+    inputs = tuple(builder.fresh(aval, live=True) for aval in avals[num_free:])
     output = builder.inline(jaxpr, consts, (*free, *inputs))[0]
-    return replace(builder.program(inputs, output, in_tree), free=free)
+    equations, constants = builder.needed((output,))
+    return Program(
+        inputs=inputs,
+        output=output,
+        equations=equations,
+        constants=constants,
+        avals=builder.avals,
+        in_tree=in_tree,
+        rules=rules,
+        free=free,
+    )
+
+
+def _peeled(whole: Program, depth: int | None) -> Program:
+    """A program with the last steps of its loops written out, see `loops`."""
+    if not any(isinstance(eqn.role, Loop) for eqn in whole.equations):
+        return replace(whole, depth=depth)
+    program = whole
+    while steps := steps_to_peel(program, depth):
+        numbers = (*program.free, *program.inputs)
+        avals = [program.avals[n] for n in numbers]
+
+        def flat(*args: Any, program: Program = program, steps: Any = steps) -> Any:
+            given = zip((*program.free, *program.inputs), args, strict=True)
+            env = {**program.constants, **dict(given)}
+            for position, eqn in enumerate(program.equations):
+                if position not in steps:
+                    run([eqn], env)
+                    continue
+                with _jax.user_source(eqn.made):
+                    fn = opened(eqn, steps[position])
+                    outs = fn(*(env[n] for n in eqn.inputs))
+                env.update(zip(eqn.outputs, outs, strict=True))
+            return env[program.output]
+
+        jaxpr, consts, _ = _jax.trace(flat, *avals)
+        program = _built(
+            program.rules, jaxpr, consts, avals, len(program.free), program.in_tree
+        )
+    return replace(too_long(program), whole=whole, depth=depth)
 
 
 class _Builder:
@@ -254,6 +319,10 @@ class _Builder:
             with _jax.user_source(caller):
                 jaxpr, consts, _ = _jax.trace(role.fn, *(self.avals[n] for n in inputs))
             return self.inline(jaxpr, consts, inputs, caller)
+        body = role.body if isinstance(role, Affine | Loop) else None
+        if role is None and eqn.primitive is lax.scan_p:
+            no = [False] * len(inputs)
+            body, _ = self.body(eqn.params["jaxpr"], no, {}, {})
         outs = [self.fresh(v.aval, live=role is not None) for v in eqn.outvars]
         equation = Equation(
             primitive=eqn.primitive,
@@ -264,33 +333,82 @@ class _Builder:
             source=_jax.source_line(caller),
             made=caller,
             function=function,
+            body=body,
         )
         self.equations.append(equation)
         self.definitions.update(dict.fromkeys(outs, equation))
         if role is None and self.free.intersection(inputs):
             self.free.update(outs)
-        return outs
+        if role is None or body is None or body.live.issuperset(body.outputs):
+            return outs
+        known = iter(self._same_for_all(eqn, inputs, body))
+        pairs = zip(outs, body.outputs, strict=True)
+        return [out if n in body.live else next(known) for out, n in pairs]
 
-    def program(self, inputs: tuple[int, ...], output: int, in_tree: Any) -> Program:
-        """Drops what the output does not need; constants already known stay known."""
-        needed = {output}
+    def needed(
+        self, outputs: Sequence[int]
+    ) -> tuple[tuple[Equation, ...], dict[int, Any]]:
+        """Equations and constants that outputs need; what is known already stays so."""
+        wanted = set(outputs)
         kept: list[Equation] = []
         for eqn in reversed(self.equations):
             known = eqn.role is None and all(n in self._values for n in eqn.outputs)
-            if needed.intersection(eqn.outputs) and not known:
+            if wanted.intersection(eqn.outputs) and not known:
                 kept.append(eqn)
-                needed.update(eqn.inputs)
+                wanted.update(eqn.inputs)
         values = {**self._values, **self.constants}
-        constants = {n: v for n, v in values.items() if n in needed}
-        return Program(
-            inputs=inputs,
-            output=output,
-            equations=tuple(reversed(kept)),
-            constants=constants,
-            avals=self.avals,
-            in_tree=in_tree,
-            rules=self.rules,
+        constants = {n: v for n, v in values.items() if n in wanted}
+        return tuple(reversed(kept)), constants
+
+    def body(
+        self,
+        closed: Any,
+        live: Sequence[bool],
+        values: Mapping[int, Any],
+        notes: Mapping[Any, Any],
+    ) -> tuple[Body, Application]:
+        """A step of a loop, traced for itself: see `Application.body`."""
+        inner, jaxpr = _Builder(self.rules), _jax.open_jaxpr(closed)
+        inputs = [
+            inner.fresh(v.aval, live=sees)
+            for v, sees in zip(jaxpr.invars, live, strict=True)
+        ]
+        for i, number in enumerate(inputs):
+            if i in values:
+                inner.constants[number] = values[i]
+            elif not live[i]:
+                inner.free.add(number)
+        inner.notes.update(((key, inputs[i]), v) for (key, i), v in notes.items())
+        outputs = inner.inline(jaxpr, getattr(closed, "consts", ()), inputs)
+        equations, constants = inner.needed(outputs)
+        body = Body(
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            equations=equations,
+            constants={n: v for n, v in constants.items() if n not in inputs},
+            avals=inner.avals,
+            live=frozenset(n for n, sees in enumerate(inner.live) if sees),
         )
+        return body, Application(lax.scan_p, {}, body.outputs, inner)
+
+    def _same_for_all(self, eqn: Any, inputs: Sequence[int], body: Body) -> list[int]:
+        """Those outputs of a loop that do not see the input, such as its counter."""
+        sees = [n in body.live for n in body.inputs]
+        steps = [step for step in body.equations if step.role is None]
+        operands = tuple(n for n, live in zip(inputs, sees, strict=True) if not live)
+
+        def step(args: list[Any]) -> list[Any]:
+            env = {**body.constants, **dict(zip(body.inputs, args, strict=True))}
+            run(steps, env)
+            return [None if n in body.live else env[n] for n in body.outputs]
+
+        def loop(*args: Any) -> list[Any]:
+            given = iter(args)
+            every = [None if live else next(given) for live in sees]
+            return [out for out in scanned(eqn.params, step, every) if out is not None]
+
+        jaxpr, consts, _ = _jax.trace(loop, *(self.avals[n] for n in operands))
+        return self.inline(jaxpr, consts, operands, eqn.source_info)
 
 
 def named_rule(rules: Rules, eqn: Any) -> tuple[Callable[..., Any], Rule] | None:

@@ -38,7 +38,8 @@ def widen(program: Program) -> Program:
     shapes = [program.avals[number].shape for number in program.inputs]
     example = [jax.ShapeDtypeStruct(shape, np.float64) for shape in shapes]
     with jax.enable_x64(True):
-        return trace(wide, program.in_tree.unflatten(example), program.rules)
+        example = program.in_tree.unflatten(example)
+        return trace(wide, example, program.rules, depth=program.depth)
 
 
 def _apply_wide(eqn: Equation, args: Sequence[Any]) -> list[Any]:

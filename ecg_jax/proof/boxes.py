@@ -98,6 +98,7 @@ class Prover:
             jnp.zeros(num_changes, self.dtype),
             rules,
             params=example,
+            depth=None,
         )
         _check(self.program)
         self.has_corners = has_corner_bounds(self.program)

@@ -44,8 +44,8 @@ from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
 from ecg_jax.program import _jax
 from ecg_jax.program.gates import Gate
 from ecg_jax.program.levels import outermost
-from ecg_jax.program.program import Program, run
-from ecg_jax.program.roles import Equation, Refused
+from ecg_jax.program.program import Program, run, scanned
+from ecg_jax.program.roles import Body, Equation, Refused
 from ecg_jax.proof.rounding_frozen import (
     RoundingRules,
     floating,
@@ -210,10 +210,11 @@ class Walk:
 
     def __init__(
         self,
-        program: Program,
+        program: Program | Body,
         opened: tuple[Equation, ...],
         precision: str | None = None,
         rules: RoundingRules = ROUNDING_RULES,
+        evaluations: float = 1.0,
     ):
         precision = product_precision() if precision is None else precision
         if precision not in PRODUCT_ROUNDOFF:
@@ -221,6 +222,7 @@ class Walk:
                 f"precision is {precision!r}; known are {sorted(PRODUCT_ROUNDOFF)}."
             )
         self.program, self.rules = program, rules
+        self.precision, self.evaluations = precision, evaluations
         self.opened = {id(eqn): i for i, eqn in enumerate(opened)}
         self.product = PRODUCT_ROUNDOFF[precision]
         self.made = {n: eqn for eqn in program.equations for n in eqn.outputs}
@@ -234,27 +236,35 @@ class Walk:
         the error of either. Operations without a rule (random bits, loops) are taken
         to be repeated faithfully.
         """
-        values = dict(self.program.constants)
-        own = [eqn for eqn in self.program.equations if eqn.role is None]
-        run(own, values)
-        env = {n: Bounded(v, size_of(v)) for n, v in values.items()}
-        for eqn in own:
-            if not all(floating(values[number]) for number in eqn.outputs):
-                continue
-            try:
-                bounds = self.step(eqn, env)
-            except UnsupportedPrimitiveError:
-                continue
-            for number, bounded in zip(eqn.outputs, bounds, strict=True):
-                error = bounded.error
-                known = Bounded(values[number], bounded.size, error)
-                if error is None or (_jax.is_concrete(error) and not np.any(error)):
-                    known = Bounded(values[number], size_of(values[number]))
-                env[number] = known
+        env = {n: Bounded(v, size_of(v)) for n, v in self.program.constants.items()}
+        if isinstance(self.program, Body):  # the others differ from step to step
+            return env
+        for eqn in self.program.equations:
+            if eqn.role is None:
+                env.update(zip(eqn.outputs, self._constant(eqn, env), strict=True))
         return {
             n: b if b.error is None else replace(b, error=2 * b.error)
             for n, b in env.items()
         }
+
+    def _constant(self, eqn: Equation, env: dict[int, Bounded]) -> list[Bounded]:
+        """What an operation makes of constants."""
+        inner = {n: env[n].value for n in eqn.inputs}
+        run([eqn], inner)
+        values = [inner[n] for n in eqn.outputs]
+        exact = [Bounded(v, size_of(v)) for v in values]
+        if not any(map(floating, values)):
+            return exact
+        try:
+            bounds = self.step(eqn, env)
+        except UnsupportedPrimitiveError:
+            return exact
+        found = []
+        for value, plain, bounded in zip(values, exact, bounds, strict=True):
+            error = bounded.error
+            none = error is None or (_jax.is_concrete(error) and not np.any(error))
+            found.append(plain if none else Bounded(value, bounded.size, error))
+        return found
 
     def bound(
         self,
@@ -263,6 +273,7 @@ class Walk:
         frozen: Sequence[Any] | None,
     ) -> Array:
         """The bound of the output, from those of what the equations read."""
+        assert isinstance(self.program, Program)
         env = {**self.constants, **env}
         self.drift = 0.0
         for eqn in equations:
@@ -281,6 +292,8 @@ class Walk:
     ) -> list[Bounded]:
         """The bounds of an equation's outputs."""
         args = tuple(env[n] for n in eqn.inputs)
+        if eqn.body is not None:
+            return self._loop(eqn, eqn.body, args, self.evaluations)
         op = self._operation(eqn, args, lambda number: self._where(number, env))
         role = eqn.role
         straight = not isinstance(role, Gate) or role.straight
@@ -305,6 +318,58 @@ class Walk:
             ]
         return list(map(Bounded, values, sizes, errors))
 
+    def _loop(
+        self,
+        eqn: Equation,
+        body: Body,
+        args: Sequence[Bounded],
+        evaluations: float,
+    ) -> list[Bounded]:
+        """The bounds of a loop's outputs: those of a step, carried from step to step.
+
+        Constants are bounded likewise: a loop's own evaluation is not taken as exact.
+        """
+        inner = Walk(body, (), self.precision, self.rules, evaluations)
+        valued = all(arg.value is not None for arg in args)
+
+        def packed(
+            number: int, bounded: Bounded, rows: bool = False
+        ) -> tuple[Any, Any, Any]:
+            """A bound in one form for all steps, as is what has an entry for each."""
+            aval, size = body.avals[number], bounded.size
+            shape = (*[eqn.params["length"]] * rows, *aval.shape)
+            if not jnp.issubdtype(aval.dtype, jnp.inexact):
+                if number in body.live:
+                    raise self._operation(eqn, tuple(args)).refuse(
+                        f"it carries {aval.dtype} values that depend on the input"
+                    )
+                return size, size, None
+            real = jnp.finfo(aval.dtype).dtype
+            value = bounded.value if valued or number not in body.live else None
+            size, error = (
+                jnp.broadcast_to(jnp.asarray(v, real), shape)
+                for v in (size, bounded.slack)
+            )
+            return value, size, error
+
+        def step(entries: Sequence[Any]) -> list[Any]:
+            inner.drift = 0.0
+            pairs = zip(body.inputs, entries, strict=True)
+            env = {**inner.constants, **{n: Bounded(*entry) for n, entry in pairs}}
+            for own in body.equations:
+                follow = inner._constant if own.role is None else inner.step
+                env.update(zip(own.outputs, follow(own, env), strict=True))
+            return [packed(n, env[n]) for n in body.outputs]
+
+        num_consts, num_carry = _jax.scan_split(eqn.params)
+        given = []
+        for i, (number, arg) in enumerate(zip(body.inputs, args, strict=True)):
+            rows = i >= num_consts + num_carry
+            given.append(packed(number, arg, rows=rows))
+        outs = scanned(eqn.params, step, given)
+        self.drift += eqn.params["length"] * inner.drift
+        return [Bounded(*out) for out in outs]
+
     def errors(
         self, eqn: Equation, args: tuple[Bounded, ...], evaluations: float
     ) -> Sequence[Any]:
@@ -315,6 +380,8 @@ class Walk:
           args: its operands: sizes and errors.
           evaluations: how many roundings like that of the program are counted.
         """
+        if eqn.body is not None:
+            return [b.slack for b in self._loop(eqn, eqn.body, args, evaluations)]
         op = replace(self._operation(eqn, args), evaluations=evaluations)
         _, errors = self._rule(op)(op)
         self.drift += sum(op.gammas)
@@ -334,6 +401,7 @@ class Walk:
             shapes=tuple(self.program.avals[n].shape for n in eqn.outputs),
             product=self.product,
             where=where,
+            evaluations=self.evaluations,
         )
 
     def _rule(self, op: Operation) -> RoundingRule:
@@ -365,4 +433,6 @@ _CONTINUOUS = (
 
 def lawless(eqn: Equation) -> bool:
     """A jump, an index that sees the input, ...: small errors may become large ones."""
+    if eqn.body is not None:
+        return any(map(lawless, eqn.body.equations))
     return isinstance(eqn.role, Refused) and eqn.primitive not in _CONTINUOUS

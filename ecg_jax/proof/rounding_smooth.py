@@ -23,6 +23,26 @@ def monotone(op: Operation) -> Bounds:
     return _rounded(op, jnp.abs(high - low), _larger(low, high))
 
 
+def sigmoidal(op: Operation) -> Bounds:
+    """Rising (or falling) and steepest at 0, alike on both sides, such as tanh.
+
+    Any evaluation of `z` is within `e` of the exact one, which is within `e` of this
+    one: of all chords of length `e` about points within `1.5 e` the steepest is that
+    about the point nearest to 0.
+    """
+    z = _operand(op)
+    low, high = _at(op, -2), _at(op, 2)
+    slack = z.slack * (1 + op.gamma(4))
+    # The ends of the chord are rounded.
+    length = jnp.where(slack > 0, slack + 8 * op.unit * z.size + op.tiny, 0)
+    middle = jnp.sign(z.value) * jnp.maximum(jnp.abs(z.value) - 1.5 * length, 0)
+    ends = (_of(op, middle + sign * length / 2) for sign in (-1, 1))
+    chord = jnp.abs(jnp.subtract(*ends))
+    error = jnp.minimum(chord, jnp.abs(high - low))
+    error = jnp.where(jnp.isfinite(slack), error, jnp.abs(high - low))
+    return _rounded(op, error, _larger(low, high))
+
+
 def curved(op: Operation) -> Bounds:
     """Convex or concave `phi`: the steepest chords of length `e` are the outermost."""
     low, high = _at(op, -2), _at(op, 2)
@@ -170,8 +190,13 @@ def _operand(op: Operation) -> Bounded:
 
 def _at(op: Operation, errors: int) -> Any:
     """`phi` so many errors away."""
-    z, role = _operand(op), op.equation.role
-    value = z.value + errors * z.slack * (1 + op.gamma(2))
+    z = _operand(op)
+    return _of(op, z.value + errors * z.slack * (1 + op.gamma(2)))
+
+
+def _of(op: Operation, value: Any) -> Any:
+    """`phi` of a value in place of its operand."""
+    role = op.equation.role
     return role.apply(value) if isinstance(role, Gate) else op.apply(value)[0]
 
 
@@ -188,16 +213,15 @@ def _rounded(op: Operation, error: Any, size: Any) -> Bounds:
     return [size], [jnp.where(jnp.isnan(error), jnp.inf, error)]
 
 
-_MONOTONE = (
+_SIGMOIDAL = (
     lax.tanh_p,
     lax.logistic_p,
     lax.erf_p,
     lax.erfc_p,
     lax.atan_p,
     lax.asinh_p,
-    lax.cbrt_p,
-    lax.sinh_p,
 )
+_MONOTONE = (lax.cbrt_p, lax.sinh_p)
 _CURVED = (
     lax.exp_p,
     lax.exp2_p,
@@ -213,6 +237,7 @@ _ACCURATE = (lax.sqrt_p, lax.square_p, lax.integer_pow_p)
 
 SMOOTH_ROUNDING: Mapping[Any, RoundingRule] = MappingProxyType(
     {
+        **dict.fromkeys(_SIGMOIDAL, sigmoidal),
         **dict.fromkeys(_MONOTONE, monotone),
         **dict.fromkeys(_CURVED, curved),
         lax.integer_pow_p: power,

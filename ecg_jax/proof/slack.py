@@ -11,7 +11,8 @@ each at most twice as large, with weights that are rounded like a tail of their 
 `6 t + 2 t`, and `t` for `f`. Together `9 t + 4 b`.
 
 Where an operation that jumps lies below the opened gates no bound holds from the input
-on, and `9 t` is what is left: claims are then about the program from the jump on.
+on, and `9 t` is what is left: claims are then about the program from the jump on. A
+loop whose steps are not all written out is bounded step by step.
 """
 
 from collections.abc import Mapping
@@ -21,10 +22,20 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from ecg_jax.proof.rounding import ROUNDING_RULES
+from ecg_jax.lattice.descent import Descent
+from ecg_jax.program.roles import Loop
+from ecg_jax.proof.rounding import ROUNDING_RULES, lawless
 from ecg_jax.proof.rounding_rules import Bounds, Operation, selection
 
 TAIL, WHOLE = 9, 4
+
+
+def counts_all(descent: Descent) -> bool:
+    """Whether rounding is counted from the input on, not only from the opened gates."""
+    if descent.end is None:
+        return True
+    loop = isinstance(descent.end.role, Loop)
+    return loop and not any(map(lawless, descent.program.equations))
 
 
 def opened_selection(op: Operation) -> Bounds:

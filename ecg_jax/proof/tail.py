@@ -34,4 +34,4 @@ def tail_equation(eq: MaxMin, program: Program) -> MaxMin:
 
     avals = [program.avals[number] for number in numbers]
     example = [jnp.zeros(aval.shape, aval.dtype) for aval in avals]
-    return replace(eq, fn=follow, run=follow, example=example)
+    return replace(eq, fn=follow, run=follow, evaluate=follow, example=example)

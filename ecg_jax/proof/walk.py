@@ -113,7 +113,7 @@ class Walker:
                 return wide.evaluate(path(params, t))
 
             params = _cast(example, np.float64)
-            self.line = trace(line, jnp.zeros(()), program.rules, params=params)
+            self.line = trace(line, jnp.zeros(()), program.rules, params, depth=None)
         self.early, self.late = _split(self.line)
         self.forward = jax.jit(jax.vmap(self._advance))
         self.between = jax.jit(jax.vmap(partial(_bracket, fn, path)))
@@ -365,8 +365,16 @@ def _bracket(
 
 def is_piecewise_linear(program: Program) -> bool:
     """Whether all of its gates are, so that a `Walker` can walk along them."""
-    roles = [eqn.role for eqn in program.equations]
-    return all(role.pieces is not None for role in roles if isinstance(role, Gate))
+    return _has_pieces((program.whole or program).equations)
+
+
+def _has_pieces(equations: Sequence[Equation]) -> bool:
+    for eqn in equations:
+        if isinstance(eqn.role, Gate) and eqn.role.pieces is None:
+            return False
+        if eqn.body is not None and not _has_pieces(eqn.body.equations):
+            return False
+    return True
 
 
 def _split(line: Program) -> tuple[list[Equation], list[Equation]]:

@@ -14,6 +14,7 @@ from ecg_jax.rules.complex import modulus, modulus_gate, of_reals, on_reals
 from ecg_jax.rules.difference import DIFFERENCE_RULES
 from ecg_jax.rules.gate import GATE_RULES
 from ecg_jax.rules.interpolation import INTERPOLATION_RULES
+from ecg_jax.rules.loops import LOOP_RULES
 from ecg_jax.rules.order import ORDER_RULES
 from ecg_jax.rules.pieces import PIECE_RULES
 from ecg_jax.rules.pool import POOL_RULES
@@ -38,6 +39,7 @@ RULES: Rules = RuleTable(
         **AFFINE_RULES,
         **{key: on_reals(rule) for key, rule in _REAL.items()},
         **SELECT_RULES,
+        **LOOP_RULES,
         lax.abs_p: GATE_RULES[lax.abs_p],
         lax.sort_p: sorted_by(on_reals(ORDER_RULES[lax.sort_p])),
         **{key: of_reals(rule) for key, rule in PRODUCT_RULES.items()},
@@ -50,6 +52,7 @@ __all__ = [
     "DIFFERENCE_RULES",
     "GATE_RULES",
     "INTERPOLATION_RULES",
+    "LOOP_RULES",
     "ORDER_RULES",
     "PIECE_RULES",
     "POOL_RULES",

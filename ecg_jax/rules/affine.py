@@ -3,11 +3,9 @@
 A component applies them as they are; weights come from their transposes.
 """
 
-from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -16,7 +14,6 @@ from ecg_jax.program import _jax
 from ecg_jax.program.roles import (
     Affine,
     Application,
-    FreeValueError,
     Refused,
     Rewrite,
     Role,
@@ -25,12 +22,6 @@ from ecg_jax.program.roles import (
     Same,
 )
 from ecg_jax.rules.causes import FLOATS, of_conversion, of_index
-
-MAX_UNROLLED = 20_000
-"""How many equations of a loop are written out at most."""
-
-GROUP = 16
-"""How many outputs of a loop are stacked by one equation."""
 
 PRODUCT = (
     "product of two values that both depend on the input",
@@ -115,124 +106,6 @@ def convert(application: Application) -> Role:
 def identity(application: Application) -> Role:
     """`z`: copies, stopped gradients, names and layout hints change no value."""
     return Same(0)
-
-
-def unroll(application: Application) -> Role:
-    """`scan` of static length: its body, written out step by step."""
-    params = application.params
-    if refused := _too_long(params["length"], params["jaxpr"]):
-        return refused
-    body = _jax.as_function(params["jaxpr"])
-    num_consts, num_carry = _jax.scan_split(params)
-    order = range(params["length"])
-
-    def unrolled(*args: jnp.ndarray) -> tuple:
-        consts, carry = args[:num_consts], args[num_consts : num_consts + num_carry]
-        xs, steps = args[num_consts + num_carry :], []
-        for i in reversed(order) if params["reverse"] else order:
-            out = body(*consts, *carry, *(_entry(x, i) for x in xs))
-            carry = out[:num_carry]
-            steps.append(out[num_carry:])
-        if params["reverse"]:
-            steps.reverse()
-        return (*carry, *(_stacked(ys) for ys in zip(*steps, strict=True)))
-
-    return Rewrite(unrolled)
-
-
-def _entry(x: Any, i: int) -> Any:
-    """`x[i]`, with `i` as an operand: XLA compiles one slice for all steps."""
-    starts = (np.int32(i), *(np.int32(0) for _ in x.shape[1:]))
-    return lax.squeeze(lax.dynamic_slice(x, starts, (1, *x.shape[1:])), (0,))
-
-
-def _stacked(values: Sequence[Any]) -> Any:
-    """`jnp.stack(values)` in groups of one size, which XLA compiles once."""
-    if (num := len(values)) <= GROUP:
-        return jnp.stack(values)
-    whole = (*values, *[values[-1]] * (-num % GROUP))
-    groups = [jnp.stack(whole[i : i + GROUP]) for i in range(0, num, GROUP)]
-    stacked = _stacked(groups)
-    flat = lax.reshape(stacked, (len(whole), *stacked.shape[2:]))
-    return lax.slice_in_dim(flat, 0, num)
-
-
-def _too_long(steps: int, body: Any) -> Refused | None:
-    """A loop is written out only up to `MAX_UNROLLED` equations."""
-    size = _jax.size_of(body)
-    if steps * size <= MAX_UNROLLED:
-        return None
-    return Refused(
-        f"a loop of {steps:,} steps with {size} equations each; up to "
-        f"{MAX_UNROLLED:,} equations are written out",
-        "use fewer steps, or one operation such as jnp.cumsum or a convolution",
-    )
-
-
-def repeat(application: Application) -> Role:
-    """`while` whose condition does not see the input: its body, so many times."""
-    params = application.params
-    num_cond, num_body = params["cond_nconsts"], params["body_nconsts"]
-    cond, body = params["cond_jaxpr"], params["body_jaxpr"]
-    start = num_cond + num_body
-
-    def end_sees(operands: Sequence[bool]) -> bool:
-        carry = operands[start:]
-        for _ in carry:
-            outs = _jax.seen(body, [*operands[num_cond:start], *carry])
-            carry = [a or b for a, b in zip(carry, outs, strict=True)]
-        return any(_jax.seen(cond, [*operands[:num_cond], *carry]))
-
-    if end_sees(application.live):
-        return Refused(
-            "a loop whose end depends on the input is discontinuous",
-            "use a fixed number of steps: lax.fori_loop(0, n, ...) or lax.scan",
-        )
-    if end_sees([not known for known in application.known]):
-        raise FreeValueError
-    known = [_stand_in(application, i) for i in range(len(application.inputs))]
-    if not all(map(_jax.is_concrete, known)):
-        return Refused("the number of steps is not known while the function is traced")
-    size = max(1, _jax.size_of(body))
-    with jax.ensure_compile_time_eval():
-        steps, carry = 0, known[start:]
-        go_on, step = map(jax.jit, map(_jax.as_function, (cond, body)))
-        while bool(go_on(*known[:num_cond], *carry)[0]):
-            steps += 1
-            if steps * size > MAX_UNROLLED:
-                return _too_long(steps, body) or Refused("a loop without end")
-            carry = step(*known[num_cond:start], *carry)
-
-    def unrolled(*args: jnp.ndarray) -> tuple:
-        carry = args[start:]
-        for _ in range(steps):
-            carry = _jax.as_function(body)(*args[num_cond:start], *carry)
-        return tuple(carry)
-
-    return Rewrite(unrolled)
-
-
-def _stand_in(application: Application, index: int) -> Any:
-    """The value of an operand, zeros for one that sees the input or is given later."""
-    aval = application.avals[index]
-    if not application.known[index]:
-        return np.zeros(aval.shape, aval.dtype)
-    return application.constant(index)
-
-
-def branch(application: Application) -> Role:
-    """`cond` whose index does not see the input: the branch taken."""
-    if application.live[0]:
-        return Refused(
-            "a branch that depends on the input is discontinuous",
-            "write it with jnp.maximum, jnp.minimum or jnp.where on its own sign",
-        )
-    if not _jax.is_concrete(application.constant(0)):
-        return Refused("the branch taken is not known while the function is traced")
-    branches = application.params["branches"]
-    index = min(max(int(application.constant(0)), 0), len(branches) - 1)
-    taken = _jax.as_function(branches[index])
-    return Rewrite(lambda _, *args: tuple(taken(*args)))
 
 
 def reduction(application: Application) -> Role:
@@ -413,9 +286,6 @@ AFFINE_RULES: Rules = MappingProxyType(
         lax.div_p: quotient,
         lax.convert_element_type_p: convert,
         lax.reduce_precision_p: rounded,
-        lax.scan_p: unroll,
-        lax.cond_p: branch,
-        lax.while_p: repeat,
         lax.reduce_p: reduction,
         lax.reduce_window_p: window,
         lax.linear_solve_p: solved,

@@ -41,6 +41,8 @@ def _interval(application: Application, number: int, depth: int) -> Interval:
         return ANYTHING
     if isinstance(eqn.role, Gate) and eqn.role.bounds != ANYTHING:
         return eqn.role.bounds
+    if eqn.body is not None and eqn.body.bounds:
+        return eqn.body.bounds[eqn.outputs.index(number)]
     if eqn.primitive not in _INTERVALS:
         return ANYTHING
     live = [n for n in eqn.inputs if application.constant_of(n) is None]
@@ -61,6 +63,16 @@ def _range(value: Any) -> Interval:
         return ANYTHING
     low, high = float(array.min()), float(array.max())
     return (low, high) if low <= high else ANYTHING
+
+
+def widened(one: Interval, other: Interval) -> Interval:
+    """Bounds on both; those of the first that do not hold are let go, by way of 0."""
+    (low, high), (below, above) = one, other
+    if below < low:
+        low = 0.0 if below >= 0 else -np.inf
+    if above > high:
+        high = 0.0 if above <= 0 else np.inf
+    return low, high
 
 
 def is_nonnegative(application: Application, number: int) -> bool:
@@ -145,6 +157,16 @@ def _power(of: list[Interval], eqn: Equation) -> Interval:
     return (-np.inf, 0.0) if of[0][1] <= 0 else ANYTHING
 
 
+def _converted(of: list[Interval], eqn: Equation) -> Interval:
+    """Rounding keeps the order."""
+    dtype = eqn.params["new_dtype"]
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return ANYTHING
+    with np.errstate(all="ignore"):
+        low, high = (float(np.asarray(bound).astype(dtype)) for bound in of[0])
+    return low, high
+
+
 def _total(of: list[Interval], eqn: Equation) -> Interval:
     """A sum of up to `n` entries; zeros may stand in the padding."""
     low, high = of[0]
@@ -198,6 +220,7 @@ _INTERVALS: Mapping[Any, _Bounds] = MappingProxyType(
         ),
         **dict.fromkeys((lax.concatenate_p, lax.pad_p, *_STACKS), _hull),
         lax.select_n_p: _cases,
+        lax.convert_element_type_p: _converted,
         lax.neg_p: lambda of, eqn: (-of[0][1], -of[0][0]),
         lax.add_p: lambda of, eqn: (of[0][0] + of[1][0], of[0][1] + of[1][1]),
         lax.sub_p: lambda of, eqn: (of[0][0] - of[1][1], of[0][1] - of[1][0]),

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ecg_jax.ecg.beats import GIVEN, BeatConfig
+from ecg_jax.ecg.classes import parse
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import ModelCard, from_json
-from ecg_jax.runs.source import is_beats_file, sha256
+from ecg_jax.runs.source import Source, is_beats_file, sha256, source_of
 from ecg_jax.storage.files import plain
 from ecg_jax.tree.cover import CoverConfig
 from ecg_jax.tree.grow import check_options
@@ -56,9 +57,13 @@ class RunConfig:
     """Everything that decides the result of a run.
 
     Attributes:
-      data: "synthetic", "challenge-2017", "mitdb", a folder in WFDB layout, or a file
-        of beats (.npz, .csv, .parquet).
+      data: "synthetic", "challenge-2017", "mitdb", "ptb-xl", a folder in WFDB layout,
+        or a file of beats (.npz, .csv, .parquet).
       data_dir: where the recordings of a named data set are.
+      labels: which labels are of which class, such as NORM=N,MI=O, where N is normal;
+        or a table with the columns recording,label and, maybe, fold; or both, with a
+        comma between. Default: what the data say; "N", "normal", "NORM", "NSR" and
+        "SNR" are normal.
       beats: how beats are cut out.
       network: the network's shape; leads and samples follow from the beats.
       training: how it is trained.
@@ -70,6 +75,7 @@ class RunConfig:
 
     data: str = "synthetic"
     data_dir: Path | None = None
+    labels: str = ""
     beats: BeatConfig = BEATS
     network: NetworkConfig = NETWORK
     training: TrainingConfig = TRAINING
@@ -96,6 +102,10 @@ class RunConfig:
         del values["network"]["num_leads"], values["network"]["num_samples"]
         if is_beats_file(self.data):  # they are cut already
             values |= {"beats": None, "data_sha256": sha256(Path(self.data))}
+        if not self.labels:
+            del values["labels"]
+        elif (table := parse(self.labels)[1]) is not None:
+            values["labels_sha256"] = sha256(table)
         return {"format": FORMAT, **values}
 
     def command(self, out: str) -> str:
@@ -106,7 +116,13 @@ class RunConfig:
     def source(self) -> str:
         """The options that name the recordings."""
         placed = "" if self.data_dir is None else " --data-dir DIR"
-        return f"--data {shlex.quote(self.data)}{placed}"
+        told = f" --labels {shlex.quote(self.labels)}" if self.labels else ""
+        return f"--data {shlex.quote(self.data)}{placed}{told}"
+
+    @property
+    def recordings(self) -> Source:
+        """The data set."""
+        return source_of(self.data, self.data_dir, self.labels)
 
 
 def beat_config(card: ModelCard) -> BeatConfig:

@@ -10,12 +10,18 @@ import jax
 import numpy as np
 
 from ecg_jax import pages as report
-from ecg_jax.ecg.beats import Beats, beats_of
+from ecg_jax.ecg.beats import GIVEN, Beats, beats_of
 from ecg_jax.ecg.cut import BeatConfig, without_window
 from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.ecg.lead_choice import read_as
 from ecg_jax.ecg.records import Recording, read_recording
-from ecg_jax.errors import DataError, EcgJaxError, MissingFileError, RunExistsError
+from ecg_jax.errors import (
+    DataError,
+    EcgJaxError,
+    MissingFileError,
+    ModelError,
+    RunExistsError,
+)
 from ecg_jax.pages.explanation import ANSWER_RULE
 from ecg_jax.runs.model import check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json
@@ -49,6 +55,7 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     Raises:
       RunError: the run is not complete.
       RunExistsError: `out` holds an explanation already.
+      ModelError: the network takes beats of a file, not of recordings.
       RecordingError: the recording cannot be read, or has no beats.
     """
     if (out / "explanation.json").exists():
@@ -56,6 +63,13 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
             f"{out} holds an explanation already.\n  try: another --out"
         )
     network, tree, config = load_run(folder)
+    if GIVEN in network.card.input:
+        raise ModelError(
+            f"the network {network.card.title!r} takes beats as a file gave them; how "
+            "to cut such out of a recording is not known.\n"
+            "  try: in Python, with jax.config.update('jax_enable_x64', True), "
+            f"ej.explain(ej.load({str(folder / 'equation')!r}), ej.beats('FILE'))"
+        )
     parts = read_json(folder / "components.json")
     settings = read_json(folder / CONFIG)
     recording = find_recording(record, settings.get("data"), config.leads)

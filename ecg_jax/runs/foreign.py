@@ -130,6 +130,7 @@ def factor_model(
     say: Say = print,
     *,
     output: str | None = None,
+    labels: str = "",
     resume: bool = False,
     begin: Begin | None = None,
 ) -> dict[str, Any]:
@@ -145,6 +146,7 @@ def factor_model(
       tree: how the equation is grown.
       say: told of progress, a line at a time.
       output: the name of the value to take of an ONNX file, instead of its output.
+      labels: as for `run`.
       resume: go on where an interrupted call stopped.
       begin: told of every stage that begins; see `run`.
 
@@ -159,6 +161,7 @@ def factor_model(
     config = FactorConfig(
         data=data,
         data_dir=data_dir,
+        labels=labels,
         beats=beats or beat_config(found.what.card),
         network=getattr(found.what, "config", NETWORK),
         tree=tree or TreeConfig(),

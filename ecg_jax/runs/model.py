@@ -53,12 +53,30 @@ def check_windows(network: Model, beats: Beats) -> None:
     takes, are = tuple(network.window), beats.millivolts.shape[1:]
     _check_leads(network, beats)
     if takes != are:
-        raise ModelError(
-            f"the network {network.card.title!r} takes windows of "
-            f"{window_text(takes)}, the beats are {window_text(are)}.\n"
-            "  try: beats cut as the network was trained (--beats.sample-rate-hz, "
+        cure = (
+            "beats cut as the network was trained (--beats.sample-rate-hz, "
             "--beats.before-s, --beats.after-s)"
         )
+        if beats.given is not None:
+            cure = (
+                f"a file of beats of {window_text(takes)}{_seen(network.card)}; it is "
+                "taken as it is, never cut or resampled"
+            )
+        raise ModelError(
+            f"the network {network.card.title!r} takes windows of "
+            f"{window_text(takes)}, the beats are {window_text(are)}.\n  try: {cure}"
+        )
+
+
+def _seen(card: ModelCard) -> str:
+    """The window that a network was trained on, where its card knows it."""
+    known = card.input.get(GIVEN, card.input)
+    if "sample_rate_hz" not in known:
+        return ""
+    return (
+        f", R - {1000 * known['before_s']:.0f} ms to R + "
+        f"{1000 * known['after_s']:.0f} ms at {known['sample_rate_hz']:g} Hz"
+    )
 
 
 def _check_leads(network: Model, beats: Beats) -> None:

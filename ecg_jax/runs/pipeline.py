@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from ecg_jax.ecg.beats import Beats
+from ecg_jax.ecg.classes import in_words
 from ecg_jax.ecg.data_words import lead_words, missed_words
 from ecg_jax.errors import DataError
 from ecg_jax.networks.config import NetworkConfig
@@ -40,7 +41,7 @@ from ecg_jax.runs.saved_evaluation import (
     load_evaluation,
     save_evaluation,
 )
-from ecg_jax.runs.source import need_split, source_of
+from ecg_jax.runs.source import need_split
 from ecg_jax.storage.files import write_json
 from ecg_jax.storage.versions import versions
 from ecg_jax.tree.grow import grow
@@ -84,7 +85,7 @@ class Run:
 
     def beats(self) -> Beats:
         """Stage 1: recordings cut into beats, from the cache where they are there."""
-        source = source_of(self.config.data, self.config.data_dir)
+        source = self.config.recordings
         self.say(f"data: {source.title}")
         found = self._timed(
             "beats", lambda tell: source.beats(self.config.beats, progress=tell)
@@ -98,6 +99,7 @@ class Run:
             f"beats: {len(found):,} of {len(found.records):,} recordings, "
             f"{len(found.excluded)} left out"
         )
+        self.say(f"  labels: {found.label_words}")
         for words in filter(None, (lead_words(found), missed_words(found))):
             self.say(f"  {words}")
         for name, reason in found.excluded[:MOST_NAMED]:
@@ -140,7 +142,7 @@ class Run:
         return ModelCard(
             title=f"{config.kind} on {name}",
             data=name,
-            citation=source_of(self.config.data, self.config.data_dir).citation,
+            citation=self.config.recordings.citation,
             split=", ".join(f"{int(np.sum(sides == s))} {s}" for s in np.unique(sides)),
             input=seen(beats),
             training=asdict(self.config.training),
@@ -204,7 +206,7 @@ class Run:
         from ecg_jax.views.present import About
 
         del found
-        source = source_of(self.config.data, self.config.data_dir)
+        source = self.config.recordings
         return About(
             title=network.card.title,
             kind=network.kind,
@@ -280,12 +282,14 @@ def run(
 
 def complete(job: Run, *, resume: bool) -> dict[str, Any]:
     """Runs the stages of a job that are not finished; see `run`."""
+    from ecg_jax.views.report import COMPONENTS, FIGURES, PAGE
+
     config, out = job.config, job.folder
-    source = source_of(config.data, config.data_dir)
     # a wrong name, of data or of a lead, leaves no folder behind
-    job.config = replace(config, beats=source.settled(config.beats))
+    job.config = replace(config, beats=config.recordings.settled(config.beats))
     with begin(job.config.to_json(), out, resume):
-        if (out / METRICS).exists():
+        parts = (METRICS, PAGE, COMPONENTS, FIGURES)
+        if all((out / part).exists() for part in parts):
             job.say(f"{out} is complete")
             return read_json(out / METRICS)
         beats = job.beats()
@@ -293,7 +297,7 @@ def complete(job: Run, *, resume: bool) -> dict[str, Any]:
         check_windows(network, beats)
         tree = job.tree(network, beats)
         job.report(network, job.evaluation(network, tree, beats))
-        job.say(f"report: {out / 'report.html'}")
+        job.say(f"report: {out / PAGE}")
         return read_json(out / METRICS)
 
 
@@ -304,6 +308,18 @@ def training_rows(beats: Beats) -> dict[str, np.ndarray]:
       DataError: a side has no beats of one of the classes.
     """
     labelled = beats.is_labelled
+    if not labelled.any():
+        raise DataError(
+            "no recording has a label, and none of its beats: a network cannot learn.\n"
+            "  try: --labels labels.csv, a table with the columns recording,label"
+        )
+    if not beats.is_normal.any():
+        some = next(iter(beats.label_counts))
+        raise DataError(
+            f"none of the labels counts as normal; beats by label: "
+            f"{in_words(beats.label_counts)}.\n  try: --labels NAME=N with the name "
+            f"of the normal ones, such as --labels {some}=N"
+        )
     sides = {s: beats.rows(s) for s in ("train", "validation")}
     rows = {side: index[labelled[index]] for side, index in sides.items()}
     for side, index in rows.items():

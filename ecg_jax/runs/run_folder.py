@@ -100,19 +100,25 @@ def shown_path(path: Path) -> str:
     return str(path) if inside else path.name
 
 
+def need_parts(folder: Path, *parts: str) -> None:
+    """Raises `RunError` unless a run folder holds these files and folders."""
+    for part in parts:
+        if not (folder / part).exists():
+            raise RunError(
+                f"{folder} holds no finished run: {part} is missing.\n"
+                "  try: ecg-jax run --out DIR, with --resume if it was interrupted"
+            )
+
+
 def read_json(path: Path) -> Any:
     """A JSON file of a run.
 
     Raises:
       RunError: it is missing, or no JSON.
     """
+    need_parts(path.parent, path.name)
     try:
         return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{path.parent} holds no finished run: {path.name} is missing.\n"
-            "  try: ecg-jax run --out DIR, with --resume if it was interrupted"
-        ) from error
     except (OSError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read: {error}.\n  try: run again with another --out"

@@ -8,12 +8,13 @@ import jax
 import numpy as np
 
 from ecg_jax.ecg.beats import BeatConfig, Beats
+from ecg_jax.ecg.classes import parse
 from ecg_jax.errors import RunError
 from ecg_jax.networks.saved import from_json, load_network
 from ecg_jax.runs.config import beat_config
 from ecg_jax.runs.model import Model, check_windows
 from ecg_jax.runs.onnx_model import ONNX, load_onnx
-from ecg_jax.runs.run_folder import CONFIG, read_json
+from ecg_jax.runs.run_folder import CONFIG, need_parts, read_json
 from ecg_jax.runs.source import source_of
 from ecg_jax.storage.table import read_parquet
 from ecg_jax.storage.versions import versions
@@ -35,12 +36,7 @@ def load_run(folder: Path) -> tuple[Model, Tree, BeatConfig]:
       RunError: a part of the run is missing or cannot be read.
       ModelError, StoreError, ChecksumError: a part is damaged.
     """
-    for part in (CONFIG, "model", "equation"):
-        if not (folder / part).exists():
-            raise RunError(
-                f"{folder} holds no finished run: {part} is missing.\n"
-                "  try: ecg-jax run --out DIR, with --resume if it was interrupted"
-            )
+    need_parts(folder, CONFIG, "model", "equation")
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or "beats" not in config:
         raise RunError(
@@ -63,13 +59,17 @@ def load_model(folder: Path) -> Model:
     return load_network(folder)
 
 
-def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, Any]:
+def evaluate_run(
+    folder: Path, data: str, data_dir: Path | None, labels: str = ""
+) -> dict[str, Any]:
     """A saved run on other recordings: all of them count.
 
     Args:
       folder: the run.
       data: as for `run`.
       data_dir: where the recordings of a named data set are.
+      labels: as for `run`. Without classes, those of the run hold for the labels that
+        are here too.
 
     Returns:
       The metrics, with the keys of `metrics.json`. `data.seen_in_training` counts the
@@ -81,7 +81,11 @@ def evaluate_run(folder: Path, data: str, data_dir: Path | None) -> dict[str, An
     """
     start = time.perf_counter()
     network, tree, config = load_run(folder)
-    beats = source_of(data, data_dir).beats(config, heldout=True)
+    beats = source_of(data, data_dir, labels).beats(config, heldout=True)
+    if not parse(labels)[0]:
+        told, _ = parse(read_json(folder / CONFIG).get("labels", ""))
+        here = beats.label_counts
+        beats = beats.classed({k: kind for k, kind in told.items() if k in here})
     check_windows(network, beats)
     found = evaluate(network.margin, tree, beats, None)
     metrics = all_metrics(found, what_changes(found), composites(found))

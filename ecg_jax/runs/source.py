@@ -2,21 +2,23 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from ecg_jax.ecg import given
+from ecg_jax.ecg import classes, given
 from ecg_jax.ecg.beat_files import SUFFIXES
 from ecg_jax.ecg.beats import Beats, extract_beats
 from ecg_jax.ecg.cut import BeatConfig
-from ecg_jax.ecg.datasets import cache_home, open_dataset, stratified
+from ecg_jax.ecg.datasets import open_dataset, stratified
 from ecg_jax.ecg.lead_choice import settled
 from ecg_jax.ecg.records import Folder
 from ecg_jax.errors import DataError, MissingFileError
 from ecg_jax.progress import Progress, silent
+from ecg_jax.storage.cache import cache_home
 
 FEWEST = 3
 """So many recordings there are at least where each side has one."""
@@ -60,9 +62,15 @@ class _Named(Folder, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Recordings:
-    """Recordings, out of which beats are cut; from the cache where they are there."""
+    """Recordings, out of which beats are cut; from the cache where they are there.
+
+    Attributes:
+      folder: of the recordings.
+      classes: of their labels, where the user says them.
+    """
 
     folder: _Named
+    classes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -89,7 +97,12 @@ class Recordings:
         splits = dict.fromkeys(self.folder.names, "heldout") if heldout else None
         cache = cache_home() / "beats"
         return extract_beats(
-            self.folder, config, cache_dir=cache, splits=splits, progress=progress
+            self.folder,
+            config,
+            cache_dir=cache,
+            splits=splits,
+            classes=self.classes,
+            progress=progress,
         )
 
 
@@ -98,6 +111,7 @@ class BeatsFile:
     """A file of beats, for `ecg_jax.beats`."""
 
     path: Path
+    classes: Mapping[str, str] = field(default_factory=dict)
     citation: str = ""
 
     @property
@@ -129,6 +143,8 @@ class BeatsFile:
         """Its beats `[beat, lead, time]`, split where three recordings are known."""
         del config, progress  # they are cut already
         found = given.beats(self.path)
+        if self.classes:
+            found = found.classed(self.classes)
         found = replace(found, given=found.millivolts)
         records = found.records
         if heldout:
@@ -147,20 +163,33 @@ def is_beats_file(data: str) -> bool:
     return Path(data).suffix.lower() in SUFFIXES and not Path(data).is_dir()
 
 
-def source_of(data: str, data_dir: Path | None = None) -> Source:
+def source_of(data: str, data_dir: Path | None = None, labels: str = "") -> Source:
     """The data set that a name or a path stands for.
+
+    Args:
+      data: the name or the path.
+      data_dir: where a named one is.
+      labels: classes of labels, and a table of them; see `classes.parse`.
 
     Raises:
       MissingFileError: there is none.
       EmptyFolderError: the folder holds no recordings.
+      DataError: the labels make no sense.
     """
+    told, table = classes.parse(labels)
     if not is_beats_file(data):
-        return Recordings(cast("_Named", open_dataset(data, data_dir)))
+        folder = open_dataset(data, data_dir, labels=table)
+        return Recordings(cast("_Named", folder), told)
+    if table is not None:
+        raise DataError(
+            f"{data} is a file of beats, which says their labels itself; {table} is "
+            "for a folder of recordings.\n  try: --labels NAME=CLASS"
+        )
     if not Path(data).is_file():
         raise MissingFileError(
             f"{data}: no such file.\n  try: the path of a file of beats"
         )
-    return BeatsFile(Path(data))
+    return BeatsFile(Path(data), told)
 
 
 def sha256(path: Path) -> str:

@@ -361,5 +361,8 @@ def _nuisance(
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.nanquantile(values, [0.025, 0.975])
+    known = values[~np.isnan(values)]
+    if not len(known):  # too few recordings for a score
+        return np.nan, np.nan
+    low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)

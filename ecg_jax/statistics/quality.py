@@ -3,7 +3,7 @@
 Intervals resample recordings, since the beats of a recording are not independent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -128,21 +128,16 @@ def measure(
             float((weight * whole_right).sum() / weight.sum()),
         ]
 
-    value = figures(np.ones(len(ids)))
-    draws = _bootstrap(figures, len(ids), num_resamples, seed) or [value]
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(np.array(draws), [tail, 100.0 - tail], axis=0)
-    intervals = [
-        Interval(float(v), float(a), float(b))
-        for v, a, b in zip(value, low, high, strict=True)
-    ]
+    found = intervals(
+        figures, len(ids), num_resamples=num_resamples, level=level, seed=seed
+    )
     return Quality(
         num_beats=len(normal),
         num_records=len(ids),
-        beat_auc=intervals[0],
-        beat_accuracy=intervals[1],
-        record_auc=intervals[2],
-        record_accuracy=intervals[3],
+        beat_auc=found[0],
+        beat_accuracy=found[1],
+        record_auc=found[2],
+        record_accuracy=found[3],
         beats=confusion(margin, normal),
         records=confusion(score, whole),
         roc_beats=roc(margin, normal),
@@ -150,6 +145,36 @@ def measure(
         calibration=calibration(margin, normal),
         record_mean=mean,
     )
+
+
+def intervals(
+    figures: Callable[[np.ndarray], list[float]],
+    num_records: int,
+    *,
+    num_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[Interval]:
+    """Figures with bootstrap intervals over recordings.
+
+    Args:
+        figures: gives the figures where every recording has a weight.
+        num_records: recordings.
+        num_resamples: resamples of the bootstrap; 0 gives intervals without width.
+        level: of the intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        An interval for each figure.
+    """
+    value = figures(np.ones(num_records))
+    draws = _bootstrap(figures, num_records, num_resamples, seed) or [value]
+    tail = 50.0 * (1.0 - level)
+    low, high = np.percentile(np.array(draws), [tail, 100.0 - tail], axis=0)
+    return [
+        Interval(float(v), float(a), float(b))
+        for v, a, b in zip(value, low, high, strict=True)
+    ]
 
 
 def _bootstrap(figures: Any, num: int, num_resamples: int, seed: int) -> list[Any]:

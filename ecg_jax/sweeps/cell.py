@@ -96,9 +96,11 @@ def read_cell(table: Path) -> Figures:
 
 
 @lru_cache(maxsize=1)
-def beats_of(data: str, data_dir: Path | None, config: BeatConfig) -> Beats:
+def beats_of(
+    data: str, data_dir: Path | None, labels: str, config: BeatConfig
+) -> Beats:
     """The beats of a data set, kept for the next cell."""
-    beats = source_of(data, data_dir).beats(config)
+    beats = source_of(data, data_dir, labels).beats(config)
     need_split(beats)
     return beats
 
@@ -106,7 +108,7 @@ def beats_of(data: str, data_dir: Path | None, config: BeatConfig) -> Beats:
 def _figures(task: Task, work: Path) -> Figures:
     """What is known of a cell's network."""
     config, start = task.cell.config, time.perf_counter()
-    beats = beats_of(config.data, config.data_dir, config.beats)
+    beats = beats_of(config.data, config.data_dir, config.labels, config.beats)
     work.mkdir(exist_ok=True)
     run = Run(work, config, _nobody)
     network = run.network(beats)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ecg_jax.ecg.classes import parse
 from ecg_jax.errors import EcgJaxError, SweepError
 from ecg_jax.runs.config import RunConfig
 from ecg_jax.runs.source import is_beats_file, sha256
@@ -158,6 +159,10 @@ class SweepConfig:
         decides |= {"equation": self.equation, "resamples": self.resamples}
         if is_beats_file(config.data) and (file := Path(config.data)).is_file():
             decides["sha256"] = _digest(config.data, file.stat().st_mtime_ns)
+        if not config.labels:  # cells that are done keep their names
+            del decides["labels"]
+        elif (table := parse(config.labels)[1]) is not None and table.is_file():
+            decides["labels_sha256"] = _digest(str(table), table.stat().st_mtime_ns)
         digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
         slug = re.sub(r"[^\w.=+-]+", "-", "_".join(words), flags=re.ASCII)
         slug = slug[:100].lstrip(".-")

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from ecg_jax.errors import SweepError
 from ecg_jax.runs.config import RunConfig
 
+WHOLE = ("data", "data-dir", "labels")
 PARTS = ("beats", "network", "training", "tree", "cover")
 SEED = "seed"
 SEEDS = ("training.seed", "cover.seed")
@@ -23,7 +24,7 @@ _BY_BEATS = ("network.num-leads", "network.num-samples")
 def known() -> Mapping[str, Any]:
     """The type of every option, by its dotted name; `seed` is that of all parts."""
     hints = get_type_hints(RunConfig)
-    found = {"data": hints["data"], "data-dir": hints["data_dir"], SEED: int}
+    found = {name: hints[name.replace("-", "_")] for name in WHOLE} | {SEED: int}
     for part in PARTS:
         for name, hint in get_type_hints(hints[part]).items():
             found[f"{part}.{name.replace('_', '-')}"] = hint

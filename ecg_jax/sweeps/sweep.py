@@ -15,7 +15,6 @@ from ecg_jax.errors import SweepError
 from ecg_jax.progress import silent
 from ecg_jax.runs.pipeline import Begin, Say
 from ecg_jax.runs.run_folder import begin as begin_folder
-from ecg_jax.runs.source import source_of
 from ecg_jax.storage.files import write_json
 from ecg_jax.sweeps.cell import (
     Figures,
@@ -80,7 +79,7 @@ def sweep(
       EcgJaxError: the data are not there.
     """
     for cell in [] if config.search else config.cells():
-        source_of(cell.config.data, cell.config.data_dir)
+        _ = cell.config.recordings
     fixed = {"format": FORMAT, "ecg_jax": version("ecg_jax"), **config.fixed}
     beats_of.cache_clear()
     with begin_folder(fixed, out, True, again="the same command"):

@@ -22,7 +22,7 @@ from ecg_jax.proof.rounding import (
     tail_bound,
     values_at_cut,
 )
-from ecg_jax.proof.slack import FROZEN_RULES
+from ecg_jax.proof.slack import FROZEN_RULES, counts_all
 from ecg_jax.shares import share
 from ecg_jax.shown import table
 from ecg_jax.tree.decide import decide
@@ -225,7 +225,7 @@ def _bound(descent: Descent) -> Any:
     read off rounded numbers is of second order in these, within the factor 2.
     """
     opened, program, start = descent.gates, descent.program, None
-    if descent.end is None:
+    if counts_all(descent):
         live = rounding_bound(program, opened=())
         frozen = rounding_bound(program, opened=opened, rules=FROZEN_RULES)
     else:

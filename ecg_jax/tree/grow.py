@@ -106,7 +106,7 @@ def grow(
         records = _numbered(records, num)
     example = tree_util.tree_map(lambda v: jnp.asarray(v[0]), data)
     root = Node(0, -1, "f", "", "root", 0, None, (), 0.0, None, num)
-    program = trace(fn, example, rules)
+    program = trace(fn, example, rules, depth=depth)
     tree = Tree(program, (root,), example, None, metric, localize, fn)
     with told(progress, "grow") as tell:
         first, *sides, hashing, counting = parts(tell, 1, *[4 for _ in SIDES], 1, 2)

@@ -10,7 +10,7 @@ from jaxtyping import Array
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.program.gates import Gate
 from ecg_jax.proof.rounding import rounding_bound, tail_bound, values_at_cut
-from ecg_jax.proof.slack import FROZEN_RULES, TAIL, WHOLE
+from ecg_jax.proof.slack import FROZEN_RULES, TAIL, WHOLE, counts_all
 
 
 def slack_of(tree: Any) -> Callable[[Any], Array]:
@@ -28,7 +28,7 @@ def slack_of(tree: Any) -> Callable[[Any], Array]:
     program, descent = tree.program, tree.descent
     depth = max(tree.depth, 1)
     opened = [descent.gates[i] for i in descent.opened(depth)]
-    whole = descent.end is None
+    whole = counts_all(descent)
     with jax.ensure_compile_time_eval():
         at_cut = values_at_cut(program, opened)
         tail = tail_bound(program, opened, rules=FROZEN_RULES)

@@ -191,6 +191,8 @@ def prototype_of(
 def component_json(component: report.Component) -> dict[str, Any]:
     """What is kept of a component to explain recordings with, without its beats."""
     prototype, weighing = component.prototype, component.weighing
+    sketch = component.sketch
+    shown = None if sketch is None else sketch.median[sketch.lead]
     return {
         "id": component.id,
         "parent": component.parent,
@@ -205,6 +207,7 @@ def component_json(component: report.Component) -> dict[str, Any]:
         "same_as": list(component.same_as),
         "prototype": None if prototype is None else [float(v) for v in prototype],
         "prototype_record": component.prototype_record,
+        "composite": None if shown is None else [float(v) for v in shown],
         "composites": component.composites,
         "is_shown_proven": component.is_shown_proven,
         "median_answer": component.median_answer,
@@ -216,7 +219,7 @@ def component_json(component: report.Component) -> dict[str, Any]:
 
 def component_of(values: Mapping[str, Any]) -> report.Component:
     """The inverse of `component_json`, without sketch and weights as arrays."""
-    left = ("weighing", "reach")
+    left = ("weighing", "reach", "composite")
     kept = {key: value for key, value in values.items() if key not in left}
     if kept["prototype"] is not None:
         kept["prototype"] = np.array(kept["prototype"])

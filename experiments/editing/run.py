@@ -16,10 +16,11 @@ import numpy as np
 
 import ecg_jax as ej
 from ecg_jax.ecg.beats import extract_beats
-from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.networks.saved import load_network
 from ecg_jax.runs.config import beat_config
 from ecg_jax.statistics.quality import measure
+from ecg_jax.storage.cache import cache_home
 from ecg_jax.storage.files import write_json
 from ecg_jax.storage.versions import versions
 

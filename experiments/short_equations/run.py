@@ -19,7 +19,7 @@ import numpy as np
 
 import ecg_jax as ej
 from ecg_jax.ecg.beats import extract_beats
-from ecg_jax.ecg.datasets import cache_home, open_dataset
+from ecg_jax.ecg.datasets import open_dataset
 from ecg_jax.networks.models import init_variables
 from ecg_jax.networks.saved import load_network
 from ecg_jax.program.blocks import blocks
@@ -27,6 +27,7 @@ from ecg_jax.program.trace import trace
 from ecg_jax.rules import RULES
 from ecg_jax.runs.config import beat_config
 from ecg_jax.statistics.cluster import kmeans, means, nearest
+from ecg_jax.storage.cache import cache_home
 from ecg_jax.storage.files import write_json
 from ecg_jax.storage.versions import versions
 from ecg_jax.tree.anchors import WAYS
