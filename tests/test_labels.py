@@ -181,7 +181,7 @@ def test_cpsc_2018(tmp_path):
     }
     recording = folder.read("A0002")
     assert (recording.leads, recording.sample_rate_hz) == (("II",), 500)
-    whole = open_folder(tmp_path, leads=None).read("A0002")
+    whole = open_folder(tmp_path, leads=("all",)).read("A0002")
     assert [name.upper() for name in whole.leads] == list(TWELVE)
     np.testing.assert_array_equal(whole.signal[1], recording.signal[0])
     assert "Normal 12 (normal)" in repr(ej.beats(tmp_path))
