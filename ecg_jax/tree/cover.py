@@ -300,7 +300,8 @@ class _Judge:
         anchors = np.array([anchor for anchor, _ in picked])
         frozen = np.stack([flags for _, flags in picked])
         rows = coefficients(self.side, self.samples.patterns, anchors, frozen)
-        return anchors, frozen, self.samples.features @ rows.T
+        with np.errstate(invalid="ignore"):  # a BLAS may raise it where all is finite
+            return anchors, frozen, self.samples.features @ rows.T
 
     def _cell(self, away: np.ndarray, inside: Bool[np.ndarray, " n"]) -> _Cell:
         """Candidates of a cell with all units frozen."""
