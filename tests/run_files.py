@@ -91,16 +91,16 @@ def tiny() -> Tiny:
     return Tiny(data, root / "run")
 
 
+_loaded = cache(load_run)
+
+
 @cache
 def evaluated() -> Evaluation:
     """What the shared run found."""
-    _, tree, beats = load_run(tiny().run)
+    _, tree, beats = _loaded(tiny().run)
     source = open_dataset(tiny().data)
     cut = extract_beats(source, beats, cache_dir=cache_home() / "beats")
     return load_evaluation(tiny().run, tree, cut)
-
-
-_loaded = cache(load_run)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ signals with several samples a frame, checksums, and messages.
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,14 @@ def read_signal(stem: Path, leads: Sequence[str] = ()) -> Signal:
     path, file = _files(stem)
     if not path.is_file():
         if _mat5.is_mat5(file):
-            every, names = _mat5.read_cpsc(file), _mat5.LEADS
-            index = _index(names, ["mV"] * len(names), leads, file)
-            return _part(every, names, index, _mat5.RATE_HZ, file)
+            every = Signal(_mat5.read_cpsc(file), _mat5.LEADS, _mat5.RATE_HZ, file)
+            return _part(every, leads, file)
         signal = _mat4.read_alone(file)
         names = _unnamed(len(signal))
-        index = _index(names, ["mV"] * len(names), leads, file)
-        return _part(signal, names, index, _mat4.DEFAULT_RATE_HZ, file)
+        return _part(Signal(signal, names, _mat4.DEFAULT_RATE_HZ, file), leads, file)
     if described := _mat4.read_described(path, path.read_bytes()):
         signal, rate, file = described
-        index = _index(("ECG",), ["mV"], leads, path)
-        return _part(signal, ("ECG",), index, rate, file)
+        return _part(Signal(signal, ("ECG",), rate, file), leads, path)
     header = read_header(path)
     first = next(header.parts, header)
     index = _choose(header, first, leads)
@@ -122,16 +119,16 @@ def _unnamed(num: int) -> tuple[str, ...]:
     return ("ECG",) if num == 1 else tuple(f"ECG {k + 1}" for k in range(num))
 
 
-def _part(
-    signal: Float32[np.ndarray, "all time"],
-    names: Sequence[str],
-    index: list[int],
-    rate: float,
-    file: Path,
-) -> Signal:
-    """Some rows of a signal."""
-    others = tuple(name for k, name in enumerate(names) if k not in index)
-    return Signal(signal[index], tuple(names[k] for k in index), rate, file, others)
+def _part(every: Signal, leads: Sequence[str], path: Path) -> Signal:
+    """Those leads that are asked for, of a signal of all; `path` names it in errors."""
+    names = every.names
+    index = _index(names, ["mV"] * len(names), leads, path)
+    return replace(
+        every,
+        millivolts=every.millivolts[index],
+        names=tuple(names[k] for k in index),
+        others=tuple(name for k, name in enumerate(names) if k not in index),
+    )
 
 
 def _index(

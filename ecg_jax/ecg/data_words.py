@@ -47,7 +47,7 @@ def lead_words(beats: Beats) -> str:
         names, rows = beats.lead_names, np.bincount(records.r_lead)
         best = [f"{names[k]} ({n:,})" for k, n in enumerate(rows.tolist()) if n]
         told.append(f"R peaks of the lead of highest bSQI: {', '.join(best)}")
-    left = [(name, n) for name, n in left_out(beats).items()]
+    left = list(left_out(beats).items())
     config = beats.config
     if left and isinstance(config, BeatConfig) and not config.leads:
         most = read.most_common(1)[0][0]

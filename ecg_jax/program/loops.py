@@ -56,8 +56,7 @@ def steps_to_peel(program: Program, depth: int | None) -> dict[int, int]:
         wanted = [_num_steps(eqn, outs, depth)]
         if own == 0:
             wanted.append(_num_steps(eqn, outs, 1))
-        size = max(1, len(_body(eqn).equations))
-        size = 0 if is_map(eqn) else size
+        size = 0 if is_map(eqn) else max(1, len(_body(eqn).equations))
         some = [steps for steps in wanted if steps * size <= MAX_UNROLLED]
         found += [(own, position, steps) for steps in some[:1]]
     first = min((own for own, *_ in found), default=0)
@@ -84,7 +83,7 @@ def _num_steps(eqn: Equation, outs: Sequence[int], depth: int | None) -> int:
         last = carry
         entering = body.inputs[num_consts : num_consts + num_carry]
         carry = [level.get(n, -1) if n in body.live else -1 for n in entering]
-        if max((*carry, *ys)) >= depth or max((*carry, *ys)) < 0:
+        if not 0 <= max((*carry, *ys)) < depth:
             return steps
         if carry == last:
             break
@@ -127,9 +126,8 @@ def is_map(eqn: Equation) -> bool:
 
 def _mapped(params: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
     """All steps of a loop that carries nothing on, together."""
-    fixed = sum(_jax.scan_split(params))
-    body = _jax.as_function(params["jaxpr"])
-    num_carry = _jax.scan_split(params)[1]
+    num_consts, num_carry = _jax.scan_split(params)
+    fixed, body = num_consts + num_carry, _jax.as_function(params["jaxpr"])
 
     def apply(*args: Any) -> tuple[Any, ...]:
         same, xs = args[:fixed], args[fixed:]
@@ -137,7 +135,7 @@ def _mapped(params: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
             lambda *entries: body(*same, *entries)[num_carry:],
             axis_size=params["length"],
         )(*xs)
-        return (*same[fixed - num_carry :], *outs)
+        return (*same[num_consts:], *outs)
 
     return apply
 
