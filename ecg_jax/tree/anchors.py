@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from ecg_jax.errors import CoverError
 from ecg_jax.progress import Progress, silent
-from ecg_jax.statistics.cluster import kmeans, means
+from ecg_jax.statistics.cluster import kmeans
 from ecg_jax.tree.cover import (
+    Cells,
     Cover,
     CoverConfig,
     Samples,
@@ -26,6 +27,7 @@ from ecg_jax.tree.cover import (
     choose,
     coefficients,
     proven_by_others,
+    take_turns,
 )
 from ecg_jax.tree.kernels import Side, decides, squared_distances
 from ecg_jax.tree.setcover import greedy, pack
@@ -120,17 +122,17 @@ def select(
     frozen, rows = _whole(side, samples, anchors)
     gap, vectors = samples.features @ rows.T, jnp.asarray(samples.vectors)
 
-    def cells_of(centres: np.ndarray) -> np.ndarray:
-        away = squared_distances(vectors, jnp.asarray(centres))
-        return np.asarray(decides(gap, samples.room, away, localize))
-
-    centres = samples.vectors[anchors]
-    cells = cells_of(centres)
-    for _ in range(config.rounds):
-        centres = means(samples.vectors, cells, centres)
-        cells = cells_of(centres)
     proven = proven_by_others(samples, gap, anchors)
-    return Cover(anchors, frozen, centres, proven, cells)
+
+    def pick(
+        centres: np.ndarray, _: Cells, told: Progress
+    ) -> tuple[float, Cells, Cover]:
+        away = squared_distances(vectors, jnp.asarray(centres))
+        cells = np.asarray(decides(gap, samples.room, away, localize))
+        return proven, cells, Cover(anchors, frozen, centres, proven, cells)
+
+    turns = [silent] * (config.rounds + 1)
+    return take_turns(samples.vectors, samples.vectors[anchors], pick, turns)
 
 
 def proofs(

@@ -19,10 +19,10 @@ What counts is what carries over to other people: a component is judged on sampl
 recordings other than its prototype's, and no recording gives more than a part of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,9 @@ FEWEST = 8  # candidates that this leaves of a wide gate, and whose units are un
 STEPS = 8  # in how many steps units are unfrozen, at most
 AT_ONCE = 64  # units whose unfreezing is weighed together
 SAME = 1e-5  # shares of answers are equal up to this part: rounding
+
+Chosen = TypeVar("Chosen")
+Cells = Int[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
@@ -170,15 +173,34 @@ def choose(
     judge = _Judge(side, samples, config, localize)
     start, *rounds = parts(progress, 1, *[2] * config.rounds)
     centres = kmeans(samples.vectors, num, seed=config.seed, progress=start)
-    cells = nearest(samples.vectors, centres)
-    best: tuple[tuple[float, float], Cover] | None = None
-    for tell in rounds:
-        cover, spread = judge.cover(centres, cells, tell)
-        merit = min(cover.proven, config.wanted), -spread
+    return take_turns(samples.vectors, centres, judge.cover, rounds)
+
+
+def take_turns(
+    x: Float[np.ndarray, "n t"],
+    centres: Float[np.ndarray, "k t"],
+    pick: Callable[[np.ndarray, Cells, Progress], tuple[Any, Cells, Chosen]],
+    rounds: Sequence[Progress],
+) -> Chosen:
+    """Prototypes and cells take turns, from the cells that are nearest to centres.
+
+    Args:
+      x: samples as vectors.
+      centres: where the cells begin; those of later turns are the cells' means.
+      pick: `pick(centres, cells, progress)`: the merit of a choice, the cells that it
+        makes, and the choice.
+      rounds: what each turn tells its progress to; one at least.
+
+    Returns:
+      The choice with the largest merit, the last one at a tie.
+    """
+    cells = nearest(x, centres)
+    best: tuple[Any, Chosen] | None = None
+    for progress in rounds:
+        merit, cells, chosen = pick(centres, cells, progress)
         if best is None or merit >= best[0]:
-            best = merit, cover
-        cells = cover.cells
-        centres = means(samples.vectors, cells, centres)
+            best = merit, chosen
+        centres = means(x, cells, centres)
     assert best is not None
     return best[1]
 
@@ -260,8 +282,11 @@ class _Judge:
 
     def cover(
         self, centres: np.ndarray, inside: Int[np.ndarray, " n"], progress: Progress
-    ) -> tuple[Cover, float]:
-        """The cover with the fewest units alive that proves what is wanted."""
+    ) -> tuple[tuple[float, float], Cells, Cover]:
+        """The cover with the fewest units alive that proves what is wanted.
+
+        Its merit comes first: the share that it proves, then how compact its cells are.
+        """
         samples, wanted = self.samples, self.config.wanted
         away = squared_distances(jnp.asarray(samples.vectors), jnp.asarray(centres))
         away = np.asarray(away)
@@ -286,7 +311,8 @@ class _Judge:
         own = np.asarray(decides(gap, samples.room, away, self.localize))
         spread = float(np.mean(np.take_along_axis(away, own[:, None], 1)))
         proven = proven_by_others(samples, gap, anchors)
-        return Cover(anchors, frozen, centres, proven, own), spread
+        merit = min(proven, wanted), -spread
+        return merit, own, Cover(anchors, frozen, centres, proven, own)
 
     def _most(self, cell: _Cell) -> float:
         """What a candidate can prove at most: answers that have room at all."""

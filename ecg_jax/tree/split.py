@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ecg_jax.program.blocks import blocks
-from ecg_jax.progress import Progress, silent
-from ecg_jax.statistics.cluster import kmeans, means, nearest
-from ecg_jax.tree.cover import proven_by_others
+from ecg_jax.progress import Progress, parts, silent
+from ecg_jax.statistics.cluster import kmeans, nearest
+from ecg_jax.tree.cover import Cells, proven_by_others, take_turns
 from ecg_jax.tree.kernels import decides, squared_distances
 from ecg_jax.tree.prototypes import Masks, Prototypes
 from ecg_jax.tree.tree import Node
@@ -49,7 +49,7 @@ def first_below(
     Cells begin as those of k-means; prototypes and cells take turns.
     """
     tree, samples, config = prototypes.tree, prototypes.samples, prototypes.config
-    x = samples.vectors
+    x, everyone = samples.vectors, np.arange(len(samples))
 
     def lost(v: Any, anchors: Any, masks: Any) -> Any:
         def one(anchor: Any, mask: Any) -> Any:
@@ -58,28 +58,25 @@ def first_below(
 
         return jax.vmap(one)(anchors, masks)
 
-    centres = kmeans(x, num, seed=config.seed)
-    cells = nearest(x, centres)
-    best, most = None, -1.0
-    for turn in range(config.rounds):
-        inside = [np.flatnonzero(cells == k) for k in range(num)]
-        everyone = np.arange(len(x))
+    def pick(
+        centres: np.ndarray, cells: Cells, progress: Progress
+    ) -> tuple[float, Cells, First]:
         picked: list[tuple[int, Masks]] = []
-        for rows in inside:
-            progress(num * turn + len(picked), num * config.rounds)
+        for k in range(num):
+            progress(k, num)
+            rows = np.flatnonzero(cells == k)
             picked.append(prototypes.pick(rows if len(rows) else everyone, depth))
         anchors = np.array([row for row, _ in picked])
         frozen = [masks for _, masks in picked]
         masks = [np.stack(mask) for mask in zip(*frozen, strict=True)]
         gap = blocks(lost, prototypes.part, prototypes.at(anchors), masks)
         away = squared_distances(jnp.asarray(x), jnp.asarray(centres))
-        cells = np.asarray(decides(gap, samples.room, away, tree.localize))
+        own = np.asarray(decides(gap, samples.room, away, tree.localize))
         proven = proven_by_others(samples, gap, anchors)
-        if proven >= most:
-            best, most = First(depth, anchors, frozen, centres, cells), proven
-        centres = means(x, cells, centres)
-    assert best is not None
-    return best
+        return proven, own, First(depth, anchors, frozen, centres, own)
+
+    centres = kmeans(x, num, seed=config.seed)
+    return take_turns(x, centres, pick, parts(progress, *[1] * config.rounds))
 
 
 @dataclass(frozen=True, eq=False)
