@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any, TextIO
+from typing import Any, Protocol, runtime_checkable
 
 Progress = Callable[[int, int], None]
 """`progress(done, total)`: called while work goes on, `done` never going down."""
@@ -78,6 +78,23 @@ def told(progress: Shown, title: str) -> Iterator[Progress]:
     tell(TOTAL, TOTAL)
 
 
+@runtime_checkable
+class Stream(Protocol):
+    """What lines are written to: a terminal, a pipe, text in memory."""
+
+    def write(self, text: str, /) -> Any:
+        """Takes text."""
+        ...
+
+    def flush(self) -> Any:
+        """Shows what was written."""
+        ...
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        ...
+
+
 class Display:
     """Lines, and on a terminal a bar below them that moves as long as work goes on.
 
@@ -86,7 +103,7 @@ class Display:
       quiet: show nothing at all.
     """
 
-    def __init__(self, out: TextIO | None = None, *, quiet: bool = False):
+    def __init__(self, out: Stream | None = None, *, quiet: bool = False):
         self.out = sys.stdout if out is None else out
         self.quiet = quiet
         self._bar: Any = None
@@ -139,7 +156,7 @@ class Display:
         return tell
 
 
-def _bar(out: TextIO) -> Any:
+def _bar(out: Any) -> Any:
     """A bar of rich, drawn ten times a second by a thread of its own."""
     from rich import progress
     from rich.console import Console

@@ -151,9 +151,12 @@ def test_each_template_is_a_component_unless_told_otherwise():
 
 
 def test_factored_anew_each_template_is_a_component(distilled, monkeypatch):
-    monkeypatch.setattr(foreign, "complete", lambda run, resume: run.config.grown)
+    def ended(run, resume):
+        return {"tree": run.config.grown}
+
+    monkeypatch.setattr(foreign, "complete", ended)
     data = str(tiny().data)
-    grown = foreign.factor_model(distilled[0], data, None, Path("unused"))
+    grown = foreign.factor_model(distilled[0], data, None, Path("unused"))["tree"]
     assert (grown.depth, grown.budget, grown.select) == (1, 2, "frequent")
 
 

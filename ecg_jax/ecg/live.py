@@ -81,7 +81,7 @@ def _steepness(
         return SMALLEST_STEP_MV, LOUDEST_MV
     most = max(LOUDEST_MV, LOUDEST_TIMES * lively[len(lively) // 4])
     usual = np.median(lively[lively <= most])
-    return max(SMALLEST_STEP_MV, SMALLEST_SHARE * usual), most
+    return float(max(SMALLEST_STEP_MV, SMALLEST_SHARE * usual)), float(most)
 
 
 def without_off(

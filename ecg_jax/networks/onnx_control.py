@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +15,7 @@ MOST_STEPS = 10_000
 """How many steps of a loop are unrolled."""
 
 
+@runtime_checkable
 class Walk(Protocol):
     """What goes through the nodes of a graph."""
 

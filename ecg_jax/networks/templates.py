@@ -124,7 +124,7 @@ class Templates(nn.Module):
             sides.append((t, offset))
         return sides
 
-    def _rough(self, name: str, t: Array, training: Training) -> None:
+    def _rough(self, name: str, t: Array | np.ndarray, training: Training) -> None:
         """Sows the sum of squared second differences of the templates."""
         if training is not None:
             rough = jnp.sum(jnp.square(jnp.diff(t, 2)))
