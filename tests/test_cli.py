@@ -95,16 +95,19 @@ from run_files import command, copy_of_run, tiny
             "is missing.\n  try: ecg-jax run --out DIR, with --resume if it was "
             "interrupted\n",
         ),
-        (
-            ["factor", "/nowhere", "--data", "synthetic", "--out", "/nowhere/out"],
-            "ecg-jax factor: ModelError: /nowhere is not there.\n  try: a folder with "
-            "a saved network, a run folder, or a file model.onnx\n",
-        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(words, message):
     status, out, err = command(*words)
     assert (status, out, err) == (2, "", message)
+
+
+def test_a_model_that_is_not_there():
+    words = ("factor", "/nowhere", "--data", "synthetic", "--out", "/nowhere/out")
+    status, out, err = command(*words)
+    assert (status, out) == (2, "") and err.startswith(
+        "ecg-jax factor: ModelError: /nowhere is no path, and no network of this name "
+    )
 
 
 def test_missing_options_are_named():
