@@ -189,10 +189,9 @@ def _cut(
     """How recordings are cut: as a network takes them, or as the call says."""
     names = (leads,) if isinstance(leads, str) else tuple(leads)
     if contract is None:
-        rate = (
-            {} if sample_rate_hz is None else {"sample_rate_hz": _rate(sample_rate_hz)}
-        )
-        return BeatConfig(leads=names, **rate)
+        usual = BeatConfig.sample_rate_hz
+        rate = usual if sample_rate_hz is None else _rate(sample_rate_hz)
+        return BeatConfig(leads=names, sample_rate_hz=rate)
     if names or sample_rate_hz is not None:
         raise DataError(
             f"{path}: the contract says the rate and the leads.\n"

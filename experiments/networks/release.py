@@ -35,7 +35,10 @@ FIGURES = {
 
 
 def figures(metrics: dict, trivial: list[dict]) -> list[dict]:
-    """The held-out figures of a run, with intervals, beside trivial baselines."""
+    """The held-out figures of a run, with intervals, beside trivial baselines.
+
+    Those of RR intervals are a rank without a threshold: they have no accuracy.
+    """
     model, rows = metrics["model"], []
     for words, key in FIGURES.items():
         if model.get(key) is None:
@@ -80,14 +83,13 @@ def release(name: str, args: argparse.Namespace) -> Path:
             "labelled": beats.label_words,
             "figures": figures(metrics, baselines(beats, rows)),
         },
-        notes=(f"Beats: {beats.window_words}",),
+        notes=(f"Leads read: {', '.join(beats.leads) or 'they differ'}",),
         command=f"python experiments/networks/release.py --data-dir DIR --out FOLDER "
         f"--names {name}",
         versions={
             **metrics["versions"],
             "python": platform.python_version(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-            "training": f"{metrics['timing']['train']:.0f} s",
         },
     )
     network = example(replace(network, card=card), beats)
