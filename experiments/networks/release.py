@@ -49,7 +49,10 @@ def figures(metrics: dict, trivial: list[dict]) -> list[dict]:
             "network": model[key],
             "95%": f"{low:.3f} to {high:.3f}",
         }
-        rows.append(row | {b["baseline"]: b.get(words, "") for b in trivial})
+        others = {b["baseline"]: b.get(words, "") for b in trivial}
+        if key == "beat_accuracy":
+            others |= {name: "" for name in others if name.startswith("RR")}
+        rows.append(row | others)
     return rows
 
 
