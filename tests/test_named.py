@@ -1,6 +1,8 @@
 """Networks by name: found, checked by their example, and run in place of training."""
 
+import importlib.util
 import json
+from argparse import Namespace
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -191,6 +193,41 @@ def test_what_a_model_does_not_take(words, message, shelf):
     status, _, err = command(*common, *words)
     assert (status, err) == (2, f"ecg-jax run: ModelError: {message}\n")
     assert not out.exists()
+
+
+def test_a_teacher_is_asked_of_beats_that_it_knows(shelf):
+    as_many = ("--beats.sample-rate-hz", 200, "--beats.before-s", 0.125)
+    words = ("distill", "small", "--data", tiny().data, "--out", shelf / "run")
+    status, _, err = command(*words, *as_many, "--beats.after-s", 0.2, "--quiet")
+    assert status == 2 and err.startswith(
+        "ecg-jax distill: ModelError: the network 'mlp on data' takes other beats than "
+        "these:\n  sample_rate_hz: 100.0 in training, 200.0 here\n"
+    )
+
+
+def test_a_release_says_what_a_network_is(tmp_path, monkeypatch):
+    path = Path(__file__).parents[1] / "experiments" / "networks" / "release.py"
+    spec = importlib.util.spec_from_file_location("release", path)
+    release = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(release)
+    measured = json.loads((tiny().run / "metrics.json").read_text())
+    monkeypatch.setattr(release, "RunConfig", lambda **more: config(tiny().data))
+    monkeypatch.setattr(release, "run", lambda *args, **more: measured)
+    (tmp_path / "mitdb").symlink_to(tiny().run)
+    folder = release.release(
+        "mitdb", Namespace(data_dir=None, runs=tmp_path, out=tmp_path / "out")
+    )
+    network = load_network(folder)
+    assert network.example.of.startswith("beat of recording S0")
+    figures = {row["figure"]: row for row in network.card.quality["figures"]}
+    assert figures["AUC by beat"]["network"] == measured["model"]["beat_auc"]
+    assert figures["AUC by beat"]["majority"] == 0.5
+    low, high = measured["model"]["intervals"]["beat_auc"]
+    assert figures["AUC by beat"]["95%"] == f"{low:.3f} to {high:.3f}"
+    card = (folder / "README.md").read_text("utf-8")
+    assert "| figure | network | 95% | majority | logistic regression" in card
+    assert "Licence of the data: ODC-By 1.0 (recordings and the example" in card
+    assert "Made by: `python experiments/networks/release.py --data-dir DIR" in card
 
 
 def test_a_model_says_the_recordings(shelf):
