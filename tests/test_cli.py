@@ -73,7 +73,7 @@ from run_files import command, copy_of_run, tiny
                     "beats",
                     "low-bsqi",
                     "1.5",
-                    "BeatConfig: low_bsqi=1.5 is not from 0 to 1. Try: 0.9.",
+                    "BeatConfig: low_bsqi=1.5 is not from 0 to 1. try: 0.9",
                 ),
                 (
                     "cover",
@@ -85,9 +85,9 @@ from run_files import command, copy_of_run, tiny
         ),
         (
             ["run", "--data", "/nowhere"],
-            "ecg-jax run: MissingFileError: /nowhere is not a folder. Try: one of "
-            "synthetic, challenge-2017, mitdb, ptb-xl, the folder that holds RECORDS, "
-            "or a file of beats (.npz, .csv, .parquet).\n",
+            "ecg-jax run: MissingFileError: /nowhere is not a folder.\n"
+            "  try: one of synthetic, challenge-2017, mitdb, ptb-xl, the folder that "
+            "holds RECORDS, or a file of beats (.npz, .csv, .parquet)\n",
         ),
         (
             ["evaluate", "/nowhere", "--data", "synthetic"],
