@@ -23,6 +23,7 @@ def from_json(cls: type[Config], data: Mapping[str, Any]) -> Config:
         ModelError: a field is unknown, or a value is impossible.
 
     Example:
+        >>> from ecg_jax.networks.config import NetworkConfig
         >>> from_json(NetworkConfig, {"kind": "mlp", "widths": [8, 4]}).widths
         (8, 4)
     """
