@@ -41,10 +41,15 @@ def run(args: list[str]) -> Call:
     import tyro
 
     from ecg_jax.runs.config import RunConfig
+    from ecg_jax.runs.foreign import config_of, run_model
     from ecg_jax.runs.pipeline import run as run_pipeline
 
+    named = _value(args, "--model")
+    usual = RunConfig() if named is None else config_of(Path(named))
+
     def main(
-        config: Annotated[RunConfig, tyro.conf.arg(name="")],
+        config: Annotated[RunConfig, tyro.conf.arg(name="")] = usual,
+        model: Path | None = None,
         out: Path = Path("run"),
         resume: bool = False,
         quiet: bool = False,
@@ -53,12 +58,19 @@ def run(args: list[str]) -> Call:
 
         Args:
           config: everything that decides the result.
+          model: a trained network, in place of training one: a released one by its
+            name, a folder with a saved network, a run folder, or a file model.onnx.
+            Recordings and beats are by default those of its card.
           out: the run folder.
           resume: go on with an interrupted run.
           quiet: print nothing but errors.
         """
         with Display(quiet=quiet) as shown:
-            run_pipeline(config, out, resume=resume, say=shown.say, begin=shown.begin)
+            told = {"resume": resume, "say": shown.say, "begin": shown.begin}
+            if model is None:
+                run_pipeline(config, out, **told)
+            else:
+                run_model(model, config, out, **told)
 
     return _parsed(main, "run", args)
 
@@ -70,6 +82,7 @@ def factor(args: list[str]) -> Call:
     from ecg_jax.ecg.cut import BeatConfig
     from ecg_jax.runs.config import TreeConfig
     from ecg_jax.runs.foreign import beats_of_first, factor_model
+    from ecg_jax.tree.cover import CoverConfig
 
     def main(
         model: tyro.conf.Positional[Path],
@@ -81,13 +94,15 @@ def factor(args: list[str]) -> Call:
         output: str | None = None,
         beats: BeatConfig = beats_of_first(args),  # noqa: B008
         tree: TreeConfig = TreeConfig(),  # noqa: B008
+        cover: CoverConfig = CoverConfig(),  # noqa: B008
         resume: bool = False,
         quiet: bool = False,
     ) -> None:
         """Factor a saved network, a run, or an ONNX file.
 
         Args:
-          model: a folder with a saved network, a run folder, or a file model.onnx.
+          model: a folder with a saved network, a run folder, the name of a released
+            network, or a file model.onnx.
           data: "synthetic", "challenge-2017", "mitdb", "ptb-xl", a folder in WFDB
             layout, or a file of beats (.npz, .csv, .parquet).
           out: where the equation and the report go.
@@ -99,6 +114,7 @@ def factor(args: list[str]) -> Call:
             default: what it gives.
           beats: how beats are cut; default: as the model card says.
           tree: how the equation is grown.
+          cover: how the components of the first level are chosen.
           resume: go on with an interrupted one.
           quiet: print nothing but errors.
         """
@@ -113,6 +129,7 @@ def factor(args: list[str]) -> Call:
                 tree,
                 shown.say,
                 output=output,
+                cover=cover,
                 labels=labels,
                 resume=resume,
                 begin=shown.begin,
@@ -140,7 +157,8 @@ def distill(args: list[str]) -> Call:
         """Train a network of templates on a model's answers, factor it, report.
 
         Args:
-          model: the teacher: a saved network, a run folder, or a file model.onnx.
+          model: the teacher: a saved or released network, a run folder, or a file
+            model.onnx.
           config: everything else that decides the result.
           out: the run folder.
           resume: go on with an interrupted one.
@@ -425,6 +443,16 @@ def _reason(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"DiskFullError: {where}no space is left: free some, then --resume"
     return f"{type(error).__name__}: {where}{error.strerror or error}"
+
+
+def _value(args: list[str], option: str) -> str | None:
+    """The value of an option, before the others are known; None where it has none."""
+    for word, following in zip(args, [*args[1:], None], strict=True):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.removeprefix(f"{option}=")
+    return None
 
 
 def _parsed(function: Callable[..., Any], command: str, args: list[str]) -> Call:

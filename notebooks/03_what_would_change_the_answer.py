@@ -23,7 +23,7 @@
 import os
 
 # The programs here are small: compile them quickly rather than for speed.
-quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+quick = "--xla_backend_optimization_level=0"
 os.environ.setdefault("XLA_FLAGS", quick)
 
 import jax

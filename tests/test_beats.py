@@ -326,24 +326,25 @@ def test_bad_recordings_are_listed_and_the_others_go_on(tmp_path):
     assert list(reasons) == ["R010", *(f"R00{k}" for k in range(7))]
     assert beats.records.name.tolist() == ["R007", "R008", "R009"]
     assert reasons["R000"] == (
-        f"{at / 'R000.mat'} is not there. Try: fetch it, or drop its line from RECORDS."
+        f"{at / 'R000.mat'} is not there.\n"
+        "  try: fetch it, or drop its line from RECORDS"
     )
     assert reasons["R001"].startswith(f"{at / 'R001.mat'} ends after 500 of 6024 bytes")
     assert reasons["R002"].startswith(f"{at / 'R002.mat'}: ECG is a flat line, ")
     assert reasons["R003"] == (
-        "0.50 s are too short for a beat, which needs 1 s. Try: leave it out, or cut "
-        "shorter windows."
+        "0.50 s are too short for a beat, which needs 1 s.\n"
+        "  try: leave it out, or cut shorter windows"
     )
     assert reasons["R004"] == (
-        f"{at / 'R004.mat'}: every sample of ECG is marked as missing. Try: leave the "
-        "recording out."
+        f"{at / 'R004.mat'}: every sample of ECG is marked as missing.\n"
+        "  try: leave the recording out"
     )
     assert reasons["R005"] == (
-        "70 samples a second cannot hold 40 Hz. Try: high_hz of 35 or less in "
-        "BeatConfig."
+        "70 samples a second cannot hold 40 Hz.\n"
+        "  try: high_hz of 35 or less in BeatConfig"
     )
     assert "announces 77 samples" in reasons["R006"]
-    assert reasons["R010"].startswith(f"no row for R010 in {reference}. Try: ")
+    assert reasons["R010"].startswith(f"no row for R010 in {reference}.\n  try: ")
     same(beats, extract_beats(folder, cache_dir=tmp_path / "c"))
 
 
@@ -355,8 +356,8 @@ def test_no_beats_at_all(tmp_path):
             extract_beats(folder, cache_dir=cache)
         assert str(error.value) == (
             f"no recording of 1 gave a beat; the first reason: {tmp_path / 'x.mat'}: "
-            "ECG is a flat line, no signal. Try: leave the recording out, or check "
-            "that an electrode was connected."
+            "ECG is a flat line, no signal.\n"
+            "  try: leave the recording out, or check that an electrode was connected"
         )
 
 
@@ -369,7 +370,8 @@ def test_infinite_samples_are_refused():
         with pytest.raises(SignalError) as error:
             beats_of(Recording("x", signal, 300.0, leads=("II", "V1")))
         assert str(error.value) == (
-            "x: sample 700 of lead 2 is infinite. Try: NaN for a value that is missing."
+            "x: sample 700 of lead 2 is infinite.\n"
+            "  try: NaN for a value that is missing"
         )
 
 
@@ -377,7 +379,9 @@ def test_no_window_fits():
     with pytest.raises(SignalError) as error:
         beats_of(recording(2.2), BeatConfig(before_s=1.0, after_s=1.15))
     assert str(error.value).startswith("x: none of ")
-    assert "R peaks has a whole window of 2.15 s in 2.20 s. Try: " in str(error.value)
+    assert ("R peaks has a whole window of 2.15 s in 2.20 s.\n  try: ") in str(
+        error.value
+    )
 
 
 def test_detectors_that_fail_are_reported(monkeypatch):
@@ -388,7 +392,7 @@ def test_detectors_that_fail_are_reported(monkeypatch):
     with pytest.raises(SignalError) as error:
         beats_of(recording())
     assert str(error.value) == (
-        "x: the beat detectors fail on it (boom). Try: leave it out."
+        "x: the beat detectors fail on it (boom).\n  try: leave it out"
     )
 
 
@@ -397,8 +401,8 @@ def test_leads_must_agree(tmp_path):
     folder = InMemory([replace(recording(), name="one"), two])
     beats = extract_beats(folder, cache_dir=None, splits={"one": "train"})
     assert dict(beats.excluded)["two"] == (
-        "2 leads, the first recording has 1. Try: name the leads, such as "
-        "--beats.leads II V1."
+        "2 leads, the first recording has 1.\n"
+        "  try: name the leads, such as --beats.leads II V1"
     )
     both = beats_of(two)
     assert both.inputs().shape[1:] == (2, 65)
@@ -410,21 +414,21 @@ def test_leads_must_agree(tmp_path):
     [
         (
             {"sample_rate_hz": 50},
-            "BeatConfig: windows at 50 Hz cannot hold the band 0.5 to 40 Hz. Try: "
-            "sample_rate_hz of 80 or more, or a lower high_hz.",
+            "BeatConfig: windows at 50 Hz cannot hold the band 0.5 to 40 Hz.\n"
+            "  try: sample_rate_hz of 80 or more, or a lower high_hz",
         ),
         (
             {"before_s": 0.0, "after_s": 0.0},
-            "BeatConfig: a window from 0 s before the R peak to 0 s after it is empty. "
-            "Try: before_s=.25, after_s=.4.",
+            "BeatConfig: a window from 0 s before the R peak to 0 s after it is "
+            "empty.\n  try: before_s=.25, after_s=.4",
         ),
         (
             {"polarity": "invert"},
-            "BeatConfig: polarity='invert' is unknown. Try: one of correct, keep.",
+            "BeatConfig: polarity='invert' is unknown.\n  try: one of correct, keep",
         ),
         (
             {"normalise": "z"},
-            "BeatConfig: normalise='z' is unknown. Try: one of record, beat, none.",
+            "BeatConfig: normalise='z' is unknown.\n  try: one of record, beat, none",
         ),
     ],
 )
@@ -518,8 +522,8 @@ def test_full_disk(tmp_path, monkeypatch):
     with pytest.raises(DiskFullError) as error:
         extract_beats(folder, cache_dir=tmp_path / "c")
     assert str(error.value) == (
-        f"no space is left for the beats in {tmp_path / 'c'}. Try: free some, or name "
-        "another folder for the cache."
+        f"no space is left for the beats in {tmp_path / 'c'}.\n"
+        "  try: free some, or name another folder for the cache"
     )
     assert not list(Path(tmp_path / "c").rglob("*.tmp"))
 

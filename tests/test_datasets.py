@@ -97,9 +97,9 @@ def test_open_dataset_of_no_name_and_no_folder():
     with pytest.raises(MissingFileError) as error:
         open_dataset("chalenge-2017")
     assert str(error.value) == (
-        "chalenge-2017 is not a folder. Try: one of synthetic, challenge-2017, mitdb, "
-        "ptb-xl, the folder that holds RECORDS, or a file of beats (.npz, .csv, "
-        ".parquet)."
+        "chalenge-2017 is not a folder.\n"
+        "  try: one of synthetic, challenge-2017, mitdb, ptb-xl, the folder that holds "
+        "RECORDS, or a file of beats (.npz, .csv, .parquet)"
     )
 
 
@@ -108,8 +108,9 @@ def test_open_dataset_where_fetch_put_it(tmp_path):
     with pytest.raises(MissingFileError) as error:
         open_dataset("mitdb")
     assert str(error.value) == (
-        f"mitdb is not at {tmp_path / 'home' / 'data' / 'mitdb'}. Try: `ecg-jax fetch "
-        "mitdb --out DIR`, or --data-dir with the folder that holds it."
+        f"mitdb is not at {tmp_path / 'home' / 'data' / 'mitdb'}.\n"
+        "  try: `ecg-jax fetch mitdb --out DIR`, or --data-dir with the folder that "
+        "holds it"
     )
     write_challenge(tmp_path / "d", "N")
     (tmp_path / "home").mkdir()

@@ -227,7 +227,8 @@ def test_a_recording_without_beats_says_so():
         beats_of(Recording("x", line, 300.0))
     assert str(error.value) == (
         "x: no beat is found in 10.00 s. A lead that moves by less than 0.02 mV in "
-        "0.02 s counts as off. Try: leave it out, or give the signal in mV."
+        "0.02 s counts as off.\n"
+        "  try: leave it out, or give the signal in mV"
     )
 
 

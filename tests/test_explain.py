@@ -131,8 +131,8 @@ def test_a_recording_of_a_synthetic_run_is_found_by_its_name():
     with pytest.raises(MissingFileError) as caught:
         find_recording(Path("S00300"), "synthetic")
     assert str(caught.value) == (
-        "300 synthetic recordings (ECGSYN, seed 0): no recording 'S00300'. Try: S00000 "
-        "to S00299."
+        "300 synthetic recordings (ECGSYN, seed 0): no recording 'S00300'.\n"
+        "  try: S00000 to S00299"
     )
     with pytest.raises(MissingFileError, match=r"nobody\.mat"):
         find_recording(Path("nobody"), str(tiny().data))

@@ -176,8 +176,8 @@ def test_resume_by_the_next_call(tmp_path, server, packed):
     part = tmp_path / "out" / "challenge-2017.zip.part"
     assert str(error.value) == (
         f"{server.url}/data.zip cannot be downloaded (the connection closed after 900 "
-        f"of {len(packed)} bytes); 900 bytes are kept in {part}. Try: the same command "
-        "again, it goes on from there."
+        f"of {len(packed)} bytes); 900 bytes are kept in {part}.\n"
+        "  try: the same command again, it goes on from there"
     )
     assert part.stat().st_size == 900
     server.asked.clear()
@@ -232,8 +232,8 @@ def test_server_errors(tmp_path, server, packed):
     with pytest.raises(DownloadError) as error:
         fetch.fetch("mitdb", tmp_path / "out", url=f"{server.url}/gone")
     assert str(error.value) == (
-        f"{server.url}/gone answers 404 Not Found. Try: look whether PhysioNet has "
-        "moved it, and give --url."
+        f"{server.url}/gone answers 404 Not Found.\n"
+        "  try: look whether PhysioNet has moved it, and give --url"
     )
     for url in ("file:///etc/passwd", "ftp://127.0.0.1/x"):
         with pytest.raises(DownloadError, match="is no http address"):
@@ -256,8 +256,8 @@ def test_wrong_digest(tmp_path, server, packed):
         get(server, tmp_path, sha256="0" * 64)
     assert str(error.value) == (
         f"{server.url}/data.zip has the SHA-256 {hashlib.sha256(packed).hexdigest()}, "
-        f"not {'0' * 64}; it was deleted. Try: fetch again, or compare the SHA-256 "
-        "with its publisher's."
+        f"not {'0' * 64}; it was deleted.\n"
+        "  try: fetch again, or compare the SHA-256 with its publisher's"
     )
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -277,16 +277,18 @@ def test_wrong_file(tmp_path, server, packed):
     (line,) = (x for x in sums.splitlines() if x.endswith(name))
     right = line.split()[0]
     assert refused(sums.replace(right, "f" * 64)) == (
-        f"{name} in {archive} has the SHA-256 {right}, not {'f' * 64}. Try: delete the "
-        "zip and fetch again."
+        f"{name} in {archive} has the SHA-256 {right}, not {'f' * 64}.\n"
+        "  try: delete the zip and fetch again"
     )
     assert refused(sums.replace(line, "")) == (
         f"{archive} holds 1 files that SHA256SUMS.txt does not list, the first is "
-        f"{name}. Try: delete the zip and fetch again."
+        f"{name}.\n"
+        "  try: delete the zip and fetch again"
     )
     assert refused(f"{sums}{right} training/A00/R999.mat\n") == (
         f"{archive} lacks 1 files of SHA256SUMS.txt, the first is "
-        "training/A00/R999.mat. Try: delete the zip and fetch again."
+        "training/A00/R999.mat.\n"
+        "  try: delete the zip and fetch again"
     )
 
 
@@ -296,8 +298,8 @@ def test_nothing_to_check_with(tmp_path, server, packed):
         get(server, tmp_path)
     assert str(error.value) == (
         f"{tmp_path / 'out' / 'challenge-2017.zip'} comes without SHA256SUMS.txt, and "
-        "none can be had from None: nothing to check it with. Try: give the SHA-256 of "
-        "the zip."
+        "none can be had from None: nothing to check it with.\n"
+        "  try: give the SHA-256 of the zip"
     )
     assert not (tmp_path / "out" / "challenge-2017").exists()
 
@@ -341,14 +343,14 @@ def test_what_exists_is_not_overwritten(tmp_path, server, packed):
     with pytest.raises(RunExistsError) as error:
         get(server, tmp_path)
     assert str(error.value) == (
-        f"{mine} exists and was not fetched. Try: another --out, or --data-dir {mine} "
-        "if it holds the recordings."
+        f"{mine} exists and was not fetched.\n"
+        f"  try: another --out, or --data-dir {mine} if it holds the recordings"
     )
     with pytest.raises(DataError) as error:
         fetch.fetch("ludb", tmp_path)
     assert str(error.value) == (
-        "'ludb' is no data set that can be fetched. Try: one of challenge-2017, mitdb, "
-        "ptb-xl."
+        "'ludb' is no data set that can be fetched.\n"
+        "  try: one of challenge-2017, mitdb, ptb-xl"
     )
 
 
@@ -360,8 +362,8 @@ def test_full_disk(tmp_path, server, packed, monkeypatch):
     with pytest.raises(DiskFullError) as error:
         get(server, tmp_path)
     assert str(error.value) == (
-        f"no space is left in {tmp_path / 'out'} for challenge-2017. Try: free some, "
-        "or another --out; what has been downloaded is kept."
+        f"no space is left in {tmp_path / 'out'} for challenge-2017.\n"
+        "  try: free some, or another --out; what has been downloaded is kept"
     )
 
 
@@ -416,8 +418,8 @@ def test_no_member_leaves_the_folder(tmp_path, name):
     with pytest.raises(UnsafeArchiveError) as error:
         _unzip.safe_unpack(file, tmp_path / "in" / "out")
     assert str(error.value) == (
-        f"{file} is not unpacked: member {name!r} would leave the folder. Try: delete "
-        "it and fetch from PhysioNet."
+        f"{file} is not unpacked: member {name!r} would leave the folder.\n"
+        "  try: delete it and fetch from PhysioNet"
     )
     assert walk(tmp_path) == [file]  # not even the good one
 
@@ -483,6 +485,6 @@ def test_no_room_for_what_the_archive_announces(tmp_path, monkeypatch):
     with pytest.raises(DiskFullError) as error:
         _unzip.safe_unpack(file, tmp_path / "out")
     assert str(error.value) == (
-        f"{file} unpacks to 100 bytes, {tmp_path / 'out'} has 10 left. Try: another "
-        "--out."
+        f"{file} unpacks to 100 bytes, {tmp_path / 'out'} has 10 left.\n"
+        "  try: another --out"
     )

@@ -10,7 +10,8 @@ from run_files import command, tiny
 
 from ecg_jax.ecg.beats import BeatConfig
 from ecg_jax.errors import ModelError
-from ecg_jax.networks.saved import ModelCard, from_json
+from ecg_jax.networks.card import ModelCard
+from ecg_jax.networks.from_json import from_json
 from ecg_jax.runs.config import RunConfig, TreeConfig
 from ecg_jax.runs.foreign import beats_of_first, factor_model, find_model
 from ecg_jax.runs.onnx_model import OnnxModel, load_onnx, save_onnx, to_margin

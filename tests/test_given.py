@@ -207,8 +207,10 @@ def test_labels_and_classes_of_a_folder(tmp_path):
         assert found.is_normal_record.tolist() == [False, True, False][: len(labels)]
         assert found.classes == {"fine": "N"}
     assert dict(found.excluded) == {
-        "S00002": "no row for S00002 in the labels given. Try: add one with the "
-        "recording and its label, such as `S00002,N`."
+        "S00002": (
+            "no row for S00002 in the labels given.\n"
+            "  try: add one with the recording and its label, such as `S00002,N`"
+        )
     }
 
 

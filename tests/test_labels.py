@@ -91,15 +91,17 @@ def test_ptb_xl_rows_that_make_no_sense(tmp_path):
     database.write_text("\n".join([*lines[:1], "", *lines[1:]]) + "\n")
     folder = open_folder(tmp_path)
     assert dict(folder.labels) == {"00005_lr": "NORM"}
-    cure = "are no codes with likelihoods. Try: {'NORM': 100.0, 'SR': 0.0}."
+    cure = "are no codes with likelihoods.\n  try: {'NORM': 100.0, 'SR': 0.0}"
     path = "records100/00000"
     assert dict(folder.excluded) == {
         "00001_lr": f"{database}, line 3: the scp_codes of {path}/00001_lr, "
         f"\"__import__('os').system('true')\", {cure}",
         "00002_lr": f"{database}, line 4: the scp_codes of {path}/00002_lr, "
         f"\"{{'NORM': 100.0, 'SR'}}\", {cure}",
-        "00003_lr": f"{database}, line 5: the strat_fold of {path}/00003_lr is '11'. "
-        "Try: a number from 1 to 10.",
+        "00003_lr": (
+            f"{database}, line 5: the strat_fold of {path}/00003_lr is '11'.\n"
+            "  try: a number from 1 to 10"
+        ),
         "00004_lr": f"{database}, line 6: the scp_codes of {path}/00004_lr, "
         f"\"{{'NORM': 'x'}}\", {cure}",
     }
@@ -108,7 +110,8 @@ def test_ptb_xl_rows_that_make_no_sense(tmp_path):
         open_folder(tmp_path)
     assert str(caught.value) == (
         f"{database} is there, but not scp_statements.csv beside it, which says what "
-        "its codes mean. Try: `ecg-jax fetch ptb-xl --out DIR`."
+        "its codes mean.\n"
+        "  try: `ecg-jax fetch ptb-xl --out DIR`"
     )
     database.write_text("ecg_id,scp_codes\n1,{}\n")
     write = (tmp_path / "scp_statements.csv").write_text
@@ -157,8 +160,11 @@ def test_codes_in_headers(tmp_path):
     assert "Perez Alday" in folder.citation and "Reyna" in folder.citation
     path = tmp_path / "training/p0/g1/J0006.hea"
     assert dict(folder.excluded) == {
-        "J0006": f"{path}: the line #Dx: names no code. Try: SNOMED CT codes with "
-        "commas between, such as `#Dx: 426783006`, or no such line."
+        "J0006": (
+            f"{path}: the line #Dx: names no code.\n"
+            "  try: SNOMED CT codes with commas between, such as `#Dx: 426783006`, or "
+            "no such line"
+        )
     }
     beats = ej.beats(tmp_path, classes={"LAD": "O"})
     assert beats.is_normal_record.tolist() == [x == "NSR" for x in beats.records.label]
@@ -176,8 +182,10 @@ def test_cpsc_2018(tmp_path):
     labels = {"A0001": "Normal", "A0002": "AF", "A0003": "STE", "A0004": "RBBB"}
     assert dict(folder.labels) == {**labels, "A0006": None}
     assert dict(folder.excluded) == {
-        "A0005": f"{tmp_path / 'REFERENCE.csv'}, line 6: '10' is no label of A0005. "
-        "Try: a number from 1 (Normal) to 9 (STE)."
+        "A0005": (
+            f"{tmp_path / 'REFERENCE.csv'}, line 6: '10' is no label of A0005.\n"
+            "  try: a number from 1 (Normal) to 9 (STE)"
+        )
     }
     recording = folder.read("A0002")
     assert (recording.leads, recording.sample_rate_hz) == (("II",), 500)
@@ -208,8 +216,9 @@ def test_ludb(tmp_path):
     with pytest.raises(MissingFileError) as caught:
         read_borders(stem, "V7", rate)
     assert str(caught.value) == (
-        f"{stem}.v7 is not there, with the borders of lead V7. Try: one of the files "
-        "that are: avf, avl, avr, dat, hea, i, ii, iii, v1, v2, v3, v4, v5, v6."
+        f"{stem}.v7 is not there, with the borders of lead V7.\n"
+        "  try: one of the files that are: avf, avl, avr, dat, hea, i, ii, iii, v1, "
+        "v2, v3, v4, v5, v6"
     )
 
 
@@ -244,15 +253,24 @@ def test_rows_of_a_table_that_are_wrong(tmp_path):
     folder = open_folder(tmp_path, labels=table)
     assert dict(folder.labels) == {"R000": "fine", "R004": "MI"}
     assert dict(folder.excluded) == {
-        "R001": f"{table}, lines 3 and 4: R001 has two labels, MI and fine, or two "
-        "folds. Try: delete one of the lines.",
-        "R002": f"{table}, line 5: the fold of R002 is 'soon'. Try: train, validation "
-        "or heldout; or numbers, of which the highest is held out and the next "
-        "validates.",
-        "R003": f"no row for R003 in {table}. Try: add one with the recording and its "
-        "label, such as `R003,N`.",
-        "R7": f"{table}, line 6: 'R7' is no recording of {tmp_path}, nor are 1 others. "
-        "Try: the names of the files without suffix, such as 'R000'.",
+        "R001": (
+            f"{table}, lines 3 and 4: R001 has two labels, MI and fine, or two "
+            "folds.\n"
+            "  try: delete one of the lines"
+        ),
+        "R002": (
+            f"{table}, line 5: the fold of R002 is 'soon'.\n"
+            "  try: train, validation or heldout; or numbers, of which the highest is "
+            "held out and the next validates"
+        ),
+        "R003": (
+            f"no row for R003 in {table}.\n"
+            "  try: add one with the recording and its label, such as `R003,N`"
+        ),
+        "R7": (
+            f"{table}, line 6: 'R7' is no recording of {tmp_path}, nor are 1 others.\n"
+            "  try: the names of the files without suffix, such as 'R000'"
+        ),
     }
     assert len(ej.beats(tmp_path, labels=table).records) == 2
 
@@ -309,8 +327,11 @@ def test_two_labels_in_a_reference(tmp_path):
     reference.write_text("R000,N\nR001,A\nR002,N\nR000,O\nR001,A\n")
     assert dict(open_folder(tmp_path).labels) == {"R001": "A", "R002": "N"}
     assert dict(open_folder(tmp_path).excluded) == {
-        "R000": f"{reference}, lines 1 and 4: R000 has two labels, N and O, or two "
-        "folds. Try: delete one of the lines."
+        "R000": (
+            f"{reference}, lines 1 and 4: R000 has two labels, N and O, or two "
+            "folds.\n"
+            "  try: delete one of the lines"
+        )
     }
 
 

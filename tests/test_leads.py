@@ -44,10 +44,14 @@ def test_leads_by_name_whatever_their_order(mixed):
     for one in seen:  # in V1 the QRS points down in each, however it is stored
         assert one[0, 25] < -0.3 and one[1, 25] > 0.6
     assert dict(beats.excluded) == {
-        "r2": f"{mixed / 'r2.hea'} has no lead V1; its leads are MLII, V5. Try: leave "
-        "it out, or ask for leads that it has.",
-        "r4": f"{mixed / 'r4.hea'} has no lead V1; its leads are MLII. Try: leave it "
-        "out, or ask for leads that it has.",
+        "r2": (
+            f"{mixed / 'r2.hea'} has no lead V1; its leads are MLII, V5.\n"
+            "  try: leave it out, or ask for leads that it has"
+        ),
+        "r4": (
+            f"{mixed / 'r4.hea'} has no lead V1; its leads are MLII.\n"
+            "  try: leave it out, or ask for leads that it has"
+        ),
     }
 
 
@@ -79,8 +83,8 @@ def test_a_lead_that_no_recording_has(mixed):
         cut(mixed, "II", "V9")
     assert str(error.value) == (
         "none of 5 recordings has the leads II, V9; there are MLII, V1 in 2; V1, MLII "
-        "in 1; MLII, V5 in 1; MLII in 1. Try: leads that they have, such as "
-        "--beats.leads MLII V1."
+        "in 1; MLII, V5 in 1; MLII in 1.\n"
+        "  try: leads that they have, such as --beats.leads MLII V1"
     )
 
 
@@ -99,7 +103,8 @@ def test_a_lead_twice(leads):
         BeatConfig(leads=leads)
     assert str(error.value) == (
         f"BeatConfig: the leads {leads[0]}, {leads[1]} name one twice, or one beside "
-        "all. Try: each once, or all alone."
+        "all.\n"
+        "  try: each once, or all alone"
     )
 
 
@@ -111,15 +116,17 @@ def test_duplicate_names(tmp_path):
     beats = cut(tmp_path, "II")
     assert beats.records.name.tolist() == ["b"]
     assert dict(beats.excluded)["a"] == (
-        f"{tmp_path / 'a.hea'} calls 2 leads 'II'. Try: give each a name of its own in "
-        "the header, or ask for none, and one is read."
+        f"{tmp_path / 'a.hea'} calls 2 leads 'II'.\n"
+        "  try: give each a name of its own in the header, or ask for none, and one is "
+        "read"
     )
     write_wfdb(tmp_path, "b", signal, ("II", "II"))
     with pytest.raises(DataError) as error:
         cut(tmp_path, "all")
     assert str(error.value) == (
-        "the leads of the recordings do not differ in name: II, II in 2. Try: give "
-        "each a name of its own in the headers, or read one, without --beats.leads."
+        "the leads of the recordings do not differ in name: II, II in 2.\n"
+        "  try: give each a name of its own in the headers, or read one, without "
+        "--beats.leads"
     )
 
 
@@ -149,8 +156,8 @@ def test_one_bad_recording_does_not_stop_the_others(tmp_path):
         beats = cut(tmp_path, "all")
     assert str(said[0].message) == (
         f"{tmp_path / 'unsure.hea'} gives no gain for II: its amplitude is unknown, "
-        "and 200 units a millivolt are assumed, as WFDB does. Try: write the gain into "
-        "it."
+        "and 200 units a millivolt are assumed, as WFDB does.\n"
+        "  try: write the gain into it"
     )
     assert beats.records.name.tolist() == ["good", "unsure"]
     told = dict(beats.excluded)
@@ -213,8 +220,10 @@ def test_leads_of_a_folder_of_ones_own():
     assert beats.leads == ("V1", "I")
     assert beats.records.others.tolist() == ["II"]
     assert dict(beats.excluded) == {
-        "silent": "no lead V1 or I; its leads are not named. Try: leave it out, or "
-        "ask for leads that it has."
+        "silent": (
+            "no lead V1 or I; its leads are not named.\n"
+            "  try: leave it out, or ask for leads that it has"
+        )
     }
     every = settled(InMemory(silent), BeatConfig(leads=("all",)))
     assert every.leads == ("all",)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from ecg_jax.errors import ChecksumError, ModelError, RunExistsError
+from ecg_jax.networks.card import ModelCard
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.models import build, cast, init_variables, margins
-from ecg_jax.networks.saved import ModelCard, Network, load_network, save_network
+from ecg_jax.networks.saved import Network, load_network, save_network
 
 SMALL = {
     "mlp": NetworkConfig(num_samples=20, widths=(8, 4), dropout=0.0),
@@ -176,7 +177,7 @@ def test_saving_over_a_network_is_refused(tmp_path):
     with pytest.raises(RunExistsError) as caught:
         save_network(tmp_path, net)
     assert str(caught.value) == (
-        f"{tmp_path} holds a network already: choose another folder, or delete it"
+        f"{tmp_path} holds a network already.\n  try: another folder, or delete it"
     )
     save_network(tmp_path, network("mlp", seed=5), replace=True)
 
@@ -196,8 +197,8 @@ def loading(folder) -> str:
 
 def test_folder_without_a_network(tmp_path):
     assert loading(tmp_path) == (
-        f"{tmp_path} holds no network (manifest.json is missing): name a folder that "
-        "save_network wrote, such as RUN/model"
+        f"{tmp_path} holds no network (manifest.json is missing).\n"
+        "  try: a folder that save_network wrote, such as RUN/model"
     )
 
 
@@ -205,8 +206,8 @@ def test_variables_missing(tmp_path):
     save_network(tmp_path, network("mlp"))
     (tmp_path / "variables.safetensors").unlink()
     assert loading(tmp_path) == (
-        f"{tmp_path}/variables.safetensors is missing: copy the whole folder of the "
-        "network"
+        f"{tmp_path}/variables.safetensors cannot be read: No such file or directory.\n"
+        "  try: copy the whole folder, or train the network again"
     )
 
 
@@ -222,7 +223,7 @@ def test_damaged_variables(tmp_path):
         re.escape(f"{path} is damaged or was exchanged:\n")
         + "  SHA-256 found:    [0-9a-f]{64}\n"
         "  SHA-256 expected: [0-9a-f]{64}\n"
-        "  try: copy the network again, or train it again",
+        "  try: copy it again, or train the network again",
         str(caught.value),
     )
 
@@ -256,8 +257,9 @@ def test_manifest_of_another_format(tmp_path):
     save_network(tmp_path, network("mlp"))
     edit(tmp_path, lambda m: m.update(format="other/3"))
     assert loading(tmp_path) == (
-        f"{tmp_path}/manifest.json is of format 'other/3', this version of ecg_jax "
-        "reads 'ecg_jax.network/1'"
+        f"{tmp_path} is of format 'other/3', this version of ecg_jax reads "
+        "'ecg_jax.network/1'.\n"
+        "  try: save it again with this version, from what it was made of"
     )
 
 
@@ -275,15 +277,15 @@ def test_manifest_that_is_cut_short(tmp_path):
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text()[:40])
     message = loading(tmp_path)
-    assert message.startswith(f"{path} cannot be read (")
-    assert message.endswith("): copy the network again")
+    assert message.startswith(f"{path} cannot be read: ")
+    assert message.endswith(".\n  try: train the network again")
 
 
 def test_manifest_without_a_part(tmp_path):
     save_network(tmp_path, network("mlp"))
     edit(tmp_path, lambda m: m.pop("files"))
     assert loading(tmp_path) == (
-        f"{tmp_path}/manifest.json lacks 'files': save the network again"
+        f"{tmp_path}/manifest.json lacks 'files'.\n  try: train the network again"
     )
 
 

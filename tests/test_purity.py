@@ -291,6 +291,6 @@ def test_errors_say_what_to_try():
     with pytest.raises(DataError) as sizes:
         purity.random_hyperplanes(x, np.array([50, 49]), 0)
     assert str(sizes.value) == (
-        "cell sizes add up to [99], but the training beats of the parents are [100]. "
-        "Try: cell_sizes(cells, parents, train)."
+        "cell sizes add up to [99], but the training beats of the parents are [100].\n"
+        "  try: cell_sizes(cells, parents, train)"
     )

@@ -70,8 +70,9 @@ def test_without_records_only_what_lies_there_counts(tmp_path):
     with pytest.raises(EmptyFolderError) as error:
         open_folder(tmp_path)
     assert message(error) == (
-        f"{tmp_path} lists no recordings. Try: a folder with RECORDS, or with .mat or "
-        ".hea files, there or in training/."
+        f"{tmp_path} lists no recordings.\n"
+        "  try: a folder with RECORDS, or with .mat or .hea files, there or in "
+        "training/"
     )
     write_mat(tmp_path, "else/deep", ecg()[0])
     assert open_folder(tmp_path).names == ("deep",)
@@ -133,8 +134,8 @@ def test_units_gain_and_baseline(tmp_path):
     with pytest.raises(HeaderError) as error:
         read_recording(file)
     assert message(error) == (
-        f"{file.with_suffix('.hea')} has no ECG lead; its signals are signal 1 (mmHg). "
-        "Try: leave it out, or correct names and units in the header."
+        f"{file.with_suffix('.hea')} has no ECG lead; its signals are signal 1 "
+        "(mmHg).\n  try: leave it out, or correct names and units in the header"
     )
 
 
@@ -227,14 +228,14 @@ def test_missing_mat(tmp_path):
     with pytest.raises(MissingFileError) as error:
         folder.read("R001")
     assert message(error) == (
-        f"{gone} is not there. Try: fetch it, or drop its line from RECORDS."
+        f"{gone} is not there.\n  try: fetch it, or drop its line from RECORDS"
     )
     gone.with_suffix(".hea").unlink()
     with pytest.raises(MissingFileError) as error:
         folder.read("R001")
     assert message(error) == (
-        f"Neither {gone.with_suffix('.hea')} nor R001.mat is there. Try: fetch it, or "
-        "drop its line from RECORDS."
+        f"Neither {gone.with_suffix('.hea')} nor R001.mat is there.\n"
+        "  try: fetch it, or drop its line from RECORDS"
     )
 
 
@@ -246,7 +247,7 @@ def test_truncated_mat(tmp_path, keep, header):
     with pytest.raises(TruncatedError) as error:
         read_recording(file)
     where = f"{keep} bytes, inside its header" if keep < 20 else f"{keep} of 6024 bytes"
-    expected = f"{file} ends after {where}. Try: fetch it again."
+    expected = f"{file} ends after {where}.\n  try: fetch it again"
     assert message(error) == expected
 
 
@@ -264,39 +265,45 @@ def test_header_that_disagrees_with_its_data(tmp_path):
         return message(error)
 
     assert refused(good.replace(" 3000", " 2999")) == (
-        f"{header} announces 2999 samples, {file} holds 3000. Try: fetch both again."
+        f"{header} announces 2999 samples, {file} holds 3000.\n  try: fetch both again"
     )
     assert refused(good.replace("x 1 ", "x 2 ")) == (
-        f"{header} announces 2 signals at 300 Hz and describes 1. Try: fetch it again."
+        f"{header} announces 2 signals at 300 Hz and describes 1.\n"
+        "  try: fetch it again"
     )
     assert refused(good.replace(f" 0 {units[0]} ", f" 0 {units[0] + 1} ")) == (
         f"{header} announces {units[0] + 1} as the first sample, {file} has "
-        f"{units[0]}. Try: fetch both again."
+        f"{units[0]}.\n"
+        "  try: fetch both again"
     )
     changed = file.read_bytes()[:-2] + (units[-1] + 5).astype("<i2").tobytes()
     file.write_bytes(changed)
     assert refused(good) == (
         f"{header} announces the checksum {total}, the samples of {file} sum to "
-        f"{(total + 5) & 0xFFFF}. Try: fetch both again."
+        f"{(total + 5) & 0xFFFF}.\n"
+        "  try: fetch both again"
     )
     assert refused("") == (
-        f"{header} is no WFDB header: it has no line. Try: fetch it again."
+        f"{header} is no WFDB header: it has no line.\n  try: fetch it again"
     )
     assert refused("<html>\n") == (
-        f"{header} is no WFDB header: its first line is '<html>'. Try: fetch it again."
+        f"{header} is no WFDB header: its first line is '<html>'.\n"
+        "  try: fetch it again"
     )
     assert refused("x/3 1 300 9000\n") == (
-        f"{header} announces 3 segments at 300 Hz and describes 0. Try: fetch it again."
+        f"{header} announces 3 segments at 300 Hz and describes 0.\n"
+        "  try: fetch it again"
     )
     assert refused("x 1 0 3000\nx.mat 16+24 1000/mV\n") == (
-        f"{header} announces 0 samples a second. Try: write the rate into it."
+        f"{header} announces 0 samples a second.\n  try: write the rate into it"
     )
     for start, kind in (("x 0 300", "signal"), ("x/0 1 300", "segment")):
         assert refused(f"{start} 3000\n") == (
-            f"{header} announces no {kind}. Try: leave it out, or fetch it again."
+            f"{header} announces no {kind}.\n  try: leave it out, or fetch it again"
         )
     assert refused("x 1 300 0\nx.mat 16+24 1000/mV\n") == (
-        f"{header} announces 0 samples. Try: leave the number out where it is unknown."
+        f"{header} announces 0 samples.\n"
+        "  try: leave the number out where it is unknown"
     )
 
 
@@ -307,7 +314,8 @@ def test_header_that_points_elsewhere(tmp_path):
         read_recording(file)
     assert message(error) == (
         f"{file.with_suffix('.hea')}: '../y.mat 16+24 1000/mV' describes no signal "
-        "that wfdb can read. Try: fetch it again, or name a file beside the header."
+        "that wfdb can read.\n"
+        "  try: fetch it again, or name a file beside the header"
     )
     (tmp_path / "RECORDS").write_text("../../x\n")
     with pytest.raises(MissingFileError, match=r"names '\.\./\.\./x', outside"):
@@ -321,7 +329,8 @@ def test_mat_that_is_none(tmp_path):
         read_recording(file)
     assert message(error) == (
         f"{file} is no level-4 .mat of real numbers (its header says 16777216, 0, 0, "
-        "0, 0). Try: fetch it again."
+        "0, 0).\n"
+        "  try: fetch it again"
     )
     file.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
     with pytest.raises(HeaderError, match="is a MATLAB 5 file without 12 leads"):
@@ -336,8 +345,8 @@ def test_flat_line(tmp_path):
     with pytest.raises(SignalError) as error:
         read_recording(file)
     assert message(error) == (
-        f"{file}: ECG is a flat line, no signal. Try: leave the recording out, or "
-        "check that an electrode was connected."
+        f"{file}: ECG is a flat line, no signal.\n"
+        "  try: leave the recording out, or check that an electrode was connected"
     )
     both = np.stack([np.full(3000, 250), 1000 * ecg()[0]])
     file.with_suffix(".hea").unlink()
@@ -345,9 +354,9 @@ def test_flat_line(tmp_path):
     with pytest.raises(SignalError) as alone:  # nobody has named the rows
         read_recording(file, leads=("all",))
     assert message(alone) == (
-        f"{file}: ECG 1 is a flat line, no signal. Try: read another lead, "
-        "leads=('ECG 2',), or leave the recording out, or check that an electrode was "
-        "connected."
+        f"{file}: ECG 1 is a flat line, no signal.\n"
+        "  try: read another lead, leads=('ECG 2',), or leave the recording out, or "
+        "check that an electrode was connected"
     )
     assert read_recording(file, leads=("ECG 2",)).leads == ("ECG 2",)
 
@@ -365,8 +374,8 @@ def test_missing_samples_are_nan(tmp_path):
     with pytest.raises(SignalError) as error:
         read_recording(file)
     assert message(error) == (
-        f"{file}: every sample of ECG is marked as missing. Try: leave the recording "
-        "out."
+        f"{file}: every sample of ECG is marked as missing.\n"
+        "  try: leave the recording out"
     )
 
 
@@ -377,8 +386,8 @@ def test_beyond_a_volt(tmp_path):
         read_recording(file)
     top = np.abs(np.frombuffer(file.read_bytes(), "<i2", offset=24)).max()
     assert message(error) == (
-        f"{file}: II reaches {top:,} mV, and no ECG is beyond 1,000. Try: correct gain "
-        "or unit in the header, or leave the recording out."
+        f"{file}: II reaches {top:,} mV, and no ECG is beyond 1,000.\n"
+        "  try: correct gain or unit in the header, or leave the recording out"
     )
     file.write_bytes(mat4(np.append(ecg()[0], np.inf), kind=0))
     file.with_suffix(".hea").unlink()
@@ -393,8 +402,10 @@ def test_own_and_missing_label(tmp_path):
     folder = open_folder(tmp_path)
     assert dict(folder.labels) == {"R000": "N", "R001": "X"}
     assert dict(folder.excluded) == {
-        "R002": f"no row for R002 in {reference}. Try: add one with the recording and "
-        "its label, such as `R002,N`.",
+        "R002": (
+            f"no row for R002 in {reference}.\n"
+            "  try: add one with the recording and its label, such as `R002,N`"
+        ),
     }
     assert issubclass(LabelError, RecordingError)
 
@@ -406,14 +417,16 @@ def test_empty_folder_and_none(tmp_path):
     with pytest.raises(EmptyFolderError) as error:
         open_folder(tmp_path)
     assert message(error) == (
-        f"{tmp_path / 'RECORDS'} lists no recordings. Try: a folder with RECORDS, or "
-        "with .mat or .hea files, there or in training/."
+        f"{tmp_path / 'RECORDS'} lists no recordings.\n"
+        "  try: a folder with RECORDS, or with .mat or .hea files, there or in "
+        "training/"
     )
     with pytest.raises(MissingFileError) as error:
         open_folder(tmp_path / "no")
     assert message(error) == (
-        f"{tmp_path / 'no'} is not a folder. Try: the folder that holds RECORDS, or "
-        "`ecg-jax fetch challenge-2017 --out DIR`."
+        f"{tmp_path / 'no'} is not a folder.\n"
+        "  try: the folder that holds RECORDS, or `ecg-jax fetch challenge-2017 --out "
+        "DIR`"
     )
 
 
@@ -422,7 +435,7 @@ def test_unknown_name(tmp_path):
     with pytest.raises(MissingFileError) as error:
         open_folder(tmp_path).read("R009")
     assert message(error) == (
-        f"{tmp_path} has no recording 'R009'. Try: one of 1 names such as 'R000'."
+        f"{tmp_path} has no recording 'R009'.\n  try: one of 1 names such as 'R000'"
     )
 
 
@@ -433,8 +446,8 @@ def test_bad_dat_and_atr(tmp_path):
     with pytest.raises(HeaderError) as error:
         read_recording(dat)
     assert message(error) == (
-        f"{tmp_path / '100.atr'}: a beat at sample 4000, the signal of {dat} has 3600. "
-        "Try: fetch both again."
+        f"{tmp_path / '100.atr'}: a beat at sample 4000, the signal of {dat} has "
+        "3600.\n  try: fetch both again"
     )
     atr(tmp_path, "100", [(10, 1)])
     annotations = (tmp_path / "100.atr").read_bytes()
@@ -447,14 +460,14 @@ def test_bad_dat_and_atr(tmp_path):
     with pytest.raises(TruncatedError) as error:
         read_recording(dat)
     assert message(error) == (
-        f"{dat} ends after 7000 of 7200 samples. Try: fetch it again."
+        f"{dat} ends after 7000 of 7200 samples.\n  try: fetch it again"
     )
     dat.unlink()
     with pytest.raises(MissingFileError) as error:
         read_recording(tmp_path / "100")
     assert message(error) == (
-        f"{dat}, named by {header}, is not there. Try: fetch it, or drop its line from "
-        "RECORDS."
+        f"{dat}, named by {header}, is not there.\n"
+        "  try: fetch it, or drop its line from RECORDS"
     )
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import flax.linen as nn
 import jax
@@ -27,9 +28,10 @@ from ecg_jax.program.roles import Affine
 from ecg_jax.program.trace import trace
 from ecg_jax.program.widen import widen
 from ecg_jax.rules.smooth import tangent_gate
+from ecg_jax.storage.manifest import Form
 from ecg_jax.storage.sealed import seal, unseal
 from ecg_jax.tree.certificate import pattern_hashes
-from ecg_jax.tree.store import ARRAYS, FORMAT, load, save
+from ecg_jax.tree.store import ARRAYS, FORM, load, save
 from ecg_jax.tree.tree import Node, Tree
 
 
@@ -403,7 +405,7 @@ def test_a_flipped_byte_is_noticed(mlp, tmp_path):
 
 def edited(tree, path, change, name="program.json"):
     """A saved tree of which one file was changed, with the right checksum."""
-    kind, files = unseal(save(tree, path), FORMAT)
+    kind, files = unseal(save(tree, path), FORM)
     if name == ARRAYS:
         arrays = from_bytes(files[name])
         change(arrays)
@@ -412,7 +414,7 @@ def edited(tree, path, change, name="program.json"):
         document = json.loads(files[name])
         change(document)
         data = json.dumps(document).encode()
-    seal(path, {**files, name: data}, format=FORMAT, kind=kind)
+    seal(path, {**files, name: data}, form=FORM, kind=kind)
     return path
 
 
@@ -540,11 +542,13 @@ def test_of_two_threads_one_saves_where_nothing_may_be_replaced(tmp_path):
 SAVE_OFTEN = """
 import sys, pathlib
 from ecg_jax.errors import StoreError
+from ecg_jax.storage.manifest import Form
 from ecg_jax.storage.sealed import seal, unseal
+form = Form("f/1", "letters", "a folder", "write them again", StoreError)
 path = pathlib.Path(sys.argv[1])
 for i in range(100):
-    seal(path, {"a": b"a%d" % i, "b": b"b%d" % i}, format="f", kind="k")
-    kind, files = unseal(path, "f")
+    seal(path, {"a": b"a%d" % i, "b": b"b%d" % i}, form=form, kind="k")
+    kind, files = unseal(path, form)
     assert files["a"][1:] == files["b"][1:]
 """
 
@@ -558,7 +562,8 @@ def test_processes_save_over_one_another(tmp_path):
         for _ in range(3)
     ]
     assert [job.communicate()[1] for job in jobs] == [""] * 3
-    assert unseal(path, "f") == ("k", {"a": b"a99", "b": b"b99"})
+    form = Form("f/1", "letters", "a folder", "write them again", StoreError)
+    assert unseal(path, form) == ("k", {"a": b"a99", "b": b"b99"})
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
 
@@ -783,14 +788,14 @@ def test_a_digest_tells_functions_apart():
 
 def test_an_equation_of_an_older_format_is_refused_and_may_be_replaced(tmp_path):
     eq = two_relus()
-    kind, files = unseal(save(eq, tmp_path / "equation"), FORMAT)
+    kind, files = unseal(save(eq, tmp_path / "equation"), FORM)
     path = tmp_path / "old"
-    seal(path, files, format="ecg_jax.equation/1", kind=kind)
+    seal(path, files, form=replace(FORM, format="ecg_jax.equation/1"), kind=kind)
     with pytest.raises(StoreError) as error:
         load(path)
     assert str(error.value) == (
         f"{path} is of format 'ecg_jax.equation/1', this version of ecg_jax reads "
         "'ecg_jax.equation/2'.\n"
-        "  try: save it again with this version, from the function that it was made of"
+        "  try: save it again with this version, from what it was made of"
     )
     assert load(save(eq, path, replace=True))(jnp.asarray([3.0, 1.0])) == 2

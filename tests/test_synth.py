@@ -310,14 +310,16 @@ def test_errors_say_what_to_try():
     with pytest.raises(MissingFileError) as missing:
         SyntheticFolder(0, 3).read("S00003")
     assert str(missing.value) == (
-        "3 synthetic recordings (ECGSYN, seed 0): no recording 'S00003'. "
-        "Try: S00000 to S00002."
+        "3 synthetic recordings (ECGSYN, seed 0): no recording 'S00003'.\n"
+        "  try: S00000 to S00002"
     )
-    with pytest.raises(DataError, match=r"seed -1: out of range\. Try: "):
+    with pytest.raises(DataError, match=r"seed -1: out of range\.\n  try: "):
         synthesize(-1, 1)
-    with pytest.raises(DataError, match=r"unknown kind 'vt'\. Try: one of normal, af"):
+    with pytest.raises(
+        DataError, match=r"unknown kind 'vt'\.\n  try: one of normal, af"
+    ):
         synthesize(0, 1, mixture=("vt",))
     with pytest.raises(DataError, match=r"1\.0 to 1\.0 s at 300\.0 Hz: out of range"):
         synthesize(0, 1, duration_s=1.0)
-    with pytest.raises(DataError, match=r"0 recordings from 0 on\. Try: at least 1"):
+    with pytest.raises(DataError, match=r"0 recordings from 0 on\.\n  try: at least 1"):
         synthesize(0, 0)

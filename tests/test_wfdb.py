@@ -85,8 +85,8 @@ def test_a_lead_keeps_its_own_rate(tmp_path):
     both = [lines[0], "x.dat 16 1000 16 0 0 0 0 V"]
     write(tmp_path, "x", both, num=NUM // 4, rate=RATE / 4)
     assert refused(stem, leads=("all",)) == (
-        f"{stem}.hea: the leads differ in rate: II 250 Hz, V 62.5 Hz. Try: read one of "
-        "them, leads=('II',)."
+        f"{stem}.hea: the leads differ in rate: II 250 Hz, V 62.5 Hz.\n"
+        "  try: read one of them, leads=('II',)"
     )
 
 
@@ -140,8 +140,8 @@ def test_other_signals_are_no_leads_whatever_their_unit(tmp_path):
         np.testing.assert_array_equal(got.signal[0], theirs(stem, 4))
     stem = write(tmp_path, "x", lines[:2], dat=samples[:, :2])
     assert refused(stem) == (
-        f"{stem}.hea has no ECG lead; its signals are ABP (mmHg), PLETH (NU). Try: "
-        "leave it out, or correct names and units in the header."
+        f"{stem}.hea has no ECG lead; its signals are ABP (mmHg), PLETH (NU).\n"
+        "  try: leave it out, or correct names and units in the header"
     )
 
 
@@ -203,23 +203,23 @@ def test_segments_of_a_fixed_layout(tmp_path):
     header = (tmp_path / "x.hea").read_text()
     (tmp_path / "x.hea").write_text(header.replace(str(NUM), "99"))
     assert refused(tmp_path / "x") == (
-        f"{tmp_path / 'x.hea'} announces 99 samples, its segments hold {NUM}. Try: "
-        "fetch it again."
+        f"{tmp_path / 'x.hea'} announces 99 samples, its segments hold {NUM}.\n"
+        "  try: fetch it again"
     )
     (tmp_path / "x.hea").write_text(header.replace("s1 ", "x "))
     assert refused(tmp_path / "x") == (
-        f"{tmp_path / 'x.hea'} names x as a segment, which has segments itself. "
-        "Try: name these."
+        f"{tmp_path / 'x.hea'} names x as a segment, which has segments itself.\n"
+        "  try: name these"
     )
     (tmp_path / "x.hea").write_text(header)
     (tmp_path / "s1.dat").write_bytes(bytes(100))
     assert refused(tmp_path / "x", TruncatedError) == (
-        f"{tmp_path / 's1.dat'} ends after 50 of {half} samples. Try: fetch it again."
+        f"{tmp_path / 's1.dat'} ends after 50 of {half} samples.\n  try: fetch it again"
     )
     (tmp_path / "s1.hea").unlink()
     assert refused(tmp_path / "x", MissingFileError) == (
-        f"{tmp_path / 's1.hea'}, named by {tmp_path / 'x.hea'}, is not there. Try: "
-        "fetch it, or drop its line from RECORDS."
+        f"{tmp_path / 's1.hea'}, named by {tmp_path / 'x.hea'}, is not there.\n"
+        "  try: fetch it, or drop its line from RECORDS"
     )
 
 
@@ -228,16 +228,16 @@ def test_a_flat_lead_names_itself_and_another(tmp_path):
     stem = write(tmp_path, "x", lines, dat=np.stack([COUNTS, COUNTS, 0 * COUNTS], 1))
     for leads in ((), ("all",)):
         assert refused(stem, SignalError, leads=leads) == (
-            f"{stem}.dat: II is a flat line, no signal. Try: read another lead, "
-            "leads=('V1',), or leave the recording out, or check that an electrode was "
-            "connected."
+            f"{stem}.dat: II is a flat line, no signal.\n"
+            "  try: read another lead, leads=('V1',), or leave the recording out, or "
+            "check that an electrode was connected"
         )
     assert read_recording(stem, leads=("V1",)).leads == ("V1",)
     gone = np.full_like(COUNTS, -32768)
     write(tmp_path, "x", lines, dat=np.stack([COUNTS, COUNTS, gone], 1))
     assert refused(stem, SignalError) == (
-        f"{stem}.dat: every sample of II is marked as missing. Try: read another lead, "
-        "leads=('V1',), or leave the recording out."
+        f"{stem}.dat: every sample of II is marked as missing.\n"
+        "  try: read another lead, leads=('V1',), or leave the recording out"
     )
 
 
@@ -260,25 +260,25 @@ def test_segments_that_do_not_fit(tmp_path):
         master.write_text(f"x/{len(segments)} 2 {rate} {num}\n{told}")
         return refused(tmp_path / "x", **options)
 
-    cure = "Try: name a header first, of 0 samples, that lists the signals."
+    cure = "  try: name a header first, of 0 samples, that lists the signals"
     for k, parts in ((2, [("a", half), ("~", 100)]), (1, [("~", 100), ("a", half)])):
         assert message(*parts) == (
             f"{master}: segment {k} is a gap (~), and no segment lists the signals; "
-            f"wfdb cannot read that. {cure}"
+            f"wfdb cannot read that.\n{cure}"
         )
     assert message(("a", half), ("b", half)) == (
-        f"{master}: signal 2 of a is II, that of b is V1. {cure}"
+        f"{master}: signal 2 of a is II, that of b is V1.\n{cure}"
     )
     assert message(("a", half), ("c", half)) == (
-        f"{master}: signal 2 of a is II, that of c is not there. {cure}"
+        f"{master}: signal 2 of a is II, that of c is not there.\n{cure}"
     )
     assert message(("a", half), ("b", 100)) == (
-        f"{master} announces 100 samples of b, {tmp_path / 'b.hea'} {half}. Try: "
-        "correct the number, or fetch both again."
+        f"{master} announces 100 samples of b, {tmp_path / 'b.hea'} {half}.\n"
+        "  try: correct the number, or fetch both again"
     )
     assert message(("a", half), rate=180) == (
-        f"{master} announces 180 Hz, {tmp_path / 'a.hea'} 250 Hz. Try: correct the "
-        "rate, or fetch both again."
+        f"{master} announces 180 Hz, {tmp_path / 'a.hea'} 250 Hz.\n"
+        "  try: correct the rate, or fetch both again"
     )
     layout = ["~ 0 200/mV 0 0 0 0 0 V1", "~ 0 200/mV 0 0 0 0 0 II"]
     write(tmp_path, "l", layout, num=0)
@@ -291,13 +291,13 @@ def test_segments_that_do_not_fit(tmp_path):
     lines = [line.format("b", "II"), "b.dat 16 1/uV 16 0 0 0 0 II"]
     write(tmp_path, "b", lines, num=half)
     assert refused(tmp_path / "x") == (
-        f"{tmp_path / 'b.hea'} has 2 signals II, which wfdb confuses in a segment. "
-        "Try: give them different names, there and where they are listed."
+        f"{tmp_path / 'b.hea'} has 2 signals II, which wfdb confuses in a segment.\n"
+        "  try: give them different names, there and where they are listed"
     )
     write(tmp_path, "b", ["b.dat 16x2 1000 16 0 0 0 0 II"], num=half)
     assert refused(tmp_path / "x") == (
-        f"{tmp_path / 'b.hea'} has 2 samples of II a frame, {tmp_path / 'l.hea'} 1. "
-        "Try: correct the number, or fetch both again."
+        f"{tmp_path / 'b.hea'} has 2 samples of II a frame, {tmp_path / 'l.hea'} 1.\n"
+        "  try: correct the number, or fetch both again"
     )
 
 
@@ -336,8 +336,8 @@ def test_segments_of_a_variable_layout(tmp_path):
     assert both.leads == ("V", "II")
     np.testing.assert_array_equal(both.signal[0], theirs(stem, 0))
     assert refused(tmp_path / "l") == (
-        f"{tmp_path / 'l.hea'} only lists the signals of a record of several segments. "
-        "Try: read that record, or leave this one out of RECORDS."
+        f"{tmp_path / 'l.hea'} only lists the signals of a record of several "
+        "segments.\n  try: read that record, or leave this one out of RECORDS"
     )
 
 
@@ -392,11 +392,12 @@ def test_bad_annotations(record):
         file.write_bytes(content + b"\0\0")
         assert refused(record) == (
             f"{file} has notes on itself (##) that wfdb cannot take: unknown ones, or "
-            "one of a kind twice. Try: write it again with wfdb.wrann."
+            "one of a kind twice.\n"
+            "  try: write it again with wfdb.wrann"
         )
     file.write_bytes(np.array([1 << 10 | 500, 5 << 10], "<u2").tobytes())
     assert refused(record, TruncatedError) == (
-        f"{file} ends after 4 bytes, before its end mark. Try: fetch it again."
+        f"{file} ends after 4 bytes, before its end mark.\n  try: fetch it again"
     )
 
 
@@ -405,20 +406,22 @@ def test_bad_headers(tmp_path, record):
     good = header.read_bytes()
     header.write_bytes(good.replace(b"II", b"I\0"))
     assert refused(record) == (
-        f"{header} holds a NUL byte, in line 2, which no text has. Try: fetch it again."
+        f"{header} holds a NUL byte, in line 2, which no text has.\n"
+        "  try: fetch it again"
     )
     header.write_bytes(good.decode().encode("utf-16"))
-    assert refused(record) == (f"{header} is text in UTF-16. Try: save it as UTF-8.")
+    assert refused(record) == (f"{header} is text in UTF-16.\n  try: save it as UTF-8")
     header.write_bytes(good.replace(b" 0 II", b" 7 II").replace(b"0 0 7", b"0 9 7"))
     total = int(COUNTS.sum()) % 65536
     assert refused(record) == (
         f"{header} announces the checksum 9, the samples of {tmp_path / 'x.dat'} sum "
-        f"to {total}. Try: fetch both again."
+        f"to {total}.\n"
+        "  try: fetch both again"
     )
     header.write_bytes(good.replace(b"dat 16", b"dat 17"))
     assert refused(record) == (
-        f"{header} has signals in format 17, which WFDB does not know. Try: fetch it "
-        "again."
+        f"{header} has signals in format 17, which WFDB does not know.\n"
+        "  try: fetch it again"
     )
     header.write_bytes(good.replace(b"2500", b"2500 99:99:99"))
     assert refused(record).startswith(f"{header}: wfdb cannot read it (")
@@ -428,7 +431,8 @@ def test_bad_headers(tmp_path, record):
     ]
     assert refused(write(tmp_path, "z", lines)) == (
         f"{tmp_path / 'z.hea'} names x.dat again after another file; wfdb confuses the "
-        "signals then. Try: sort the signals by file."
+        "signals then.\n"
+        "  try: sort the signals by file"
     )
 
 
@@ -440,7 +444,8 @@ def test_no_gain_is_said(tmp_path):
         np.testing.assert_array_equal(got, theirs(stem))
         assert str(told[0].message) == (
             f"{stem}.hea gives no gain for II: its amplitude is unknown, and 200 units "
-            "a millivolt are assumed, as WFDB does. Try: write the gain into it."
+            "a millivolt are assumed, as WFDB does.\n"
+            "  try: write the gain into it"
         )
 
 

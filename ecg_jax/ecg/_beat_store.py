@@ -109,8 +109,8 @@ def cached(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
-                f"no space is left for the beats in {base}. Try: free some, or name "
-                "another folder for the cache."
+                f"no space is left for the beats in {base}.\n"
+                "  try: free some, or name another folder for the cache"
             ) from error
         raise
 

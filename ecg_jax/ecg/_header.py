@@ -68,8 +68,8 @@ class Header:
             raise missing(error, self.path) from None
         if hasattr(header.record, "seg_name"):
             raise HeaderError(
-                f"{self.path} names {name} as a segment, which has segments itself. "
-                "Try: name these."
+                f"{self.path} names {name} as a segment, which has segments itself.\n"
+                "  try: name these"
             )
         return header
 
@@ -92,49 +92,52 @@ def read_header(path: Path) -> Header:
     start = rx_record.match(lines[0]) if lines else None
     if start is None:
         says = f"its first line is {lines[0][:60]!r}" if lines else "it has no line"
-        raise HeaderError(f"{path} is no WFDB header: {says}. Try: fetch it again.")
+        raise HeaderError(f"{path} is no WFDB header: {says}.\n  try: fetch it again")
     kind, pattern = ("segment", rx_segment) if start["n_seg"] else ("signal", rx_signal)
     found = [(line, pattern.match(line)) for line in lines[1:]]
     for line, match in found:
         if match is None:
             raise HeaderError(
-                f"{path}: {line[:60]!r} describes no {kind} that wfdb can read. Try: "
-                "fetch it again, or name a file beside the header."
+                f"{path}: {line[:60]!r} describes no {kind} that wfdb can read.\n"
+                "  try: fetch it again, or name a file beside the header"
             )
     announced = int(start["n_seg"] or start["n_sig"])
     with refusing(path):
         rate = float(start["fs"] or 250)
         if not rate:
             raise HeaderError(
-                f"{path} announces 0 samples a second. Try: write the rate into it."
+                f"{path} announces 0 samples a second.\n  try: write the rate into it"
             )
         if not announced:
             raise HeaderError(
-                f"{path} announces no {kind}. Try: leave it out, or fetch it again."
+                f"{path} announces no {kind}.\n  try: leave it out, or fetch it again"
             )
         if len(found) != announced:
             raise HeaderError(
                 f"{path} announces {announced} {kind}s at {rate:g} Hz and describes "
-                f"{len(found)}. Try: fetch it again."
+                f"{len(found)}.\n"
+                "  try: fetch it again"
             )
         record = wfdb.rdheader(str(path.with_suffix("")))
     if kind == "segment":
         if record.sig_len != (held := sum(record.seg_len)):
             raise HeaderError(
                 f"{path} announces {record.sig_len or 'no number of'} samples, its "
-                f"segments hold {held}. Try: fetch it again."
+                f"segments hold {held}.\n"
+                "  try: fetch it again"
             )
         return Header(path, record, [], [])
     if unknown := set(record.fmt) - _OTHER_FORMATS - set(_BYTES):
         raise HeaderError(
-            f"{path} has signals in format {min(unknown)}, which WFDB does not know. "
-            "Try: fetch it again."
+            f"{path} has signals in format {min(unknown)}, which WFDB does not know.\n"
+            "  try: fetch it again"
         )
     runs = [name for name, _ in itertools.groupby(record.file_name)]
     if len(runs) > len(set(runs)):
         raise HeaderError(
             f"{path} names {max(runs, key=runs.count)} again after another file; wfdb "
-            "confuses the signals then. Try: sort the signals by file."
+            "confuses the signals then.\n"
+            "  try: sort the signals by file"
         )
     units = [match["units"] or "mV" for _, match in found if match]
     gains = [float(match["adc_gain"] or 0) for _, match in found if match]
@@ -145,12 +148,12 @@ def _text(path: Path) -> str:
     """The text of a header, in UTF-8 or else Latin-1."""
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise HeaderError(f"{path} is text in UTF-16. Try: save it as UTF-8.")
+        raise HeaderError(f"{path} is text in UTF-16.\n  try: save it as UTF-8")
     if b"\0" in content:
         line = content[: content.index(0)].count(b"\n") + 1
         raise HeaderError(
-            f"{path} holds a NUL byte, in line {line}, which no text has. Try: fetch "
-            "it again."
+            f"{path} holds a NUL byte, in line {line}, which no text has.\n"
+            "  try: fetch it again"
         )
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
@@ -183,16 +186,16 @@ def refusing(path: Path, header: Header | None = None) -> Iterator[None]:
         for message in itertools.chain.from_iterable(map(_truncated, parts)):
             raise TruncatedError(message) from error
         raise HeaderError(
-            f"{path}: wfdb cannot read it ({error}). Try: fetch it again, or write it "
-            "with wfdb.wrsamp."
+            f"{path}: wfdb cannot read it ({error}).\n"
+            "  try: fetch it again, or write it with wfdb.wrsamp"
         ) from error
 
 
 def missing(error: FileNotFoundError, path: Path) -> MissingFileError:
     """What is raised where a file that a header names is not there."""
     return MissingFileError(
-        f"{error.filename}, named by {path}, is not there. Try: fetch it, or drop its "
-        "line from RECORDS."
+        f"{error.filename}, named by {path}, is not there.\n"
+        "  try: fetch it, or drop its line from RECORDS"
     )
 
 
@@ -215,6 +218,6 @@ def _truncated(header: Header) -> Iterator[str]:
             expected = record.sig_len * sum(frames)
             if held < expected:
                 yield (
-                    f"{file} ends after {held} of {expected} samples. Try: fetch it "
-                    "again."
+                    f"{file} ends after {held} of {expected} samples.\n"
+                    "  try: fetch it again"
                 )

@@ -46,8 +46,8 @@ class LabelTable:
             if (there.label, there.side) != (row.label, row.side):
                 self.rows[name] = (
                     f"{self.source}, lines {there.line} and {row.line}: {name} has two "
-                    f"labels, {there.label} and {row.label}, or two folds. Try: delete "
-                    "one of the lines."
+                    f"labels, {there.label} and {row.label}, or two folds.\n"
+                    "  try: delete one of the lines"
                 )
         elif there is None:
             self.rows[name] = row
@@ -65,8 +65,8 @@ class LabelTable:
                     raise LabelError(row)
                 return row
         raise LabelError(
-            f"no row for {names[0]} in {self.source}. Try: add one with the recording "
-            f"and its label, such as `{names[0]},N`."
+            f"no row for {names[0]} in {self.source}.\n"
+            f"  try: add one with the recording and its label, such as `{names[0]},N`"
         )
 
 

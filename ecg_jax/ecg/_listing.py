@@ -33,8 +33,9 @@ def listed(root: Path) -> dict[str, str]:
     ] or stems
     if not stems:
         raise EmptyFolderError(
-            f"{listing} lists no recordings. Try: a folder with RECORDS, or with "
-            ".mat or .hea files, there or in training/."
+            f"{listing} lists no recordings.\n"
+            "  try: a folder with RECORDS, or with .mat or .hea files, there or in "
+            "training/"
         )
     relative = [stem.relative_to(root).as_posix() for stem in dict.fromkeys(stems)]
     unique = len({stem.rsplit("/", 1)[-1] for stem in relative}) == len(relative)
@@ -77,8 +78,8 @@ def _listed(folder: Path) -> list[Path]:
             continue
         if Path(entry).is_absolute() or ".." in parts:
             raise MissingFileError(
-                f"{folder / 'RECORDS'} names {entry!r}, outside its folder. Try: "
-                "names relative to RECORDS."
+                f"{folder / 'RECORDS'} names {entry!r}, outside its folder.\n"
+                "  try: names relative to RECORDS"
             )
         if (folder / entry / "RECORDS").is_file():
             stems += _listed(folder / entry)

@@ -57,7 +57,8 @@ def read_described(
         if values[0, 0] != first:
             raise HeaderError(
                 f"{header} announces {first} as the first sample, {file} has "
-                f"{values[0, 0]}. Try: fetch both again."
+                f"{values[0, 0]}.\n"
+                "  try: fetch both again"
             )
         check_sum(int(values.sum(dtype=np.int64)), checksum, header, file)
     return _millivolts(values, gain), float(rate), file
@@ -76,8 +77,8 @@ def read_announced(
     for (what, announced), held in zip(told, values.shape, strict=True):
         if announced not in (None, held):
             raise HeaderError(
-                f"{header} announces {announced} {what}, {file} holds {held}. Try: "
-                "fetch both again."
+                f"{header} announces {announced} {what}, {file} holds {held}.\n"
+                "  try: fetch both again"
             )
     return values
 
@@ -87,7 +88,8 @@ def check_sum(total: int, checksum: int, header: Path, file: Path) -> None:
     if (total - checksum) % 65536:
         raise HeaderError(
             f"{header} announces the checksum {checksum % 65536}, the samples of "
-            f"{file} sum to {total % 65536}. Try: fetch both again."
+            f"{file} sum to {total % 65536}.\n"
+            "  try: fetch both again"
         )
 
 
@@ -101,17 +103,17 @@ def read_mat4(path: Path) -> Num[np.ndarray, "lead time"]:
         content = path.read_bytes()
     except FileNotFoundError:
         raise MissingFileError(
-            f"{path} is not there. Try: fetch it, or drop its line from RECORDS."
+            f"{path} is not there.\n  try: fetch it, or drop its line from RECORDS"
         ) from None
     if len(content) < 20:
         raise TruncatedError(
-            f"{path} ends after {len(content)} bytes, inside its header. Try: fetch "
-            "it again."
+            f"{path} ends after {len(content)} bytes, inside its header.\n"
+            "  try: fetch it again"
         )
     if content.startswith(b"MATLAB 5.0"):
         raise HeaderError(
-            f"{path} is a MATLAB 5 file, not level 4. Try: scipy.io.savemat(..., "
-            "format='4') with the samples as `val`."
+            f"{path} is a MATLAB 5 file, not level 4.\n"
+            "  try: scipy.io.savemat(..., format='4') with the samples as `val`"
         )
     kind, rows, columns, imaginary, name = np.frombuffer(content, "<i4", 5).tolist()
     if (
@@ -121,19 +123,20 @@ def read_mat4(path: Path) -> Num[np.ndarray, "lead time"]:
     ):
         raise HeaderError(
             f"{path} is no level-4 .mat of real numbers (its header says "
-            f"{kind}, {rows}, {columns}, {imaginary}, {name}). Try: fetch it again."
+            f"{kind}, {rows}, {columns}, {imaginary}, {name}).\n"
+            "  try: fetch it again"
         )
     dtype = np.dtype(f"<{_MAT4_TYPES[kind]}")
     expected = 20 + name + rows * columns * dtype.itemsize
     if len(content) < expected:
         raise TruncatedError(
-            f"{path} ends after {len(content)} of {expected} bytes. Try: fetch it "
-            "again."
+            f"{path} ends after {len(content)} of {expected} bytes.\n"
+            "  try: fetch it again"
         )
     if len(content) > expected:
         raise HeaderError(
-            f"{path} has {len(content)} bytes, its header announces {expected}. Try: "
-            "fetch it again."
+            f"{path} has {len(content)} bytes, its header announces {expected}.\n"
+            "  try: fetch it again"
         )
     values = np.frombuffer(content, dtype, rows * columns, 20 + name)
     return values.reshape(columns, rows).T

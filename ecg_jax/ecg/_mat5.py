@@ -38,7 +38,7 @@ def read_cpsc(path: Path) -> Float32[np.ndarray, "lead time"]:
     if why or len(found) != len(LEADS):
         raise HeaderError(
             f"{path} is a MATLAB 5 file without 12 leads in ECG.data, as CPSC 2018 has "
-            f"them ({why or f'{len(found)} rows'}). Try: scipy.io.savemat(..., "
-            "format='4') with the samples as `val`."
+            f"them ({why or f'{len(found)} rows'}).\n"
+            "  try: scipy.io.savemat(..., format='4') with the samples as `val`"
         )
     return found

@@ -74,7 +74,8 @@ def read_database(path: Path) -> LabelTable:
     if not beside.is_file():
         raise MissingFileError(
             f"{path} is there, but not {STATEMENTS} beside it, which says what its "
-            "codes mean. Try: `ecg-jax fetch ptb-xl --out DIR`."
+            "codes mean.\n"
+            "  try: `ecg-jax fetch ptb-xl --out DIR`"
         )
     needed = ("diagnostic", "diagnostic_class")
     classes = {
@@ -107,12 +108,13 @@ def _row(
     except ValueError:
         raise LabelError(
             f"{path}, line {line}: the scp_codes of {name}, {row['scp_codes'][:60]!r}, "
-            "are no codes with likelihoods. Try: {'NORM': 100.0, 'SR': 0.0}."
+            "are no codes with likelihoods.\n"
+            "  try: {'NORM': 100.0, 'SR': 0.0}"
         ) from None
     fold = row["strat_fold"].removesuffix(".0")
     if fold not in SIDE_OF_FOLD:
         raise LabelError(
-            f"{path}, line {line}: the strat_fold of {name} is {fold!r}. Try: a number "
-            "from 1 to 10."
+            f"{path}, line {line}: the strat_fold of {name} is {fold!r}.\n"
+            "  try: a number from 1 to 10"
         )
     return Row(line, superclass(codes, classes), SIDE_OF_FOLD[fold])

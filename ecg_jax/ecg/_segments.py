@@ -3,7 +3,7 @@
 from ecg_jax.ecg._header import Header
 from ecg_jax.errors import HeaderError
 
-_CURE = "Try: name a header first, of 0 samples, that lists the signals."
+_CURE = "  try: name a header first, of 0 samples, that lists the signals"
 
 
 def check_segments(header: Header, first: Header, index: list[int]) -> None:
@@ -30,7 +30,7 @@ def check_segments(header: Header, first: Header, index: list[int]) -> None:
         elif fixed:
             raise HeaderError(
                 f"{path}: segment {number} is a gap (~), and no segment lists the "
-                f"signals; wfdb cannot read that. {_CURE}"
+                f"signals; wfdb cannot read that.\n{_CURE}"
             )
 
 
@@ -42,12 +42,13 @@ def _check(
     if record.sig_len not in (None, num_samples):
         raise HeaderError(
             f"{path} announces {num_samples} samples of {own.path.stem}, {own.path} "
-            f"{record.sig_len}. Try: correct the number, or fetch both again."
+            f"{record.sig_len}.\n"
+            "  try: correct the number, or fetch both again"
         )
     if record.fs != header.record.fs:
         raise HeaderError(
-            f"{path} announces {header.record.fs:g} Hz, {own.path} {record.fs:g} Hz. "
-            "Try: correct the rate, or fetch both again."
+            f"{path} announces {header.record.fs:g} Hz, {own.path} {record.fs:g} Hz.\n"
+            "  try: correct the rate, or fetch both again"
         )
     for k in index:
         name, place = first.names[k], k
@@ -55,8 +56,8 @@ def _check(
             if (count := own.names.count(name)) > 1:
                 raise HeaderError(
                     f"{own.path} has {count} signals {name}, which wfdb confuses in a "
-                    "segment. Try: give them different names, there and where they "
-                    "are listed."
+                    "segment.\n"
+                    "  try: give them different names, there and where they are listed"
                 )
             if not count:
                 continue
@@ -65,11 +66,12 @@ def _check(
             held = f"is {own.names[k]}" if k < len(own.names) else "is not there"
             raise HeaderError(
                 f"{path}: signal {k + 1} of {first.path.stem} is {name}, that of "
-                f"{own.path.stem} {held}. {_CURE}"
+                f"{own.path.stem} {held}.\n{_CURE}"
             )
         frames = first.record.samps_per_frame[k], record.samps_per_frame[place]
         if frames[0] != frames[1]:
             raise HeaderError(
                 f"{own.path} has {frames[1]} samples of {name} a frame, {first.path} "
-                f"{frames[0]}. Try: correct the number, or fetch both again."
+                f"{frames[0]}.\n"
+                "  try: correct the number, or fetch both again"
             )

@@ -77,6 +77,7 @@ def label_in_header(path: Path) -> str | None:
     if codes := [code.strip() for code in found[1].split(",") if code.strip()]:
         return label_of(codes)
     raise LabelError(
-        f"{path}: the line #Dx: names no code. Try: SNOMED CT codes with commas "
-        f"between, such as `#Dx: {SINUS_RHYTHM}`, or no such line."
+        f"{path}: the line #Dx: names no code.\n"
+        f"  try: SNOMED CT codes with commas between, such as `#Dx: {SINUS_RHYTHM}`, "
+        "or no such line"
     )

@@ -39,7 +39,7 @@ def safe_unpack(
         opened = zipfile.ZipFile(archive)
     except (zipfile.BadZipFile, EOFError) as error:
         raise UnsafeArchiveError(
-            f"{archive} is no zip ({error}). Try: delete it and fetch again."
+            f"{archive} is no zip ({error}).\n  try: delete it and fetch again"
         ) from error
     with opened as source:
         checked = [(_checked(archive, member), member) for member in source.infolist()]
@@ -56,7 +56,8 @@ def safe_unpack(
         if announced > shutil.disk_usage(folder).free:
             raise DiskFullError(
                 f"{archive} unpacks to {announced} bytes, {folder} has "
-                f"{shutil.disk_usage(folder).free} left. Try: another --out."
+                f"{shutil.disk_usage(folder).free} left.\n"
+                "  try: another --out"
             )
         tops = {path.parts[0] for path in members}
         strip = len(tops) == 1 and all(len(path.parts) > 1 for path in members)
@@ -70,7 +71,7 @@ def safe_unpack(
 
 def _unsafe(archive: Path, why: str) -> UnsafeArchiveError:
     return UnsafeArchiveError(
-        f"{archive} is not unpacked: {why}. Try: delete it and fetch from PhysioNet."
+        f"{archive} is not unpacked: {why}.\n  try: delete it and fetch from PhysioNet"
     )
 
 

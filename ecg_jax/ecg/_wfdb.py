@@ -108,8 +108,8 @@ def _files(stem: Path) -> tuple[Path, Path]:
     path, file = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("hea", "mat"))
     if not path.is_file() and not file.is_file():
         raise MissingFileError(
-            f"Neither {path} nor {file.name} is there. Try: fetch it, or drop its "
-            "line from RECORDS."
+            f"Neither {path} nor {file.name} is there.\n"
+            "  try: fetch it, or drop its line from RECORDS"
         )
     return path, file
 
@@ -146,13 +146,15 @@ def _index(
     if every and len(index) < len(leads):
         raise HeaderError(
             f"{path} has no lead {' or '.join(missing(there, leads))}; its leads are "
-            f"{', '.join(there)}. Try: leave it out, or ask for leads that it has."
+            f"{', '.join(there)}.\n"
+            "  try: leave it out, or ask for leads that it has"
         )
     taken = [names[k] for k in index]
     if twice := [name for name in taken if there.count(name) > 1]:
         raise HeaderError(
-            f"{path} calls {there.count(twice[0])} leads {twice[0]!r}. Try: give each "
-            "a name of its own in the header, or ask for none, and one is read."
+            f"{path} calls {there.count(twice[0])} leads {twice[0]!r}.\n"
+            "  try: give each a name of its own in the header, or ask for none, and "
+            "one is read"
         )
     return index
 
@@ -166,38 +168,39 @@ def _choose(header: Header, first: Header, leads: Sequence[str]) -> list[int]:
     path, record = header.path, first.record
     if hasattr(record, "seg_name"):
         raise HeaderError(
-            f"{path} names no segment. Try: leave it out, or fetch it again."
+            f"{path} names no segment.\n  try: leave it out, or fetch it again"
         )
     index = _index(first.names, first.units, leads, path)
     if not index:
         named = zip(first.names, first.units, strict=True)
         raise HeaderError(
             f"{path} has no ECG lead; its signals are "
-            f"{', '.join(f'{name} ({unit})' for name, unit in named)}. Try: leave it "
-            "out, or correct names and units in the header."
+            f"{', '.join(f'{name} ({unit})' for name, unit in named)}.\n"
+            "  try: leave it out, or correct names and units in the header"
         )
     if header is first and set(record.file_name) == {"~"}:
         raise HeaderError(
-            f"{path} only lists the signals of a record of several segments. Try: read "
-            "that record, or leave this one out of RECORDS."
+            f"{path} only lists the signals of a record of several segments.\n"
+            "  try: read that record, or leave this one out of RECORDS"
         )
     if header is first and record.sig_len == 0:
         raise HeaderError(
-            f"{path} announces 0 samples. Try: leave the number out where it is "
-            "unknown."
+            f"{path} announces 0 samples.\n"
+            "  try: leave the number out where it is unknown"
         )
     rates = [header.record.fs * record.samps_per_frame[k] for k in index]
     if len(set(rates)) > 1:
         told = zip([first.names[k] for k in index], rates, strict=True)
         raise HeaderError(
             f"{path}: the leads differ in rate: "
-            f"{', '.join(f'{name} {rate:g} Hz' for name, rate in told)}. Try: read one "
-            f"of them, leads=({first.names[index[0]]!r},)."
+            f"{', '.join(f'{name} {rate:g} Hz' for name, rate in told)}.\n"
+            f"  try: read one of them, leads=({first.names[index[0]]!r},)"
         )
     for name in (first.names[k] for k in index if first.uncalibrated[k]):
         warnings.warn(
             f"{first.path} gives no gain for {name}: its amplitude is unknown, and 200 "
-            "units a millivolt are assumed, as WFDB does. Try: write the gain into it.",
+            "units a millivolt are assumed, as WFDB does.\n"
+            "  try: write the gain into it",
             stacklevel=2,
         )
     return index
@@ -250,7 +253,8 @@ def _scale(record: Any, header: Header, index: list[int]) -> None:
         if unit.casefold() not in MILLIVOLTS:
             raise HeaderError(
                 f"{header.path} has {header.names[k]} in {unit}, the record it is a "
-                "segment of in a voltage. Try: correct the unit."
+                "segment of in a voltage.\n"
+                "  try: correct the unit"
             )
         signal *= MILLIVOLTS[unit.casefold()]
 
@@ -277,7 +281,8 @@ def read_annotation(
     if len(notes) > len(kinds) or b"" in kinds or len(kinds & {b"ann", b"end"}) == 1:
         raise HeaderError(
             f"{path} has notes on itself (##) that wfdb cannot take: unknown ones, or "
-            "one of a kind twice. Try: write it again with wfdb.wrann."
+            "one of a kind twice.\n"
+            "  try: write it again with wfdb.wrann"
         )
     with refusing(path):
         try:
@@ -286,8 +291,8 @@ def read_annotation(
             read = wfdb.rdann(str(path.with_suffix("")), path.suffix[1:])
         except IndexError:
             raise TruncatedError(
-                f"{path} ends after {len(content)} bytes, before its end mark. Try: "
-                "fetch it again."
+                f"{path} ends after {len(content)} bytes, before its end mark.\n"
+                "  try: fetch it again"
             ) from None
     scale = sample_rate_hz / read.fs if read.fs else 1.0
     samples = np.rint(read.sample * scale).astype(np.int64)

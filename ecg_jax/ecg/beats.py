@@ -420,7 +420,8 @@ def _cut_chunk(
             if num_leads not in (None, len(recording.signal)):
                 raise SignalError(
                     f"{name}: {len(recording.signal)} leads, the first recording has "
-                    f"{num_leads}. Try: name the leads, such as --beats.leads II V1."
+                    f"{num_leads}.\n"
+                    "  try: name the leads, such as --beats.leads II V1"
                 )
             parts.append(cut(recording, config))
         except (RecordingError, OSError) as error:

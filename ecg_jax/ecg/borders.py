@@ -53,8 +53,8 @@ def read_borders(
         there = path.parent.glob(f"{path.stem}.*")
         suffixes = ", ".join(sorted(file.suffix[1:] for file in there)) or "none"
         raise MissingFileError(
-            f"{path} is not there, with the borders of lead {lead}. Try: one of the "
-            f"files that are: {suffixes}."
+            f"{path} is not there, with the borders of lead {lead}.\n"
+            f"  try: one of the files that are: {suffixes}"
         )
     samples, symbols = read_annotation(path, sample_rate_hz)
     at = (samples / sample_rate_hz).tolist()

@@ -94,19 +94,21 @@ class BeatConfig(Window):
         ):
             if not 0 <= (value := getattr(self, name)) <= high:
                 raise DataError(
-                    f"BeatConfig: {name}={value:g} is not from 0 to {high:g}. "
-                    f"Try: {usual:g}."
+                    f"BeatConfig: {name}={value:g} is not from 0 to {high:g}.\n"
+                    f"  try: {usual:g}"
                 )
         if not 0 < self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise DataError(
                 f"BeatConfig: windows at {self.sample_rate_hz:g} Hz cannot hold the "
-                f"band {self.low_hz:g} to {self.high_hz:g} Hz. Try: sample_rate_hz of "
-                f"{2 * self.high_hz:g} or more, or a lower high_hz."
+                f"band {self.low_hz:g} to {self.high_hz:g} Hz.\n"
+                f"  try: sample_rate_hz of {2 * self.high_hz:g} or more, or a lower "
+                "high_hz"
             )
         if self.before_s < 0 or self.after_s < 0 or self.num_samples < 2:
             raise DataError(
                 f"BeatConfig: a window from {self.before_s:g} s before the R peak to "
-                f"{self.after_s:g} s after it is empty. Try: before_s=.25, after_s=.4."
+                f"{self.after_s:g} s after it is empty.\n"
+                "  try: before_s=.25, after_s=.4"
             )
         for name, allowed in (
             ("polarity", ("correct", "keep")),
@@ -114,14 +116,15 @@ class BeatConfig(Window):
         ):
             if getattr(self, name) not in allowed:
                 raise DataError(
-                    f"BeatConfig: {name}={getattr(self, name)!r} is unknown. Try: one "
-                    f"of {', '.join(allowed)}."
+                    f"BeatConfig: {name}={getattr(self, name)!r} is unknown.\n"
+                    f"  try: one of {', '.join(allowed)}"
                 )
         names = [name.casefold() for name in self.leads]
         if len(set(names)) < len(names) or (ALL[0] in names and self.leads != ALL):
             raise DataError(
                 f"BeatConfig: the leads {', '.join(self.leads)} name one twice, or one "
-                "beside all. Try: each once, or all alone."
+                "beside all.\n"
+                "  try: each once, or all alone"
             )
 
 
@@ -136,31 +139,32 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
     if recording.duration_s < shortest:
         raise SignalError(
             f"{name}: {recording.duration_s:.2f} s are too short for a beat, which "
-            f"needs {shortest:g} s. Try: leave it out, or cut shorter windows."
+            f"needs {shortest:g} s.\n"
+            "  try: leave it out, or cut shorter windows"
         )
     if rate < 2 * config.high_hz:
         raise SignalError(
-            f"{name}: {rate:g} samples a second cannot hold {config.high_hz:g} Hz. "
-            f"Try: high_hz of {rate / 2:g} or less in BeatConfig."
+            f"{name}: {rate:g} samples a second cannot hold {config.high_hz:g} Hz.\n"
+            f"  try: high_hz of {rate / 2:g} or less in BeatConfig"
         )
     if np.isinf(recording.signal).any():
         lead, at = np.argwhere(np.isinf(recording.signal))[0].tolist()
         raise SignalError(
-            f"{name}: sample {at} of lead {lead + 1} is infinite. Try: NaN for a value "
-            "that is missing."
+            f"{name}: sample {at} of lead {lead + 1} is infinite.\n"
+            "  try: NaN for a value that is missing"
         )
     signal, missing = bridged(recording.signal)
     if missing.all():
         raise SignalError(
-            f"{name}: a lead misses its sample at every time. Try: leave it out, or "
-            "read other leads."
+            f"{name}: a lead misses its sample at every time.\n"
+            "  try: leave it out, or read other leads"
         )
     clean = detect.band_pass(signal, rate, config.low_hz, config.high_hz)
     try:
         each = [_detected(lead, rate, config) for lead in signal]
     except (ValueError, IndexError, ArithmeticError) as error:
         raise SignalError(
-            f"{name}: the beat detectors fail on it ({error}). Try: leave it out."
+            f"{name}: the beat detectors fail on it ({error}).\n  try: leave it out"
         ) from error
     best = best_lead(each)
     found = each[best]
@@ -169,7 +173,8 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
         raise SignalError(
             f"{name}: no beat is found in {recording.duration_s:.2f} s. A lead that "
             f"moves by less than {live.SMALLEST_STEP_MV:g} mV in {live.STEP_S:g} s "
-            "counts as off. Try: leave it out, or give the signal in mV."
+            "counts as off.\n"
+            "  try: leave it out, or give the signal in mV"
         )
     values, keep = windows(clean, peaks, rate, config)
     lost = np.append(0, np.cumsum(missing))
@@ -200,8 +205,8 @@ def cut(recording: Recording, config: BeatConfig) -> dict[str, np.ndarray]:
     if not keep.any():
         raise SignalError(
             f"{name}: none of {len(peaks)} R peaks has a whole window of "
-            f"{config.before_s + config.after_s:g} s in {recording.duration_s:.2f} s. "
-            "Try: leave it out, or cut shorter windows."
+            f"{config.before_s + config.after_s:g} s in {recording.duration_s:.2f} s.\n"
+            "  try: leave it out, or cut shorter windows"
         )
     missed = without_window(recording, peaks[keep], config.match_s)
     rr = np.where(np.diff(lost[peaks]) > 0, np.nan, np.diff(peaks) / rate)
@@ -247,8 +252,8 @@ def with_leads(recording: Recording, leads: tuple[str, ...]) -> Recording:
     if lost := missing(names, leads):
         raise SignalError(
             f"{recording.name}: no lead {' or '.join(lost)}; its leads are "
-            f"{', '.join(names) or 'not named'}. Try: leave it out, or ask for leads "
-            "that it has."
+            f"{', '.join(names) or 'not named'}.\n"
+            "  try: leave it out, or ask for leads that it has"
         )
     index = choose(names, ["mV"] * len(names), leads)
     others = tuple(name for k, name in enumerate(names) if k not in index)

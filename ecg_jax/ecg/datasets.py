@@ -55,8 +55,9 @@ def open_dataset(
     if str(data) not in NAMES:
         if not Path(data).is_dir():
             raise MissingFileError(
-                f"{data} is not a folder. Try: one of {', '.join(NAMES)}, the folder "
-                "that holds RECORDS, or a file of beats (.npz, .csv, .parquet)."
+                f"{data} is not a folder.\n"
+                f"  try: one of {', '.join(NAMES)}, the folder that holds RECORDS, or "
+                "a file of beats (.npz, .csv, .parquet)"
             )
         return open_folder(data, labels=labels)
     folder = default_folder(str(data)) if data_dir is None else Path(data_dir)
@@ -64,8 +65,9 @@ def open_dataset(
         folder = folder / str(data) if (folder / str(data)).is_dir() else folder
     if not folder.is_dir():
         raise MissingFileError(
-            f"{data} is not at {folder}. Try: `ecg-jax fetch {data} --out DIR`, or "
-            "--data-dir with the folder that holds it."
+            f"{data} is not at {folder}.\n"
+            f"  try: `ecg-jax fetch {data} --out DIR`, or --data-dir with the folder "
+            "that holds it"
         )
     return open_folder(folder, labels=labels)
 

@@ -135,8 +135,8 @@ def fetch(
     """
     if name not in SOURCES:
         raise DataError(
-            f"{name!r} is no data set that can be fetched. Try: one of "
-            f"{', '.join(SOURCES)}."
+            f"{name!r} is no data set that can be fetched.\n"
+            f"  try: one of {', '.join(SOURCES)}"
         )
     source = SOURCES[name]
     base = Path(out)
@@ -146,8 +146,8 @@ def fetch(
         return final
     if final.exists() and not (final.is_dir() and not any(final.iterdir())):
         raise RunExistsError(
-            f"{final} exists and was not fetched. Try: another --out, or "
-            f"--data-dir {final} if it holds the recordings."
+            f"{final} exists and was not fetched.\n"
+            f"  try: another --out, or --data-dir {final} if it holds the recordings"
         )
     if url is None:
         sha256, sums_url = sha256 or source.sha256, sums_url or source.sums_url
@@ -160,8 +160,8 @@ def fetch(
             archive.unlink()
             raise ChecksumError(
                 f"{url or source.url} has the SHA-256 {digest}, not {sha256.lower()}; "
-                "it was deleted. Try: fetch again, or compare the SHA-256 with its "
-                "publisher's."
+                "it was deleted.\n"
+                "  try: fetch again, or compare the SHA-256 with its publisher's"
             )
         ready = base / f".{name}.unpacking"
         shutil.rmtree(ready, ignore_errors=True)  # of a killed fetch
@@ -188,8 +188,8 @@ def fetch(
     except OSError as error:
         if _is_full(error):
             raise DiskFullError(
-                f"no space is left in {base} for {name}. Try: free some, or another "
-                "--out; what has been downloaded is kept."
+                f"no space is left in {base} for {name}.\n"
+                "  try: free some, or another --out; what has been downloaded is kept"
             ) from error
         raise
     _remember(name, final)
@@ -201,7 +201,7 @@ def _download(url: str, target: Path, progress: Progress | None) -> None:
     if target.is_file():
         return
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise DownloadError(f"{url} is no http address. Try: https://...")
+        raise DownloadError(f"{url} is no http address.\n  try: https://...")
     part = target.with_name(target.name + ".part")
     reason, after = "", 0
     for attempt in range(_NUM_TRIES):
@@ -216,8 +216,8 @@ def _download(url: str, target: Path, progress: Progress | None) -> None:
             error.close()
             if error.code < 500:
                 raise DownloadError(
-                    f"{url} answers {error.code} {error.reason}. Try: look whether "
-                    "PhysioNet has moved it, and give --url."
+                    f"{url} answers {error.code} {error.reason}.\n"
+                    "  try: look whether PhysioNet has moved it, and give --url"
                 ) from error
             reason = f"{error.code} {error.reason}"
         except (OSError, HTTPException, EOFError) as error:
@@ -228,8 +228,8 @@ def _download(url: str, target: Path, progress: Progress | None) -> None:
         if attempt + 1 < _NUM_TRIES:
             time.sleep(0.0 if after > before else min(0.2 * 2**attempt, 5.0))
     raise DownloadError(
-        f"{url} cannot be downloaded ({reason}); {after} bytes are kept in {part}. "
-        "Try: the same command again, it goes on from there."
+        f"{url} cannot be downloaded ({reason}); {after} bytes are kept in {part}.\n"
+        "  try: the same command again, it goes on from there"
     )
 
 
@@ -312,7 +312,8 @@ def _check_files(
     if sums is None:
         raise ChecksumError(
             f"{archive} comes without SHA256SUMS.txt, and none can be had from "
-            f"{sums_url}: nothing to check it with. Try: give the SHA-256 of the zip."
+            f"{sums_url}: nothing to check it with.\n"
+            "  try: give the SHA-256 of the zip"
         )
     wanted: dict[str, str] = {}
     for line in sums.splitlines():
@@ -324,19 +325,21 @@ def _check_files(
     for path in sorted(present & wanted.keys()):
         if (digest := _digest(folder / path)) != wanted[path]:
             raise ChecksumError(
-                f"{path} in {archive} has the SHA-256 {digest}, not {wanted[path]}. "
-                "Try: delete the zip and fetch again."
+                f"{path} in {archive} has the SHA-256 {digest}, not {wanted[path]}.\n"
+                "  try: delete the zip and fetch again"
             )
     if missing := sorted(wanted.keys() - present):
         raise ChecksumError(
             f"{archive} lacks {len(missing)} files of SHA256SUMS.txt, the first is "
-            f"{missing[0]}. Try: delete the zip and fetch again."
+            f"{missing[0]}.\n"
+            "  try: delete the zip and fetch again"
         )
     unlisted = sorted(present - wanted.keys())
     if data := [path for path in unlisted if not path.endswith((".txt", ".html"))]:
         raise ChecksumError(
             f"{archive} holds {len(data)} files that SHA256SUMS.txt does not list, the "
-            f"first is {data[0]}. Try: delete the zip and fetch again."
+            f"first is {data[0]}.\n"
+            "  try: delete the zip and fetch again"
         )
     return checked
 

@@ -35,6 +35,7 @@ def beats(
     labels: Told | np.ndarray | None = None,
     records: Sequence[Any] | np.ndarray | None = None,
     classes: Mapping[Any, str] | None = None,
+    contract: BeatConfig | None = None,
 ) -> Beats:
     """Beats from an array or a file, to be decided, explained, plotted and reported.
 
@@ -69,6 +70,8 @@ def beats(
         {"NORM": "N", "MI": "O"}. Labels of class N are normal; other classes bear any
         name. Where none is said to be, those called "N", "normal", "NORM", "NSR" or
         "SNR" are normal, in upper or lower case.
+      contract: of a folder, how its recordings are cut and scaled, as a network says
+        it: `load_network(...).contract`, with its rate and leads.
 
     Returns:
       The beats.
@@ -94,7 +97,8 @@ def beats(
         path = Path(source)
         if path.is_dir():
             told = {"records": records, "r_peak_s": r_peak_s}
-            return _of_folder(path, sample_rate_hz, leads, labels, classes, told)
+            config = _cut(path, sample_rate_hz, leads, contract)
+            return _of_folder(path, config, labels, classes, told)
         held = read_beats(path)
         array = _checked(held.pop("beats"))
         sample_rate_hz = _either(sample_rate_hz, held, "sample_rate_hz")
@@ -111,6 +115,12 @@ def beats(
             )
     else:
         array = _checked(source)
+    if contract is not None:
+        raise DataError(
+            "a contract says how recordings are cut and scaled; these are beats that "
+            "are cut already.\n  try: a folder of recordings; or, of beats as the "
+            "network sees them, sample_rate_hz and r_peak_s"
+        )
     num, time = len(array), array.shape[-1]
     rate = _rate(sample_rate_hz)
     _check_window(rate, time)
@@ -154,8 +164,7 @@ def _either(value: Any, held: Mapping[str, Any], name: str) -> Any:
 
 def _of_folder(
     path: Path,
-    sample_rate_hz: float | None,
-    leads: Sequence[str],
+    config: BeatConfig,
     labels: Told | np.ndarray | None,
     classes: Mapping[Any, str] | None,
     told: Mapping[str, Any],
@@ -166,13 +175,29 @@ def _of_folder(
             f"{path} is a folder of recordings, which say themselves what "
             f"{', '.join(given)} would.\n  try: without {given[0]}; or an array"
         )
-    names = (leads,) if isinstance(leads, str) else tuple(leads)
-    config = BeatConfig(leads=names)
-    if sample_rate_hz is not None:
-        config = BeatConfig(leads=names, sample_rate_hz=_rate(sample_rate_hz))
     said = labels.tolist() if isinstance(labels, np.ndarray) else labels
     folder = open_folder(path, labels=said)
     return extract_beats(folder, config, cache_dir=None, classes=_named(classes))
+
+
+def _cut(
+    path: Path,
+    sample_rate_hz: float | None,
+    leads: Sequence[str],
+    contract: BeatConfig | None,
+) -> BeatConfig:
+    """How recordings are cut: as a network takes them, or as the call says."""
+    names = (leads,) if isinstance(leads, str) else tuple(leads)
+    if contract is None:
+        usual = BeatConfig.sample_rate_hz
+        rate = usual if sample_rate_hz is None else _rate(sample_rate_hz)
+        return BeatConfig(leads=names, sample_rate_hz=rate)
+    if names or sample_rate_hz is not None:
+        raise DataError(
+            f"{path}: the contract says the rate and the leads.\n"
+            "  try: without sample_rate_hz and leads; or without contract"
+        )
+    return contract
 
 
 def _checked(source: Any) -> Float[np.ndarray, "beat ..."]:

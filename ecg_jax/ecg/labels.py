@@ -145,8 +145,11 @@ def _others(
         )
     more = f", nor are {len(strangers) - 1} others" if strangers[1:] else ""
     return {
-        first: f"{table.source}{line}: {first!r} is no recording of {root}{more}. Try: "
-        f"the names of the files without suffix, such as {next(iter(paths))!r}."
+        first: (
+            f"{table.source}{line}: {first!r} is no recording of {root}{more}.\n"
+            "  try: the names of the files without suffix, such as "
+            f"{next(iter(paths))!r}"
+        )
     }
 
 
@@ -193,9 +196,9 @@ def _read_own(path: Path) -> LabelTable:
         if column and not (side := sides.get(row[column], "")):
             table.add(
                 name,
-                f"{path}, line {line}: the {column} of {name} is {row[column]!r}. Try: "
-                "train, validation or heldout; or numbers, of which the highest is "
-                "held out and the next validates.",
+                f"{path}, line {line}: the {column} of {name} is {row[column]!r}.\n"
+                "  try: train, validation or heldout; or numbers, of which the highest "
+                "is held out and the next validates",
             )
             continue
         table.add(name, Row(line, row["label"] or None, side))
@@ -258,8 +261,8 @@ def _cpsc(path: Path, line: int, name: str, cells: Sequence[str]) -> Row | str:
     numbers = [str(1 + at) for at in range(len(CPSC_LABELS))]
     if unknown := [cell for cell in cells if cell not in numbers]:
         return (
-            f"{path}, line {line}: {unknown[0]!r} is no label of {name}. Try: a number "
-            f"from 1 ({CPSC_LABELS[0]}) to 9 ({CPSC_LABELS[-1]})."
+            f"{path}, line {line}: {unknown[0]!r} is no label of {name}.\n"
+            f"  try: a number from 1 ({CPSC_LABELS[0]}) to 9 ({CPSC_LABELS[-1]})"
         )
     named = [CPSC_LABELS[int(cell) - 1] for cell in cells]
     others = [label for label in named if label != CPSC_LABELS[0]]

@@ -35,17 +35,17 @@ def settled(folder: Folder, config: BeatConfig) -> BeatConfig:
         apart = [names for names, _ in found.most_common() if _differ(names)]
         if found and not apart:
             raise DataError(
-                f"the leads of the recordings do not differ in name: {_there(found)}. "
-                "Try: give each a name of its own in the headers, or read one, without "
-                "--beats.leads."
+                f"the leads of the recordings do not differ in name: {_there(found)}.\n"
+                "  try: give each a name of its own in the headers, or read one, "
+                "without --beats.leads"
             )
         return replace(config, leads=(apart[0] if apart else ()) or ALL)
     if not any(not missing(names, wanted) for names in _leads_of_each(folder)):
         found = Counter(_leads_of_each(folder))
         raise DataError(
             f"none of {len(folder.names):,} recordings has the leads "
-            f"{', '.join(wanted)}; there are {_there(found)}. Try: leads that they "
-            f"have, such as --beats.leads {_example(found)}."
+            f"{', '.join(wanted)}; there are {_there(found)}.\n"
+            f"  try: leads that they have, such as --beats.leads {_example(found)}"
         )
     return replace(config, leads=wanted)
 

@@ -141,8 +141,8 @@ class RecordingFolder:
         """
         if name not in self.paths:
             raise MissingFileError(
-                f"{self.root} has no recording {name!r}. Try: one of "
-                f"{len(self.names)} names such as {self.names[0]!r}."
+                f"{self.root} has no recording {name!r}.\n"
+                f"  try: one of {len(self.names)} names such as {self.names[0]!r}"
             )
         return _read(self.root / self.paths[name], name, self.labels[name], self.leads)
 
@@ -190,8 +190,9 @@ def open_folder(
     root = Path(path)
     if not root.is_dir():
         raise MissingFileError(
-            f"{root} is not a folder. Try: the folder that holds RECORDS, or "
-            "`ecg-jax fetch challenge-2017 --out DIR`."
+            f"{root} is not a folder.\n"
+            "  try: the folder that holds RECORDS, or `ecg-jax fetch challenge-2017 "
+            "--out DIR`"
         )
     paths = listed(root)
     found = read_labels(root, paths, labels)
@@ -258,7 +259,8 @@ def _read(
                 outside = samples[0] if samples[0] < 0 else samples[-1]
                 raise HeaderError(
                     f"{annotation}: a beat at sample {outside}, the signal of "
-                    f"{read.file} has {signal.shape[1]}. Try: fetch both again."
+                    f"{read.file} has {signal.shape[1]}.\n"
+                    "  try: fetch both again"
                 )
     return Recording(
         name,
@@ -283,20 +285,21 @@ def _check(read: Signal) -> None:
     cure = f"read another lead, leads=({other!r},), or " if other else ""
     if still.any():
         raise SignalError(
-            f"{file}: {names[int(still.argmax())]} is a flat line, no signal. Try: "
-            f"{cure}leave the recording out, or check that an electrode was connected."
+            f"{file}: {names[int(still.argmax())]} is a flat line, no signal.\n"
+            f"  try: {cure}leave the recording out, or check that an electrode was "
+            "connected"
         )
     if lost.all():
         raise SignalError(
-            f"{file}: every sample of {', '.join(names)} is marked as missing. Try: "
-            f"{cure}leave the recording out."
+            f"{file}: every sample of {', '.join(names)} is marked as missing.\n"
+            f"  try: {cure}leave the recording out"
         )
     top = np.fmax(-low, high)
     if np.fmax.reduce(top) > HIGHEST_MV:
         raise SignalError(
             f"{file}: {names[int(np.nanargmax(top))]} reaches {np.nanmax(top):,.0f} "
-            f"mV, and no ECG is beyond {HIGHEST_MV:,.0f}. Try: correct gain or unit in "
-            "the header, or leave the recording out."
+            f"mV, and no ECG is beyond {HIGHEST_MV:,.0f}.\n"
+            "  try: correct gain or unit in the header, or leave the recording out"
         )
 
 

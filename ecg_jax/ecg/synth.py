@@ -78,7 +78,7 @@ def kinds_of(
 def _seed(seed: int) -> np.uint32:
     if not 0 <= seed < 2**32:
         raise DataError(
-            f"seed {seed}: out of range. Try: a number from 0 to 2**32 - 1."
+            f"seed {seed}: out of range.\n  try: a number from 0 to 2**32 - 1"
         )
     return np.uint32(seed)
 
@@ -144,13 +144,14 @@ def synthesize(
     if not (2.0 <= low <= high <= 600.0 and 50.0 <= sample_rate_hz <= 5000.0):
         raise DataError(
             f"synthetic recordings of {low} to {high} s at {sample_rate_hz} Hz: out of "
-            "range. Try: 2 to 600 s at 50 to 5000 Hz."
+            "range.\n"
+            "  try: 2 to 600 s at 50 to 5000 Hz"
         )
     if wrong := [kind for kind in mixture if kind not in KINDS]:
-        raise DataError(f"unknown kind {wrong[0]!r}. Try: one of {', '.join(KINDS)}.")
+        raise DataError(f"unknown kind {wrong[0]!r}.\n  try: one of {', '.join(KINDS)}")
     if num_recordings < 1 or start < 0 or not mixture:
         raise DataError(
-            f"{num_recordings} recordings from {start} on. Try: at least 1."
+            f"{num_recordings} recordings from {start} on.\n  try: at least 1"
         )
     kinds = kinds_of(seed, num_recordings, start=start, mixture=mixture)
     codes = np.array([KINDS.index(kind) for kind in kinds], np.int32)
@@ -250,8 +251,8 @@ class SyntheticFolder:
         """
         if name not in self.kinds:
             raise MissingFileError(
-                f"{self.title}: no recording {name!r}. Try: {self.names[0]} to "
-                f"{self.names[-1]}."
+                f"{self.title}: no recording {name!r}.\n"
+                f"  try: {self.names[0]} to {self.names[-1]}"
             )
         start, row = divmod(int(name[1:]), CHUNK)
         start *= CHUNK

@@ -1,21 +1,22 @@
 """Networks on disk: safetensors, a manifest with SHA-256, a model card. No pickle."""
 
 import dataclasses
-import hashlib
-import json
-import typing
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from ecg_jax.errors import ChecksumError, ModelError, RunExistsError
+from ecg_jax.ecg.cut import BeatConfig
+from ecg_jax.errors import ModelError, RunExistsError
+from ecg_jax.networks.card import ModelCard, card_text
 from ecg_jax.networks.config import NetworkConfig
+from ecg_jax.networks.example import FILE as EXAMPLE
+from ecg_jax.networks.example import Example, example_of, read_example
+from ecg_jax.networks.from_json import from_json
 from ecg_jax.networks.models import (
     Margin,
     Variables,
@@ -24,41 +25,27 @@ from ecg_jax.networks.models import (
     margins,
 )
 from ecg_jax.networks.models import cast as cast_variables
+from ecg_jax.networks.named import place
 from ecg_jax.storage.arrays import flatten, read_arrays, unflatten, write_arrays
 from ecg_jax.storage.files import write_atomic
+from ecg_jax.storage.manifest import (
+    MANIFEST,
+    Form,
+    lacking,
+    manifest,
+    read_files,
+    read_manifest,
+)
 
-FORMAT = "ecg_jax.network/1"
+FORM = Form(
+    format="ecg_jax.network/1",
+    noun="network",
+    folder="a folder that save_network wrote, such as RUN/model",
+    again="train the network again",
+    error=ModelError,
+)
 VARIABLES = "variables.safetensors"
-MANIFEST = "manifest.json"
 CARD = "README.md"
-Config = TypeVar("Config")
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a reader must know of a network before using it.
-
-    Attributes:
-        title: its name.
-        data: the recordings it was trained on.
-        citation: how to cite them.
-        split: how the recordings were split, with their numbers.
-        input: configuration of the beats it sees (JSON).
-        training: configuration of the training (JSON).
-        quality: measured figures (JSON), with the recordings they hold for.
-        notes: further remarks, a line each.
-        versions: versions of the software.
-    """
-
-    title: str = "ECG network"
-    data: str = "not stated"
-    citation: str = "not stated"
-    split: str = "not stated"
-    input: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,16 +56,26 @@ class Network:
         config: its shape.
         variables: its variables, nested dictionaries of arrays.
         card: what is known of it.
+        example: a beat and the margin of it, where there is one.
     """
 
     config: NetworkConfig
     variables: Variables
-    card: ModelCard = ModelCard()
+    card: ModelCard = field(default_factory=ModelCard)
+    example: Example | None = None
 
     @property
     def margin(self) -> Margin:
         """The pure function of one window `[lead, time]`; `>= 0` means normal."""
         return margin_of(self.config, self.variables)
+
+    @property
+    def contract(self) -> BeatConfig | None:
+        """How recordings are cut and scaled for it: `ecg_jax.beats(..., contract=)`.
+
+        None where it was trained on beats that somebody gave, or the card says nothing.
+        """
+        return self.card.contract
 
     @property
     def kind(self) -> str:
@@ -101,11 +98,27 @@ class Network:
         variables = cast_variables(self.variables, dtype)
         return dataclasses.replace(self, variables=variables)
 
+    def exemplified(
+        self,
+        beat: Float[np.ndarray, "lead time"],
+        unit_mv: Float[np.ndarray, " lead"],
+        of: str,
+    ) -> "Network":
+        """The same network with a beat to check it by.
+
+        Args:
+            beat: as the network sees it.
+            unit_mv: one unit of it in mV, each lead.
+            of: which beat it is.
+        """
+        example = example_of(self.config, self.variables, beat, unit_mv, of)
+        return dataclasses.replace(self, example=example)
+
 
 def save_network(
     folder: Path | str, network: Network, *, replace: bool = False
 ) -> Path:
-    """Write a network: variables, manifest with SHA-256, model card.
+    """Write a network: variables, example, model card, manifest with SHA-256.
 
     The manifest is written last: a folder that has one is complete.
 
@@ -124,182 +137,75 @@ def save_network(
     folder = Path(folder)
     if (folder / MANIFEST).exists() and not replace:
         raise RunExistsError(
-            f"{folder} holds a network already: choose another folder, or delete it"
+            f"{folder} holds a network already.\n  try: another folder, or delete it"
         )
     folder.mkdir(parents=True, exist_ok=True)
     arrays = flatten(network.variables)
-    write_arrays(folder / VARIABLES, arrays, {"format": FORMAT})
-    data = (folder / VARIABLES).read_bytes()
-    manifest = {
-        "format": FORMAT,
-        "config": asdict(network.config),
-        "files": {VARIABLES: {"sha256": _sha256(data), "bytes": len(data)}},
-        "arrays": {
+    write_arrays(folder / VARIABLES, arrays, {"format": FORM.format})
+    names, example = [VARIABLES], network.example
+    if example is not None:
+        names.append(EXAMPLE)
+        write_arrays(folder / EXAMPLE, example.arrays(), {"of": example.of})
+    count = sum(leaf.size for leaf in jax.tree.leaves(network.variables))
+    text = card_text(network.card, network.config, count, example)
+    write_atomic(folder / CARD, text.encode())
+    listed = manifest(
+        FORM,
+        {name: (folder / name).read_bytes() for name in names},
+        config=asdict(network.config),
+        arrays={
             name: [str(array.dtype), list(array.shape)]
             for name, array in sorted(arrays.items())
         },
-        "card": asdict(network.card),
-    }
-    write_atomic(folder / CARD, card_text(network).encode())
-    write_atomic(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        card=asdict(network.card),
+    )
+    write_atomic(folder / MANIFEST, listed)
     return folder
 
 
-def load_network(folder: Path | str) -> Network:
-    """Read a network back, checking its SHA-256 and its shapes.
+def load_network(network: Path | str) -> Network:
+    """Read a network back, checking SHA-256, shapes, and its example.
 
     Args:
-        folder: what `save_network` wrote.
+        network: a folder that `save_network` wrote, or that of a run; or the name of a
+            released network, in `$ECG_JAX_NETWORKS` or in the user's cache folder.
 
     Returns:
-        The network, its variables as they were saved.
+        The network, its variables as they were saved. `margin` is the pure function,
+        for `ecg_jax.factor`; `contract` says how recordings are cut for it, for
+        `ecg_jax.beats`; `example` is a beat and its margin, where there is one.
 
     Raises:
-        ModelError: a part is missing, unreadable, or disagrees with the configuration.
-        ChecksumError: the variables are not those that the manifest was written for.
+        ModelError: there is no such network; a part is missing, unreadable, or
+            disagrees with the configuration; or the example has another margin.
+        ChecksumError: a file is not the one that the manifest was written for.
     """
-    folder = Path(folder)
-    manifest = _read_manifest(folder / MANIFEST)
-    path = folder / VARIABLES
+    folder = place(network)
+    found = read_manifest(folder, FORM)
     try:
-        config = from_json(NetworkConfig, manifest["config"])
-        card = from_json(ModelCard, manifest["card"])
-        expected = manifest["files"][VARIABLES]["sha256"]
+        config = from_json(NetworkConfig, found["config"])
+        card = from_json(ModelCard, found["card"])
     except (KeyError, TypeError) as error:
-        raise ModelError(
-            f"{folder / MANIFEST} lacks {error}: save the network again"
-        ) from error
+        raise lacking(folder, FORM, error) from error
     except ModelError as error:
         raise ModelError(f"{folder / MANIFEST}: {error}") from error
-    if not path.exists():
-        raise ModelError(f"{path} is missing: copy the whole folder of the network")
-    found = _sha256(path.read_bytes())
-    if found != expected:
-        raise ChecksumError(
-            f"{path} is damaged or was exchanged:\n"
-            f"  SHA-256 found:    {found}\n"
-            f"  SHA-256 expected: {expected}\n"
-            "  try: copy the network again, or train it again"
-        )
-    arrays, _ = read_arrays(path)
-    variables = unflatten(arrays, _shapes(config), path)
-    return Network(config, variables, card)
+    files = read_files(folder, found, FORM)
+    if VARIABLES not in files:
+        raise lacking(folder, FORM, KeyError(VARIABLES))
+    arrays, _ = read_arrays(folder / VARIABLES)
+    variables = unflatten(arrays, _shapes(config), folder / VARIABLES)
+    example = None
+    if EXAMPLE in files:
+        example = read_example(folder / EXAMPLE, config, variables)
+    return Network(config, variables, card, example)
 
 
-def card_text(network: Network) -> str:
-    """The model card as Markdown.
-
-    Args:
-        network: the network, with its card.
-
-    Returns:
-        The text of the card.
-    """
-    card, config = network.card, network.config
-    count = sum(leaf.size for leaf in jax.tree.leaves(network.variables))
-    lines = [
-        f"# {card.title}",
-        "",
-        "**Research use only.** This network is not a medical device. Its answer is",
-        "about a waveform, as labelled in the data below; it is no diagnosis.",
-        "",
-        f"- Input: one window [{config.num_leads} lead, {config.num_samples} samples]"
-        f"{_leads(card)}",
-        f"- Output: a margin (logit); `>= 0` means normal; {count:,} numbers in all",
-        f"- Trained on: {card.data}",
-        f"- Split: {card.split}",
-        f"- Citation: {card.citation}",
-        *(f"- {note}" for note in card.notes),
-        "",
-        "Labels belong to whole recordings and every beat inherits its recording's;",
-        "a rhythm such as atrial fibrillation need not show in a single beat.",
-        "",
-    ]
-    parts = {
-        "Quality": card.quality,
-        "Network": asdict(config),
-        "Beats": card.input,
-        "Training": card.training,
-        "Versions": card.versions,
-    }
-    for title, part in parts.items():
-        if part:
-            block = json.dumps(part, indent=1)
-            lines += [f"## {title}", "", "```json", block, "```", ""]
-    lines += [
-        "## Use",
-        "",
-        "```python",
-        "from ecg_jax.networks.saved import load_network",
-        'margin = load_network("this folder").margin   # [lead, time] -> scalar',
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _leads(card: ModelCard) -> str:
-    """The leads of the input, in their order, where they were asked for."""
-    names = card.input.get("leads") or ()
-    return f" of the leads {', '.join(names)}, in this order" if names else ""
-
-
-def from_json(cls: type[Config], data: Mapping[str, Any]) -> Config:
-    """A frozen dataclass from its JSON object; lists become tuples.
-
-    Args:
-        cls: the dataclass.
-        data: the object; fields that are missing take their defaults.
-
-    Returns:
-        The dataclass.
-
-    Raises:
-        ModelError: a field is unknown, or a value is impossible.
-
-    Example:
-        >>> from_json(NetworkConfig, {"kind": "mlp", "widths": [8, 4]}).widths
-        (8, 4)
-    """
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(data) - set(hints))
-    if unknown:
-        raise ModelError(
-            f"{cls.__name__} has no field {', '.join(map(repr, unknown))}: the file is "
-            "of another version of ecg_jax"
-        )
-    values = {}
-    for name, value in data.items():
-        is_tuple = typing.get_origin(hints[name]) is tuple
-        values[name] = tuple(value) if is_tuple else value
-    return cls(**values)
+def sha256_of(folder: Path) -> str:
+    """The SHA-256 of the variables of a network, as its manifest says it."""
+    return read_manifest(folder, FORM)["files"][VARIABLES]["sha256"]
 
 
 @cache
 def _shapes(config: NetworkConfig) -> dict[str, Any]:
     """The variables of a network, without values."""
     return jax.eval_shape(lambda key: init_variables(config, key), jax.random.key(0))
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{path.parent} holds no network ({path.name} is missing): name a folder "
-            "that save_network wrote, such as RUN/model"
-        ) from error
-    except (ValueError, OSError) as error:
-        raise ModelError(
-            f"{path} cannot be read ({error}): copy the network again"
-        ) from error
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != FORMAT:
-        raise ModelError(
-            f"{path} is of format {found!r}, this version of ecg_jax reads {FORMAT!r}"
-        )
-    return manifest

@@ -5,13 +5,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ecg_jax.ecg.beats import GIVEN, BeatConfig
+from ecg_jax.ecg.beats import BeatConfig
 from ecg_jax.ecg.classes import parse
+from ecg_jax.networks.card import ModelCard
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
-from ecg_jax.networks.saved import ModelCard, from_json
-from ecg_jax.runs.source import Source, is_beats_file, sha256, source_of
+from ecg_jax.runs.source import Source, is_beats_file, source_of
 from ecg_jax.storage.files import plain
+from ecg_jax.storage.manifest import sha256
 from ecg_jax.tree.cover import CoverConfig
 from ecg_jax.tree.grow import check_options
 
@@ -127,8 +128,7 @@ class RunConfig:
 
 def beat_config(card: ModelCard) -> BeatConfig:
     """How a model's beats are cut, as its card says, or as in a default run."""
-    known = card.input and GIVEN not in card.input
-    return from_json(BeatConfig, card.input) if known else RunConfig().beats
+    return card.contract or RunConfig().beats
 
 
 def options(config: RunConfig, default: RunConfig | None = None) -> list[str]:

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ecg_jax.ecg.beats import Beats
+from ecg_jax.networks.card import ModelCard
 from ecg_jax.networks.config import NetworkConfig
-from ecg_jax.networks.saved import MANIFEST, ModelCard, load_network, save_network
+from ecg_jax.networks.saved import load_network, save_network
 from ecg_jax.runs.config import RunConfig, options
 from ecg_jax.runs.foreign import Found, find_model
 from ecg_jax.runs.model import Model, check_windows
 from ecg_jax.runs.onnx_model import OnnxModel
 from ecg_jax.runs.pipeline import Begin, Run, Say, complete
+from ecg_jax.storage.manifest import MANIFEST
 from ecg_jax.views.distill import STUDENT, agreement, distill, teacher_margins
 from ecg_jax.views.evaluation import Evaluation
 from ecg_jax.views.partition import arithmetic

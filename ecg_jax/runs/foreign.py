@@ -2,21 +2,25 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ecg_jax.ecg.beats import BeatConfig, Beats
+from ecg_jax.ecg.datasets import NAMES
 from ecg_jax.errors import EcgJaxError, ModelError
-from ecg_jax.networks.saved import (
-    MANIFEST,
-    ModelCard,
-    Network,
-    load_network,
-    save_network,
+from ecg_jax.networks.card import ModelCard
+from ecg_jax.networks.named import known, place
+from ecg_jax.networks.saved import Network, load_network, save_network, sha256_of
+from ecg_jax.runs.config import (
+    NETWORK,
+    TRAINING,
+    RunConfig,
+    TreeConfig,
+    beat_config,
+    options,
 )
-from ecg_jax.runs.config import NETWORK, RunConfig, TreeConfig, beat_config, options
-from ecg_jax.runs.model import Model, check_windows
+from ecg_jax.runs.model import Model, check_cut, check_windows
 from ecg_jax.runs.onnx_model import (
     CARD,
     ONNX,
@@ -26,8 +30,10 @@ from ecg_jax.runs.onnx_model import (
     save_onnx,
 )
 from ecg_jax.runs.pipeline import Begin, Run, Say, complete
-from ecg_jax.runs.run_folder import read_json
+from ecg_jax.runs.source import is_beats_file
+from ecg_jax.storage.manifest import MANIFEST
 from ecg_jax.storage.versions import versions
+from ecg_jax.tree.cover import CoverConfig
 from ecg_jax.views.frame import seen
 
 
@@ -60,7 +66,7 @@ class FactorConfig(RunConfig):
             words.append(f"--normal-class {self.normal_class}")
         if self.output is not None:
             words.append(f"--output {shlex.quote(self.output)}")
-        kept = ("--beats.", "--tree.")
+        kept = ("--beats.", "--tree.", "--cover.")
         return " ".join([*words, *(o for o in options(self) if o.startswith(kept))])
 
 
@@ -130,6 +136,7 @@ def factor_model(
     say: Say = print,
     *,
     output: str | None = None,
+    cover: CoverConfig | None = None,
     labels: str = "",
     resume: bool = False,
     begin: Begin | None = None,
@@ -137,7 +144,8 @@ def factor_model(
     """Factors an existing model on a data set: a run without training.
 
     Args:
-      model: a folder that `save_network` wrote, a run folder, or an ONNX file.
+      model: a folder that `save_network` wrote, a run folder, the name of a released
+        network, or an ONNX file.
       data: as for `run`.
       data_dir: where the recordings of a named data set are.
       out: the folder to make; holds what a run folder holds.
@@ -146,6 +154,7 @@ def factor_model(
       tree: how the equation is grown.
       say: told of progress, a line at a time.
       output: the name of the value to take of an ONNX file, instead of its output.
+      cover: how the components of the first level are chosen.
       labels: as for `run`.
       resume: go on where an interrupted call stopped.
       begin: told of every stage that begins; see `run`.
@@ -158,13 +167,84 @@ def factor_model(
       EcgJaxError: as `run`.
     """
     found = find_model(model, normal_class, output)
-    config = FactorConfig(
+    config = RunConfig(
         data=data,
         data_dir=data_dir,
         labels=labels,
         beats=beats or beat_config(found.what.card),
-        network=getattr(found.what, "config", NETWORK),
         tree=tree or TreeConfig(),
+        cover=cover or CoverConfig(),
+    )
+    return _factored(found, config, out, say, resume, begin)
+
+
+def run_model(
+    model: Path,
+    config: RunConfig,
+    out: Path,
+    say: Say = print,
+    *,
+    resume: bool = False,
+    begin: Begin | None = None,
+) -> dict[str, Any]:
+    """The main job with an existing model in place of training.
+
+    Args:
+      model: as for `factor_model`.
+      config: everything else that decides the result; see `config_of`.
+      out: the run folder.
+      say: told of progress, a line at a time.
+      resume: go on with a run that was interrupted.
+      begin: told of every stage that begins; see `run`.
+
+    Returns:
+      The contents of `metrics.json`.
+
+    Raises:
+      ModelError: there is no model; it takes other windows than the beats; or the
+        configuration says how a network is trained.
+      EcgJaxError: as `run`.
+    """
+    found = find_model(model)
+    untrained = replace(config, network=NETWORK, training=TRAINING)
+    if ignored := sorted(set(options(config)) - set(options(untrained))):
+        raise ModelError(
+            f"{model} is trained already, so {', '.join(ignored)} would change nothing."
+            "\n  try: without; or without --model, to train a network"
+        )
+    if not config.data:
+        raise ModelError(
+            f"{model} does not name the recordings that it was trained on.\n"
+            "  try: --data, such as challenge-2017 or a folder in WFDB layout"
+        )
+    if not is_beats_file(config.data):  # before any recording is read
+        check_cut(found.what, config.beats)
+    return _factored(found, config, out, say, resume, begin)
+
+
+def config_of(model: Path) -> RunConfig:
+    """What a run of a model starts from: the recordings and the beats of its card.
+
+    Raises:
+      ModelError: there is no model.
+    """
+    card = find_model(model).what.card
+    data = card.data if card.data in NAMES else ""
+    return RunConfig(data=data, beats=beat_config(card))
+
+
+def _factored(
+    found: "Found",
+    config: RunConfig,
+    out: Path,
+    say: Say,
+    resume: bool,
+    begin: Begin | None,
+) -> dict[str, Any]:
+    told = {item.name: getattr(config, item.name) for item in fields(RunConfig)}
+    told["network"] = getattr(found.what, "config", NETWORK)
+    config = FactorConfig(
+        **told,
         model=found.name,
         sha256=found.sha256,
         normal_class=getattr(found.what, "normal_class", None),
@@ -177,7 +257,7 @@ def find_model(path: Path, normal_class: int = 0, output: str | None = None) -> 
     """The model that a path names.
 
     Args:
-      path: of a folder, or of an ONNX file.
+      path: of a folder, or of an ONNX file; or a released network's name.
       normal_class: which logit of an ONNX file stands for "normal".
       output: the name of the value to take of an ONNX file, instead of its output.
 
@@ -185,24 +265,17 @@ def find_model(path: Path, normal_class: int = 0, output: str | None = None) -> 
       ModelError: it names none, or an output of what is no ONNX file.
       EcgJaxError: an ONNX file cannot be read; see `from_onnx`.
     """
-    if path.is_dir():
+    folder = place(path)
+    if folder.is_dir():
         if output is not None:
             raise ModelError(
                 f"{path} is no ONNX file, so no value of it can be named.\n"
                 "  try: leave --output out"
             )
-        folder = path / "model" if (path / "model").is_dir() else path
         if (folder / ONNX).exists():
             onnx = load_onnx(folder)
             return Found(onnx, path.name, onnx.sha256)
-        network = load_network(folder)
-        digests = read_json(folder / MANIFEST)["files"].values()
-        return Found(network, path.name, next(iter(digests))["sha256"])
-    if not path.is_file():
-        raise ModelError(
-            f"{path} is not there.\n  try: a folder with a saved network, a run "
-            "folder, or a file model.onnx"
-        )
+        return Found(load_network(folder), path.name, sha256_of(folder))
     if path.suffix != ".onnx":
         raise ModelError(
             f"{path} is no model: files end in .onnx.\n  try: a folder with a saved "
@@ -215,8 +288,10 @@ def find_model(path: Path, normal_class: int = 0, output: str | None = None) -> 
 
 def beats_of_first(args: Sequence[str]) -> BeatConfig:
     """The beats of the first model that a command line names, or the default."""
-    for word in args:
-        if not word.startswith("-") and Path(word).exists():
+    names = known()
+    for before, word in zip(["", *args], args, strict=False):
+        is_option = word.startswith("-") or before == "--data"
+        if not is_option and (word in names or Path(word).exists()):
             try:
                 return beat_config(find_model(Path(word)).what.card)
             except EcgJaxError:

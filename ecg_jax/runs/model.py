@@ -4,8 +4,21 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ecg_jax.ecg.beats import GIVEN, Beats
+from ecg_jax.ecg.cut import BeatConfig, Window
 from ecg_jax.errors import ModelError
-from ecg_jax.networks.saved import ModelCard
+from ecg_jax.networks.card import ModelCard
+
+DECISIVE = (
+    "sample_rate_hz",
+    "before_s",
+    "after_s",
+    "leads",
+    "low_hz",
+    "high_hz",
+    "polarity",
+    "normalise",
+)
+"""What of a way to cut beats decides what a network sees of them."""
 
 
 @runtime_checkable
@@ -66,6 +79,35 @@ def check_windows(network: Model, beats: Beats) -> None:
             f"the network {network.card.title!r} takes windows of "
             f"{window_text(takes)}, the beats are {window_text(are)}.\n  try: {cure}"
         )
+    check_cut(network, beats.config)
+
+
+def check_cut(network: Model, cut: Window) -> None:
+    """Checks that beats are cut and scaled as a network was trained.
+
+    Raises:
+      ModelError: they are not, so its answers would be of something else.
+    """
+    contract = network.card.contract
+    if contract is None:
+        return
+    names = DECISIVE if isinstance(cut, BeatConfig) else ("sample_rate_hz",)
+    pairs = {name: (getattr(contract, name), getattr(cut, name)) for name in names}
+    differ = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if differ:
+        raise ModelError(
+            f"the network {network.card.title!r} takes other beats than these:\n"
+            + "".join(
+                f"  {name}: {one!r} in training, {other!r} here\n"
+                for name, (one, other) in differ.items()
+            )
+            + "  try: beats cut as the network was trained, which is the default "
+            f"(without {', '.join(_option(name) for name in differ)})"
+        )
+
+
+def _option(name: str) -> str:
+    return f"--beats.{name.replace('_', '-')}"
 
 
 def _seen(card: ModelCard) -> str:

@@ -11,18 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecg_jax.errors import ChecksumError, EcgJaxError, ModelError
+from ecg_jax.errors import EcgJaxError, ModelError
 from ecg_jax.lattice.factor import margin
+from ecg_jax.networks.card import ModelCard
+from ecg_jax.networks.from_json import from_json
 from ecg_jax.networks.onnx import from_onnx
-from ecg_jax.networks.saved import ModelCard, from_json
 from ecg_jax.program.program import Program
 from ecg_jax.program.trace import trace
 from ecg_jax.program.widen import widen
 from ecg_jax.rules import RULES
 from ecg_jax.runs.model import Model, window_text
 from ecg_jax.runs.run_folder import read_json
-from ecg_jax.runs.source import sha256
 from ecg_jax.storage.files import write_atomic, write_json
+from ecg_jax.storage.manifest import check_sha256, sha256
 
 ONNX, CARD = "model.onnx", "onnx.json"
 
@@ -212,14 +213,8 @@ def load_onnx(folder: Path) -> OnnxModel:
       ChecksumError: the file is not the one that was saved.
     """
     known = read_json(folder / CARD)
-    found = sha256(folder / ONNX)
-    if found != known["sha256"]:
-        raise ChecksumError(
-            f"{folder / ONNX} is damaged or was exchanged:\n"
-            f"  SHA-256 found:    {found}\n"
-            f"  SHA-256 expected: {known['sha256']}\n"
-            "  try: factor the model again, into another folder"
-        )
+    again = "factor the model again, into another folder"
+    check_sha256(folder / ONNX, sha256(folder / ONNX), known["sha256"], again)
     leads, samples = known["window"]
     card = from_json(ModelCard, known["card"])
     return OnnxModel(

@@ -17,14 +17,9 @@ from ecg_jax.ecg.beats import Beats
 from ecg_jax.ecg.classes import in_words
 from ecg_jax.ecg.data_words import lead_words, missed_words
 from ecg_jax.errors import DataError
+from ecg_jax.networks.card import ModelCard
 from ecg_jax.networks.config import NetworkConfig
-from ecg_jax.networks.saved import MANIFEST as MODEL_MANIFEST
-from ecg_jax.networks.saved import (
-    ModelCard,
-    Network,
-    load_network,
-    save_network,
-)
+from ecg_jax.networks.saved import Network, load_network, save_network
 from ecg_jax.networks.train import train
 from ecg_jax.progress import Progress, silent
 from ecg_jax.runs.config import RunConfig
@@ -43,6 +38,7 @@ from ecg_jax.runs.saved_evaluation import (
 )
 from ecg_jax.runs.source import need_split
 from ecg_jax.storage.files import write_json
+from ecg_jax.storage.manifest import MANIFEST
 from ecg_jax.storage.versions import versions
 from ecg_jax.tree.grow import grow
 from ecg_jax.tree.store import load, save
@@ -111,7 +107,7 @@ class Run:
     def network(self, beats: Beats) -> Model:
         """Stage 2: a trained network."""
         folder = self.folder / "model"
-        if (folder / MODEL_MANIFEST).exists():
+        if (folder / MANIFEST).exists():
             self.say("train: there already")
             return load_network(folder)
         shape = beats.millivolts.shape

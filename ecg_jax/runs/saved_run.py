@@ -10,7 +10,8 @@ import numpy as np
 from ecg_jax.ecg.beats import BeatConfig, Beats
 from ecg_jax.ecg.classes import parse
 from ecg_jax.errors import RunError
-from ecg_jax.networks.saved import from_json, load_network
+from ecg_jax.networks.from_json import from_json
+from ecg_jax.networks.saved import load_network
 from ecg_jax.runs.config import beat_config
 from ecg_jax.runs.model import Model, check_windows
 from ecg_jax.runs.onnx_model import ONNX, load_onnx

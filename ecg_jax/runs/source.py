@@ -1,6 +1,5 @@
 """Where the beats of a run come from: recordings that are cut, or a file of beats."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -190,12 +189,6 @@ def source_of(data: str, data_dir: Path | None = None, labels: str = "") -> Sour
             f"{data}: no such file.\n  try: the path of a file of beats"
         )
     return BeatsFile(Path(data), told)
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def need_split(beats: Beats) -> None:

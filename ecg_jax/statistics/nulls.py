@@ -242,11 +242,12 @@ def _checked(
     if len(there) != len(sizes) or (there != sizes.sum(1)).any():
         raise DataError(
             f"cell sizes add up to {sizes.sum(1).tolist()}, but the training beats of "
-            f"the parents are {there.tolist()}. Try: cell_sizes(cells, parents, train)."
+            f"the parents are {there.tolist()}.\n"
+            "  try: cell_sizes(cells, parents, train)"
         )
     if (np.bincount(parents, minlength=len(sizes))[there == 0] > 0).any():
         raise DataError(
-            "a parent has beats but no training beats, so nothing can be fitted in it. "
-            "Try: leave it out, or merge it with its sibling."
+            "a parent has beats but no training beats, so nothing can be fitted in "
+            "it.\n  try: leave it out, or merge it with its sibling"
         )
     return sizes, parents, train

@@ -88,8 +88,8 @@ class BeatSums:
             if ((both > 0) & (both < self.count)).any():
                 which = np.unique(records)[(both > 0) & (both < self.count)][0]
                 raise DataError(
-                    f"recording {which} is on both sides of the split. Try: splitting "
-                    "by recording, not by beat."
+                    f"recording {which} is on both sides of the split.\n"
+                    "  try: splitting by recording, not by beat"
                 )
         self.is_fit = np.bincount(self.record, self.fit) > 0
         self.is_held = np.bincount(self.record, self.held) > 0
@@ -159,8 +159,8 @@ def sides(num: int, train: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         return np.ones(num, bool), np.ones(num, bool)
     if not train.any() or train.all():
         raise DataError(
-            f"{int(train.sum())} of {num} beats are for training: one side is empty. "
-            "Try: train=None to measure on the beats themselves."
+            f"{int(train.sum())} of {num} beats are for training: one side is empty.\n"
+            "  try: train=None to measure on the beats themselves"
         )
     return train, ~train
 

@@ -1,7 +1,5 @@
 """A folder of files under a manifest of SHA-256 sums: there whole, or not at all."""
 
-import hashlib
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -10,11 +8,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-from ecg_jax.errors import ChecksumError, StoreError
+from ecg_jax.errors import StoreError
 from ecg_jax.storage.files import beside, write_atomic
 from ecg_jax.storage.lock import locked_beside
+from ecg_jax.storage.manifest import (
+    MANIFEST,
+    Form,
+    lacking,
+    manifest,
+    read_files,
+    read_manifest,
+)
 
-MANIFEST = "manifest.json"
 Value = TypeVar("Value")
 
 
@@ -22,7 +27,7 @@ def seal(
     path: Path,
     files: Mapping[str, bytes],
     *,
-    format: str,
+    form: Form,
     kind: str,
     replace: bool = True,
 ) -> None:
@@ -33,24 +38,16 @@ def seal(
     Args:
       path: the folder.
       files: content by name.
-      format: name and version of the format.
-      kind: what the folder holds.
+      form: what the folder holds.
+      kind: of which kind that is.
       replace: write over what is there, if it is of this format.
 
     Raises:
       StoreError: `path` is not free, see `check_free`; or no folder can be made there.
       DiskFullError: no space is left; nothing has changed.
     """
-    manifest = {
-        "format": format,
-        "kind": kind,
-        "versions": {name: version(name) for name in ("ecg_jax", "jax", "numpy")},
-        "files": {
-            name: {"sha256": _sha256(data), "bytes": len(data)}
-            for name, data in sorted(files.items())
-        },
-    }
-    text = (json.dumps(manifest, indent=1) + "\n").encode()
+    versions = {name: version(name) for name in ("ecg_jax", "jax", "numpy")}
+    text = manifest(form, files, kind=kind, versions=versions)
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +57,7 @@ def seal(
                 f"{path} cannot be made: {error.strerror}.\n  try: another folder"
             ) from error
         _recover(path)
-        _check_free(path, format, replace)
+        _check_free(path, form, replace)
         _write(path, {**files, MANIFEST: text})
 
 
@@ -96,45 +93,40 @@ def _recover(path: Path) -> None:
             max(left, key=lambda old: old.stat().st_mtime).replace(path)
 
 
-def unseal(path: Path, format: str) -> tuple[str, dict[str, bytes]]:
+def unseal(path: Path, form: Form) -> tuple[str, dict[str, bytes]]:
     """The kind of a folder and its files, each as it was sealed.
 
     Raises:
       ChecksumError: a file is not the one that was saved.
       StoreError: the folder holds nothing of this format, or a file cannot be read.
     """
-    return _settled(path, lambda: _unseal(path, format))
+    return _settled(path, lambda: _unseal(path, form))
 
 
-def _unseal(path: Path, format: str) -> tuple[str, dict[str, bytes]]:
-    manifest = _read_manifest(path, format)
-    try:
-        sums = {name: entry["sha256"] for name, entry in manifest["files"].items()}
-        kind = str(manifest["kind"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path / MANIFEST} lacks {error}: save it again.") from error
-    if any(Path(name).name != name for name in sums):
-        raise StoreError(f"{path / MANIFEST} names files outside of its folder.")
-    return kind, {name: _checked(path / name, sha256) for name, sha256 in sums.items()}
+def _unseal(path: Path, form: Form) -> tuple[str, dict[str, bytes]]:
+    found = read_manifest(path, form)
+    if "kind" not in found:
+        raise lacking(path, form, KeyError("kind"))
+    return str(found["kind"]), read_files(path, found, form)
 
 
-def check_free(path: Path, format: str, replace: bool) -> None:
+def check_free(path: Path, form: Form, replace: bool) -> None:
     """Raises `StoreError` unless `path` may be written: nothing is lost by surprise.
 
     A folder that exists must be empty or, with `replace`, hold this format, of whatever
     version.
     """
-    _settled(path, lambda: _check_free(path, format, replace))
+    _settled(path, lambda: _check_free(path, form, replace))
 
 
-def _check_free(path: Path, format: str, replace: bool) -> None:
+def _check_free(path: Path, form: Form, replace: bool) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not replace:
         raise StoreError(
             f"{path} exists already.\n  try: another folder, or save(..., replace=True)"
         )
-    _read_manifest(path, format, any_version=True)
+    read_manifest(path, form, any_version=True)
 
 
 def _settled(path: Path, read: Callable[[], Value]) -> Value:
@@ -149,45 +141,3 @@ def _settled(path: Path, read: Callable[[], Value]) -> Value:
             except OSError:  # a folder that cannot be written to
                 raise error from None
             return read()
-
-
-def _read_manifest(path: Path, format: str, any_version: bool = False) -> dict:
-    try:
-        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreError(
-            f"{path} holds no equation ({MANIFEST} is missing).\n"
-            "  try: a folder that ecg_jax.save wrote, such as RUN/equation"
-        ) from error
-    except (ValueError, OSError) as error:
-        raise StoreError(f"{path / MANIFEST} cannot be read: {error}.") from error
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    same = str(found).rpartition("/")[0] == format.rpartition("/")[0]
-    if found != format and not (any_version and same):
-        raise StoreError(
-            f"{path} is of format {found!r}, this version of ecg_jax reads {format!r}."
-            "\n  try: save it again with this version, from the function that it was "
-            "made of"
-        )
-    return manifest
-
-
-def _checked(path: Path, sha256: str) -> bytes:
-    """A file's bytes, if they are those that were saved."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}.") from error
-    found = _sha256(data)
-    if found != sha256:
-        raise ChecksumError(
-            f"{path} is damaged or was exchanged:\n"
-            f"  SHA-256 found:    {found}\n"
-            f"  SHA-256 expected: {sha256}\n"
-            "  try: copy the folder again, or save the equation again"
-        )
-    return data
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

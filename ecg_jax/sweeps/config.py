@@ -15,8 +15,9 @@ from typing import Any
 from ecg_jax.ecg.classes import parse
 from ecg_jax.errors import EcgJaxError, SweepError
 from ecg_jax.runs.config import RunConfig
-from ecg_jax.runs.source import is_beats_file, sha256
+from ecg_jax.runs.source import is_beats_file
 from ecg_jax.storage.files import plain
+from ecg_jax.storage.manifest import sha256
 from ecg_jax.sweeps.keys import SEED, SEEDS, configured, flat, known, nearest, typed
 
 Options = Mapping[str, Any]

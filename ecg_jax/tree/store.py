@@ -30,11 +30,18 @@ from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Rules
 from ecg_jax.program.stored import read_program, write_program
 from ecg_jax.rules import RULES
+from ecg_jax.storage.manifest import Form
 from ecg_jax.storage.sealed import check_free, seal, unseal
 from ecg_jax.tree.kernels import METRICS
 from ecg_jax.tree.tree import Node, Tree
 
-FORMAT = "ecg_jax.equation/2"
+FORM = Form(
+    format="ecg_jax.equation/2",
+    noun="equation",
+    folder="a folder that ecg_jax.save wrote, such as RUN/equation",
+    again="save the equation again",
+    error=StoreError,
+)
 PROGRAM, TREE = "program.json", "tree.json"
 ARRAYS = "arrays.safetensors"
 _FIELDS = ("id", "parent", "name", "side", "kind", "depth")
@@ -81,7 +88,7 @@ def save(
       2.0
     """
     path = Path(path)
-    check_free(path, FORMAT, replace)
+    check_free(path, FORM, replace)
     program = equation if isinstance(equation, Program) else equation.program
     store = ArrayStore()
     documents = {PROGRAM: write_program(program, store)}
@@ -94,7 +101,7 @@ def save(
         for name, document in documents.items()
     }
     files[ARRAYS] = _safetensors(store.arrays)
-    seal(path, files, format=FORMAT, kind=kind, replace=replace)
+    seal(path, files, form=FORM, kind=kind, replace=replace)
     return path
 
 
@@ -115,7 +122,7 @@ def load(path: Path | str, rules: Rules = RULES) -> Any:
       StoreError: the folder holds no equation, or one that cannot be read here.
     """
     path = Path(path)
-    kind, files = unseal(path, FORMAT)
+    kind, files = unseal(path, FORM)
     try:
         store = ArrayStore(_arrays(files.pop(ARRAYS)))
         documents = {name: json.loads(data) for name, data in files.items()}
@@ -301,7 +308,7 @@ def _input(name: str, store: ArrayStore, program: Program) -> Any:
 def _safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
     from safetensors.numpy import save as to_bytes
 
-    return to_bytes(dict(arrays), metadata={"format": FORMAT})
+    return to_bytes(dict(arrays), metadata={"format": FORM.format})
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray]:

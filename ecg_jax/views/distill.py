@@ -13,9 +13,10 @@ from jaxtyping import Float, Int
 
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
+from ecg_jax.networks.card import ModelCard
 from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
-from ecg_jax.networks.saved import ModelCard, Network
+from ecg_jax.networks.saved import Network
 from ecg_jax.networks.train import train
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.words import form_of

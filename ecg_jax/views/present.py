@@ -148,7 +148,7 @@ def network_facts(found: Evaluation, about: About) -> list[report.NetworkFacts]:
             }
             for name in _counted(label)
         },
-        baselines=_baselines(beats, rows),
+        baselines=baselines(beats, rows),
         disagreements=_disagreements(found) if what == "recordings" else (),
     )
     if about.agreement is not None:
@@ -157,7 +157,7 @@ def network_facts(found: Evaluation, about: About) -> list[report.NetworkFacts]:
     return [facts]
 
 
-def _baselines(beats: Beats, rows: np.ndarray) -> list[dict[str, Any]]:
+def baselines(beats: Beats, rows: np.ndarray) -> list[dict[str, Any]]:
     """What trivial methods score on the same beats."""
     train = beats.rows("train")
     normal = beats.is_normal

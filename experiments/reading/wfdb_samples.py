@@ -60,7 +60,7 @@ def refusal(stem):
     try:
         read_recording(stem)
     except RecordingError as error:
-        return str(error).replace(f"{stem.parent}/", "").split(" Try:")[0]
+        return str(error).replace(f"{stem.parent}/", "").split("\n  try:")[0]
     return "read"
 
 

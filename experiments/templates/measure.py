@@ -20,8 +20,9 @@ from scipy.optimize import linear_sum_assignment
 import ecg_jax as ej
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.networks.config import NetworkConfig
+from ecg_jax.networks.from_json import from_json
 from ecg_jax.networks.sampling import TrainingConfig
-from ecg_jax.networks.saved import Network, from_json, load_network
+from ecg_jax.networks.saved import Network, load_network
 from ecg_jax.networks.templates import SIDES
 from ecg_jax.program.blocks import blocks
 from ecg_jax.statistics import purity

@@ -20,10 +20,12 @@ import numpy as np
 
 from ecg_jax.ecg.beats import BeatConfig, Beats, extract_beats
 from ecg_jax.ecg.datasets import open_dataset
+from ecg_jax.networks.card import ModelCard
 from ecg_jax.networks.config import NetworkConfig
+from ecg_jax.networks.from_json import from_json
 from ecg_jax.networks.models import margins
 from ecg_jax.networks.sampling import TrainingConfig
-from ecg_jax.networks.saved import ModelCard, Network, from_json, save_network
+from ecg_jax.networks.saved import Network, save_network
 from ecg_jax.networks.train import read_history, train
 from ecg_jax.statistics.scores import auc, probability, record_scores
 from ecg_jax.storage.files import write_json

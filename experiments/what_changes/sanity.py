@@ -29,9 +29,10 @@ from shared import nearest_flip, trained
 
 import ecg_jax as ej
 from ecg_jax.ecg.beats import Beats
+from ecg_jax.networks.from_json import from_json
 from ecg_jax.networks.models import init_variables
 from ecg_jax.networks.sampling import TrainingConfig
-from ecg_jax.networks.saved import Network, from_json
+from ecg_jax.networks.saved import Network
 from ecg_jax.runs.run_folder import read_json
 from ecg_jax.runs.saved_run import load_run
 from ecg_jax.runs.source import source_of
