@@ -251,6 +251,7 @@ def _card(pair: Counterpart) -> str:
             part.composite,
             part.prototype,
             part.side,
+            part.leads,
         )
         for which, part in (("first", one), ("second", two))
         if part.time_s is not None

@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 
 from ecg_jax import pages as report
 from ecg_jax.ecg.beats import GIVEN, Beats, beats_of
+from ecg_jax.ecg.classes import parse
 from ecg_jax.ecg.cut import BeatConfig, without_window
 from ecg_jax.ecg.datasets import open_dataset
+from ecg_jax.ecg.labels import label_of
 from ecg_jax.ecg.lead_choice import read_as
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import (
@@ -73,6 +76,10 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     parts = read_json(folder / "components.json")
     settings = read_json(folder / CONFIG)
     recording = find_recording(record, settings.get("data"), config.leads)
+    _, table = parse(settings.get("labels", ""))
+    if table is not None:
+        own = label_of(table, record)
+        recording = replace(recording, label=own or recording.label)
     beats = beats_of(recording, config)
     check_windows(network, beats)
     with jax.enable_x64(True):
@@ -93,19 +100,21 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     page = report.ExplainData(
         record=recording.name,
-        signal=recording.signal[0],
+        signal=recording.signal,
         sample_rate_hz=recording.sample_rate_hz,
         beats=[
             _shown(beats, row, entry, drawn.get(row))
             for row, entry in enumerate(answer["beats"])
         ],
         time_s=config.time_s,
+        leads=beats.lead_names,
         components={part["name"]: component_of(part) for part in parts},
         label=recording.label,
         margin=answer["margin"],
         network=network.card.title,
         bsqi=answer["bsqi"],
         polarity=answer["polarity"],
+        is_turned=bool(beats.turn[0] < 0),
         title=folder.name,
         split=split,
         is_trained="training" in settings,
@@ -234,7 +243,7 @@ def _flipped(
     for at, flip in [found[int(pick)] for pick in picks]:
         assert changed.ranges is not None  # what flips was walked
         with contextlib.suppress(DataError):  # it flips within rounding only
-            drawn[int(changed.rows[at])] = changed.ranges.shown(at, flip)[0]
+            drawn[int(changed.rows[at])] = changed.ranges.shown(at, flip)
     return drawn
 
 
@@ -252,7 +261,7 @@ def _shown(
         lower=entry["lower"],
         upper=entry["upper"],
         component=entry["proven_by"],
-        millivolts=beats.millivolts[row, 0] * beats.turn[0],
+        millivolts=beats.upright(np.array([row]))[0],
         rr_before_s=rr if np.isfinite(rr) else None,
         nearest=entry["cell"],
         label=entry["label"],
