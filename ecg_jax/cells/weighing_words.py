@@ -8,6 +8,8 @@ from ecg_jax.shares import percent
 
 LEAST_SHOWN = 0.05
 """Of a smaller share of the weight nothing is said; of several leads, so much less."""
+LEAST_LEAD = 0.005
+"""Of a lead with a smaller share nothing is said."""
 
 
 def words(weighing: Weighing) -> str:
@@ -24,11 +26,13 @@ def words(weighing: Weighing) -> str:
         out = _parts(weighing, "of the time", least)
     else:
         order = np.argsort([-share for share in weighing.by_lead], kind="stable")
+        order = [k for k in order if weighing.by_lead[k] >= LEAST_LEAD]
         each, out = weighing.each_lead, ""
         for k in order[:FEW]:
             held = percent(weighing.by_lead[k])
             parts = _parts(each[k], "of the samples", least, first=not out)
             out += f"{' | ' if out else ''}{weighing.leads[k]} {held}: {parts}"
+        out = out or "nothing: it is constant on these beats"
         if len(order) > FEW:
             rest = percent(sum(weighing.by_lead[k] for k in order[FEW:]))
             out += f" | {len(order) - FEW} other leads {rest}"

@@ -170,7 +170,7 @@ def _block(
     words, rest = "share of the weight", "| share of the time"
     if several:
         words = f"weight{where}: {percent(own.by_lead[0])}"
-        rest = "| share of the samples"
+        rest = "| of the samples"
     shares(place("shares", words, rest), own.parts, weighing)
 
 
