@@ -83,25 +83,25 @@ def leads_weighed(
         left: float, at: float, words: str, ink: str = INK, rest: str = ""
     ) -> None:
         say(figure, left, at - HEAD / 2, words, size=7.6, weight="bold", color=ink)
-        say(figure, left + 0.062 * len(words), at - HEAD / 2, rest, size=6.2)
+        away = 0.06 * len(words) + 0.1
+        say(figure, left + away, at - HEAD / 2, rest, size=6.2)
 
     counts = ", ".join(filter(None, (f"{sketch.num_beats:,} beats", records(sketch))))
     head(EDGE, top, "its cell", color, counts)
     axes = place(EDGE, top, width - 2 * EDGE, high)
     ecg_paper(axes, span, laid.limits)
     mark_leads(axes, laid)
-    draw_cell(
-        axes, sketch, laid, side=side, prototype=prototype, max_points=0, marks=False
-    )
+    style = {"side": side, "max_points": 0, "marks": False, "scale": 0.6}
+    draw_cell(axes, sketch, laid, prototype=prototype, **style)
     if prototype is not None:
         words = "- - its prototype"
         head(width / 2 + 0.4, top, words, PROTOTYPE, whose)
-    head(EDGE, below, "what it weighs", rest="   at the same places")
+    head(EDGE, below, "what it weighs", rest="at the same places")
     _templates(place(EDGE, below, width - 2 * EDGE, strips), weighing, laid, span)
     key(figure, weighing, EDGE, below + strips + 0.12)
     middle = width / 2
-    head(EDGE, last, "share of the weight", rest="   | share of the samples")
-    head(middle, last, "by part of the beat", rest="   all leads together")
+    head(EDGE, last, "share of the weight", rest="| of the samples")
+    head(middle, last, "by part of the beat", rest="all leads together")
     by_lead = [
         (name, sum(part.share_up for part in one.parts), one.by_lead[0], 1 / num)
         for num in [len(weighing.leads)]
@@ -130,7 +130,7 @@ def _templates(
     for (right, up), own in zip(rows.places, weighing.each_lead, strict=True):
         ends = own.time_s[[0, -1]] + right
         axes.plot(ends, [up, up], color=INK, lw=0.6, zorder=3)
-        draw_template(axes, own, right, up, scale)
+        draw_template(axes, own, right, up, scale, edge=0.2)
 
 
 def _by_part(weighing: Weighing) -> list[tuple[str, float, float, float]]:

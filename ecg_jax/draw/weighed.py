@@ -86,7 +86,12 @@ def template(axes: "Axes", own: Weighing, span: Limits, reach: float) -> None:
 
 
 def draw_template(
-    axes: "Axes", own: Weighing, right: float = 0.0, up: float = 0.0, scale: float = 1.0
+    axes: "Axes",
+    own: Weighing,
+    right: float = 0.0,
+    up: float = 0.0,
+    scale: float = 1.0,
+    edge: float = 0.5,
 ) -> None:
     """Draw the mean template of one lead, moved and scaled, on axes that are there."""
     time = own.time_s + right
@@ -96,7 +101,7 @@ def draw_template(
     for color, keep in ((RAISES, mean >= up), (LOWERS, mean <= up)):
         style = {"color": color, "alpha": alpha_of(own), "lw": 0, "zorder": 2}
         axes.fill_between(time, up, mean, where=keep, interpolate=True, **style)
-    axes.plot(time, mean, color=INK, lw=min(0.5, 60 / len(time)), zorder=3)
+    axes.plot(time, mean, color=INK, lw=min(edge, 60 / len(time)), zorder=3)
 
 
 def parts(above: "Axes", below: "Axes", own: Weighing, high: float) -> None:

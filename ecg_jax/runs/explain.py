@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from ecg_jax import pages as report
+from ecg_jax.cells.leads import FEW
 from ecg_jax.ecg.beats import GIVEN, Beats, beats_of
 from ecg_jax.ecg.classes import parse
 from ecg_jax.ecg.cut import BeatConfig, without_window
@@ -37,9 +38,9 @@ from ecg_jax.views.partition import inputs_of
 from ecg_jax.views.present import change_facts
 from ecg_jax.views.what_changes import WhatChanges, of_beats
 
-MOST_WALKED, MOST_DRAWN = 64, 9
-"""Beats of a recording that are walked along every change, evenly spaced; those of
-them that are drawn at their nearest flip."""
+MOST_WALKED, OF_MANY_LEADS, MOST_DRAWN = 64, 16, 9
+"""Beats of a recording that are walked along every change, evenly spaced, and fewer of
+more than three leads; those of them that are drawn at their nearest flip."""
 
 
 def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
@@ -84,7 +85,8 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     check_windows(network, beats)
     with jax.enable_x64(True):
         decision = decide(tree, inputs_of(tree, beats))
-    picks = np.linspace(0, len(beats) - 1, min(len(beats), MOST_WALKED)).round()
+    most = MOST_WALKED if len(beats.lead_names) <= FEW else OF_MANY_LEADS
+    picks = np.linspace(0, len(beats) - 1, min(len(beats), most)).round()
     changed = of_beats(tree, beats, decision, picks.astype(int))
     names = [node.name for node in tree.nodes]
     split = split_of(folder, beats)
