@@ -100,22 +100,21 @@ def weights(
             title=title,
             width=width,
         )
-    blocks, foot = [], 0.2 if title is not None else 0.0
-    for k, (cell, own) in enumerate(
-        zip(sketch.each_lead, weighing.each_lead, strict=True)
-    ):
+    leads: list[_Lead] = []
+    foot = 0.2 if title is not None else 0.0
+    for k, cell in enumerate(sketch.each_lead):
         beat = None if prototype is None else prototype[k]
         plan = _plan(cell, limits_of([cell], beat), width, foot, beat is not None)
-        blocks.append((cell, own, beat, plan))
+        leads.append(_Lead(cell, weighing.each_lead[k], beat, plan))
         foot = plan.foot + BETWEEN
-    last = blocks[-1][-1]
+    last = leads[-1].plan
     figure = new_figure(width, last.foot + (GAP if last.is_long else FOOT))
     figure.patch.set_facecolor(PAPER)
-    color = SIDE_COLORS.get(side or "", INK)
     if title is not None:
-        say(figure, GAP / 2, 0.12, title, size=10, weight="bold", color=color)
-    for cell, own, beat, plan in blocks:
-        _block(figure, cell, own, beat, plan, weighing, whose, color, side, max_points)
+        style = {"weight": "bold", "color": SIDE_COLORS.get(side or "", INK)}
+        say(figure, GAP / 2, 0.12, title, size=10, **style)
+    for one in leads:
+        _block(figure, one, weighing, whose=whose, side=side, max_points=max_points)
     left, top = last.boxes["weights"][:2]
     key(figure, weighing, left + 0.02, top + STRIP + NAMES + MARKS + 0.1)
     return figure
@@ -123,18 +122,16 @@ def weights(
 
 def _block(
     figure: "Figure",
-    sketch: Sketch,
-    own: Weighing,
-    beat: Float[np.ndarray, " time"] | None,
-    plan: "_Plan",
+    one: "_Lead",
     weighing: Weighing,
+    *,
     whose: str,
-    color: str,
     side: str | None,
     max_points: int,
 ) -> None:
     """Draw one lead; `weighing` is that of all, which scales are of."""
     width, height = figure.get_size_inches()
+    sketch, own, plan = one.cell, one.own, one.plan
     several = len(weighing.leads) > 1
     where = f" in {own.leads[0]}" if several else ""
 
@@ -144,7 +141,8 @@ def _block(
         left, top, wide, high = plan.boxes[name]
         y = top - HEAD / 2 - up
         say(figure, left, y, words, color=ink, size=7.6, weight="bold")
-        say(figure, left + LETTER * len(words) + 0.08, y, rest, size=6.2)
+        if rest:
+            say(figure, left + LETTER * len(words) + 0.08, y, rest, size=6.2)
         box = (left / width, 1 - (top + high) / height)
         return figure.add_axes((*box, wide / width, high / height))
 
@@ -154,16 +152,17 @@ def _block(
 
     laid = layout(("",), sketch.time_s, [plan.limits])
     num = f"{sketch.num_beats:,} beats"
+    color = SIDE_COLORS.get(side or "", INK)
     axes = place("cell", f"its cell{where}", num, color, LINE)
     below("cell", records(sketch))
     ecg_paper(axes, plan.span, plan.limits)
     calibration_mark(axes, plan.span[0] + 0.02, 0.08)
     draw_cell(axes, sketch, laid, side=side, max_points=max_points, marks=False)
-    if beat is not None:
+    if one.beat is not None:
         sheet = place("prototype", f"its prototype{where}", "", PROTOTYPE, LINE)
         below("prototype", whose)
         ecg_paper(sheet, plan.beside, plan.limits)
-        sheet.plot(sketch.time_s, beat, color=PROTOTYPE, lw=1.2, ls=DASHED)
+        sheet.plot(sketch.time_s, one.beat, color=PROTOTYPE, lw=1.2, ls=DASHED)
     strip = place("weights", f"what it weighs{where}", "")
     template(strip, own, plan.span, reach_of(weighing))
     parts(axes, strip, own, STRIP)
@@ -172,6 +171,16 @@ def _block(
         words = f"weight{where}: {percent(own.by_lead[0])}"
         rest = "| of the samples"
     shares(place("shares", words, rest), own.parts, weighing)
+
+
+@dataclass(frozen=True, eq=False)
+class _Lead:
+    """What is drawn of a lead: its cell, what it weighs, its prototype, and where."""
+
+    cell: Sketch
+    own: Weighing
+    beat: Float[np.ndarray, " time"] | None
+    plan: "_Plan"
 
 
 @dataclass(frozen=True)
