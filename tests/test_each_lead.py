@@ -231,6 +231,9 @@ def test_beats_are_explained_in_all_leads(walked):
     found = ej.explain(tree, beats)
     assert found.leads == TWO and found.beats.shape == (24, 2, 65)
     assert all(wave.shape == (2, 65) for wave in found.prototypes.values())
+    lines = ej.to_mermaid(tree).splitlines()
+    assert all(line.count("<br>") == 3 for line in lines if " proves " in line)
+    assert tree._repr_html_().count("<polyline") == 2 * (len(tree.nodes) - 1)
     text = draw.svg(ej.plot.beat(tree, beats, 0))
     assert ">MLII<" in text and ">V1<" in text
     cell = draw.svg(ej.plot.cell(tree, found.cells[0], beats))

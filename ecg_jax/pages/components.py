@@ -353,6 +353,7 @@ def _more(component: Component) -> str:
 
 def _parts(weighing: Weighing) -> str:
     """What the component weighs in each part of the beat, and for how much."""
+    of = "of time" if len(weighing.leads) == 1 else "of all samples"
     rows = [
         {
             "part": part.name,
@@ -360,7 +361,7 @@ def _parts(weighing: Weighing) -> str:
             "to (ms)": round(1000 * part.segment.stop_s),
             "ends": "measured" if part.segment.measured else "fixed",
             "share of weight": share(part.share),
-            "of time": share(part.share_time),
+            of: share(part.share_time),
             "contribution": round(part.contribution, 3),
             "swing": round(part.swing, 3),
             "a change, and what it adds to the margin": "; ".join(
