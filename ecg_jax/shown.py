@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 LEFT = 'style="text-align:left"'
 MOST_POINTS = 130
+MOST_LEADS = 3
 WIDTH, HEIGHT = 130, 32
 
 
@@ -33,7 +34,7 @@ def table(
 
 
 def polyline(values: object) -> str:
-    """An inline SVG of a signal `[time]`, or of the first row of `[lead, time]`.
+    """An inline SVG of a signal `[time]`, or of `[lead, time]`, three leads at most.
 
     Empty where it is no such thing, so not worth a picture.
     """
@@ -42,16 +43,19 @@ def polyline(values: object) -> str:
         return ""
     if not np.issubdtype(signal.dtype, np.floating) or not np.isfinite(signal).all():
         return ""
-    y = signal.reshape(-1, signal.shape[-1])[0].astype(float)
-    y = y[:: max(1, -(-len(y) // MOST_POINTS))]
-    size = np.ptp(y) or 1.0
-    down = HEIGHT - 2 - (HEIGHT - 4) * (y - y.min()) / size
-    across = np.linspace(1, WIDTH - 1, len(y))
-    points = " ".join(f"{a:.0f},{b:.1f}" for a, b in zip(across, down, strict=True))
+    rows = signal.reshape(-1, signal.shape[-1])[:MOST_LEADS].astype(float)
+    lines = []
+    for foot, row in enumerate(rows[:, :: max(1, -(-rows.shape[1] // MOST_POINTS))], 1):
+        size = np.ptp(row) or 1.0
+        down = HEIGHT * foot - 2 - (HEIGHT - 4) * (row - row.min()) / size
+        across = np.linspace(1, WIDTH - 1, len(row))
+        points = " ".join(f"{a:.0f},{b:.1f}" for a, b in zip(across, down, strict=True))
+        lines.append(f'<polyline fill="none" stroke="currentColor" points="{points}"/>')
+    high = HEIGHT * len(rows)
     return (
-        f'<svg role="img" aria-label="prototype" width="{WIDTH}" height="{HEIGHT}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}" style="vertical-align:middle">'
-        f'<polyline fill="none" stroke="currentColor" points="{points}"/></svg>'
+        f'<svg role="img" aria-label="prototype" width="{WIDTH}" height="{high}" '
+        f'viewBox="0 0 {WIDTH} {high}" style="vertical-align:middle">'
+        f"{''.join(lines)}</svg>"
     )
 
 

@@ -5,7 +5,8 @@ import numpy as np
 from ecg_jax import pages as report
 from ecg_jax.cells.captions import phrase
 from ecg_jax.cells.sketch import composite
-from ecg_jax.cells.weighing import Scale, weigh, words
+from ecg_jax.cells.weighing import Scale, weigh
+from ecg_jax.cells.weighing_words import words
 
 TIME = np.arange(65) / 100 - 0.25
 NASTY = "<script>alert('x')</script>\"&\x00 $\\frac$"
@@ -66,7 +67,7 @@ def cell_beats(cell, name, num=12):
     return [
         report.CellBeat(
             kind=KINDS[n * len(KINDS) // num],
-            millivolts=cell.samples[n, 0],
+            millivolts=cell.samples[n],
             distance_mv=0.02 * (n + 1),
             margin=float(cell.sample_margin[n]),
             cell=name,
@@ -96,7 +97,7 @@ def demo_components(per_side=4, deeper=2):
             cell = sketch(kind, num, sign, n, labels, rr)
             facts = dict(share_answers=0.5 / (n + 1), share_proven=0.99 - 0.01 * n)
             more = dict(share_frozen=0.86, prototype_record=f"A0{n:04d}")
-            proto = cell.samples[0, 0]
+            proto = cell.samples[0]
             name = f"{letter}{n + 1}"
             out.append(
                 report.Component(
@@ -132,7 +133,7 @@ def demo_run(components=None, name="Recordings of a demonstration"):
             "N",
             "not normal",
             -3.1 + n,
-            beat,
+            beat[None],
             TIME,
             f"{90 - n}% of 44 beats",
         )
@@ -266,7 +267,7 @@ def demo_explanation(record="A00042", num=36):
         name = ("Q1" if kind == "wide" else "Q2") if margin < 0 else f"P{1 + n % 3}"
         raised = np.where((TIME > 0.06) & (TIME < 0.15), beat + 0.01 * n, beat)
         words = f"ST level {0.01 * n:.2f} mV higher: Q2"
-        flip = report.Flip(words, n / num, raised if n < 18 else None)
+        flip = report.Flip(words, n / num, raised[None] if n < 18 else None)
         beats.append(
             report.ExplainedBeat(
                 at,
@@ -274,7 +275,7 @@ def demo_explanation(record="A00042", num=36):
                 margin - (0.2 if proven and margin > 0 else 3),
                 margin + (0.2 if proven and margin < 0 else 3),
                 name if proven else None,
-                beat,
+                beat[None],
                 0.8,
                 name,
                 flips=[flip] if n % 2 else [],
@@ -282,7 +283,7 @@ def demo_explanation(record="A00042", num=36):
         )
     return report.ExplainData(
         record=record,
-        signal=signal,
+        signal=signal[None],
         sample_rate_hz=300.0,
         beats=beats,
         time_s=TIME,
@@ -291,6 +292,7 @@ def demo_explanation(record="A00042", num=36):
         network="mlp",
         bsqi=0.98,
         polarity="inverted",
+        is_turned=True,
         title="a demonstration",
         notes={"rate (a minute)": 75},
     )

@@ -82,7 +82,7 @@ def test_mixed_beats_are_not_measured():
         (unsure, "noisy beats, not measured"),
         (noisy, "beats too different to measure"),
     ):
-        assert sketch.is_mixed and sketch.morphology == Morphology()
+        assert sketch.is_mixed and sketch.shapes == (Morphology(),)
         assert phrase(sketch) == words
         assert describe(sketch).startswith(f"{words.capitalize()}; 20 beats of 8")
     assert not draw(some, record, quality=low + 0.4).is_mixed
@@ -93,9 +93,9 @@ def test_no_width_is_told_where_single_beats_disagree():
     narrow, record = cell(num=40, noise=0.005)
     wide, _ = cell(num=40, noise=0.005, qrs=0.034)
     some = draw(np.concatenate([narrow[:35], wide[:5]]), record)
-    assert some.morphology.clear and phrase(some).startswith("narrow QRS")
+    assert some.shapes[0].clear and phrase(some).startswith("narrow QRS")
     many = draw(np.concatenate([narrow[:25], wide[:15]]), record)
-    assert not many.morphology.clear
+    assert not many.shapes[0].clear
     assert phrase(many).startswith("QRS width not clear, R 1.2 mV, upright T")
     assert "ST" not in describe(many) and "narrow" not in describe(many)
 

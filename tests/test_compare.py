@@ -154,7 +154,7 @@ def test_components_are_drawn_with_composite_and_prototype(tmp_path):
     drawn = [
         pair.first for pair in found.counterparts if pair.first.composite is not None
     ]
-    assert drawn and all(len(one.composite) == len(run.time_s) for one in drawn)
+    assert drawn and all(one.composite.shape == (1, len(run.time_s)) for one in drawn)
     assert {pair.first.name for pair in found.counterparts} == set(run.names[1:])
     page = build_comparison(found)
     assert page.count("<figure") == len(found.counterparts)

@@ -65,24 +65,24 @@ CURVE = np.linspace(0, 1, 500)
 def strips():
     signal = np.tile(np.interp(np.arange(240) / 300, TIME + 0.25, TIME), 20)
     sides = ["normal", "not normal"]
-    return draw.strips(signal, 300.0, [0.3, 1.1], sides, ["P1", None])
+    return draw.strips(signal[None], 300.0, [0.3, 1.1], sides, ["P1", None])
 
 
 FIGURES = {
     "cell": lambda some: draw.cell(
-        some, side="normal", prototype=some.median[0], title="P3"
+        some, side="normal", prototype=some.median, title="P3"
     ),
     "sides": draw.sides,
     "weights": lambda _: draw.weights(*weighing(), side="normal", title="P3"),
-    "beside": lambda some: draw.weights(*weighing(leads=2), prototype=some.median[0]),
-    "pair": lambda some: draw.pair(
-        some.samples[:3, 0], some.median[0], TIME, side="normal"
+    "beside": lambda some: draw.weights(
+        *weighing(leads=2), prototype=np.repeat(some.median, 2, 0)
     ),
-    "alone": lambda some: draw.pair(some.samples[:3, 0], None, TIME),
+    "pair": lambda some: draw.pair(some.samples[:3], some.median, TIME, side="normal"),
+    "alone": lambda some: draw.pair(some.samples[:3], None, TIME),
     "two": lambda some: draw.beside(
         [
-            draw.Shown("P1", TIME, some.median[0], some.samples[0, 0], "normal"),
-            draw.Shown("Q1", TIME, None, some.samples[1, 0], "not normal"),
+            draw.Shown("P1", TIME, some.median, some.samples[0], "normal"),
+            draw.Shown("Q1", TIME, None, some.samples[1], "not normal"),
         ]
     ),
     "tree": lambda _: draw.tree(nodes()),
@@ -151,7 +151,7 @@ def test_names_have_no_power():
     assert "<script" not in text and "&lt;script" in text
     node = [draw.TreeNode(0, None, NASTY, None, sketch(), caption=NASTY)]
     assert "<script" not in draw.svg(draw.tree(node))
-    strips = draw.strips(TIME, RATE, [0.3], ["normal"], [NASTY])
+    strips = draw.strips(TIME[None], RATE, [0.3], ["normal"], [NASTY])
     assert "<script" not in draw.svg(strips)
     assert "<script" not in draw.svg(draw.roc({NASTY: (TIME, TIME)}))
     assert "<script" not in draw.svg(draw.bars({NASTY: 1}, x_label="x"))
@@ -211,14 +211,14 @@ def _holds(outer, inner):
 def test_strips_mark_answers_and_what_is_not_proven():
     text = draw.svg(strips())
     assert ">P1<" in text and ">?<" in text
-    rows = draw.strips(np.zeros(300 * 100), 300.0, [], [], [], max_rows=3)
+    rows = draw.strips(np.zeros((1, 300 * 100)), 300.0, [], [], [], max_rows=3)
     assert draw.svg(rows).count(" s</text>") == 3
-    flat = draw.strips(np.full(300, np.nan), 300.0, [], [], [])
+    flat = draw.strips(np.full((1, 300), np.nan), 300.0, [], [], [])
     assert "0 s" in draw.svg(flat)
 
 
 def test_strips_color_no_beat_that_nobody_answered():
-    signal, peaks = np.zeros(10 * 300), [1.0, 2.0, 4.0]
+    signal, peaks = np.zeros((1, 10 * 300)), [1.0, 2.0, 4.0]
     figure = draw.strips(
         signal,
         300.0,
@@ -249,7 +249,7 @@ def test_beats_in_a_figure_are_bounded():
 
 def test_what_a_component_weighs_is_named_below_its_cell():
     cell, found = weighing()
-    text = draw.svg(draw.weights(cell, found, prototype=cell.median[0], title="P3"))
+    text = draw.svg(draw.weights(cell, found, prototype=cell.median, title="P3"))
     for words in (
         ">P3<",
         ">its cell<",
@@ -287,15 +287,12 @@ def test_a_mean_that_tells_little_is_drawn_faint():
 
 def test_a_prototype_is_never_clipped_and_its_recording_named():
     cell, found = weighing()
-    tall = 3 * cell.median[0] - 1
-    for limits in (None, (-0.5, 1.5)):
-        figure = draw.weights(
-            cell, found, prototype=tall, prototype_record="203", limits=limits
-        )
-        for axes in figure.axes[:2]:
-            low, high = axes.get_ylim()
-            assert low <= tall.min() and high >= tall.max()
-        assert ">a beat of 203<" in draw.svg(figure)
+    tall = 3 * cell.median - 1
+    figure = draw.weights(cell, found, prototype=tall, prototype_record="203")
+    for axes in figure.axes[:2]:
+        low, high = axes.get_ylim()
+        assert low <= tall.min() and high >= tall.max()
+    assert ">a beat of 203<" in draw.svg(figure)
     low, high = draw.cell(cell, prototype=tall).axes[0].get_ylim()
     assert low <= tall.min() and high >= tall.max()
 
@@ -307,7 +304,7 @@ def test_a_long_window_has_its_prototype_below():
         x, np.arange(9), ["N"] * 9, np.ones(9), sample_rate_hz=100.0, before_s=2.5
     )
     found = weigh(x, x[:, 0, 0], x, cell, Scale.of(x, "mV"))
-    figure = draw.weights(cell, found, prototype=x[0, 0], width=5.0)
+    figure = draw.weights(cell, found, prototype=x[0], width=5.0)
     cell_box, own, strip = (axes.get_position() for axes in figure.axes[:3])
     assert own.y1 < cell_box.y0 and strip.y1 < own.y0
     assert own.width == pytest.approx(cell_box.width) and own.width > 0.9
@@ -336,13 +333,13 @@ def test_figures_of_one_page_share_no_ids():
 
 
 def test_a_spark_is_small_and_holds_both_beats():
-    beat = sketch().median[0]
+    beat = sketch().median
     text = draw.spark(beat, 0.5 * beat, side="normal")
     assert text.count("<polyline") == 2 and text.count("stroke-dasharray") == 1
     ET.fromstring(text)
-    long = draw.spark(np.tile(beat, 30), None, side="not normal")
+    long = draw.spark(np.tile(beat, (1, 30)), None, side="not normal")
     assert long.count("<polyline") == 1 and len(long) < 1600
-    assert "nan" not in draw.spark(np.zeros(65), None, side="normal")
+    assert "nan" not in draw.spark(np.zeros((1, 65)), None, side="normal")
 
 
 def test_paths_are_written_relative():

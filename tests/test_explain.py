@@ -10,10 +10,13 @@ from ecg_files import ecg, write_mat
 from run_files import command, copy_of_run, loaded, tiny, write_recordings  # noqa: F401
 
 from ecg_jax.ecg.datasets import split_recordings
+from ecg_jax.ecg.labels import label_of
 from ecg_jax.ecg.records import open_folder
 from ecg_jax.errors import MissingFileError, RunError, RunExistsError
 from ecg_jax.pages.explanation import SPLITS
+from ecg_jax.runs import explain as explaining
 from ecg_jax.runs.explain import MOST_DRAWN, explain, find_recording
+from ecg_jax.runs.run_folder import read_json
 from ecg_jax.shares import percent
 
 pytestmark = pytest.mark.usefixtures("loaded")
@@ -179,3 +182,20 @@ def test_a_run_that_is_not_finished(tmp_path):
         f"{folder} holds no finished run: components.json is missing.\n"
         "  try: ecg-jax run --out DIR, with --resume if it was interrupted"
     )
+
+
+def test_a_recording_has_its_label_of_the_table_of_the_run(tmp_path, monkeypatch):
+    table = tmp_path / "labels.csv"
+    table.write_text("recording,label\ntraining/S00000,mine\nS00001,other\n")
+    record = tiny().data / "training" / "S00000"
+    assert label_of(table, record) == label_of(table, record.with_suffix(".mat"))
+    assert label_of(table, record) == "mine" and label_of(table, record / "x") is None
+    assert label_of(tmp_path / "gone.csv", record) is None
+
+    def read(path):
+        held = read_json(path)
+        return held if isinstance(held, list) else {**held, "labels": str(table)}
+
+    monkeypatch.setattr(explaining, "read_json", read)
+    assert explain(tiny().run, record, tmp_path / "out")["label"] == "mine"
+    assert ">mine<" in (tmp_path / "out" / "explanation.html").read_text()

@@ -36,14 +36,14 @@ def test_composites_and_beats_are_numbers_in_mv_and_seconds(run, page):
     data = data_of(page)
     time = data["start_s"] + data["step_s"] * np.arange(data["num"])
     np.testing.assert_allclose(time, TIME, atol=1e-9)
-    assert data["lead"] == "II" and len(data["components"]) == len(run.components)
+    assert data["leads"] == ["II"] and len(data["components"]) == len(run.components)
     for one in run.components:
         shown = data["components"][f"c{one.id}-{one.name}"]
         assert (shown["name"], shown["side"]) == (one.name, one.side)
         assert shown["beats"] == one.sketch.num_beats
         assert shown["normal"] == pytest.approx(one.sketch.label_share["N"], abs=1e-6)
-        low, high = one.sketch.quantiles[1, 0], one.sketch.quantiles[2, 0]
-        waves = {"composite": one.sketch.median[0], "first": low, "third": high}
+        low, high = one.sketch.quantiles[1:3]
+        waves = {"composite": one.sketch.median, "first": low, "third": high}
         for name, wave in waves.items():
             near = np.array(shown[name]) * data["unit_mv"]
             np.testing.assert_allclose(near, wave, atol=data["unit_mv"] / 2 + 1e-6)
@@ -86,16 +86,14 @@ def test_a_page_without_cards_runs_nothing():
 def test_no_text_breaks_out_of_the_numbers():
     cell = sketch()
     end = f"</script>{NASTY}"
-    beat = report.CellBeat(
-        end, cell.samples[0, 0], 0.1, 1.0, end, end, end, 1.0, end, end
-    )
+    beat = report.CellBeat(end, cell.samples[0], 0.1, 1.0, end, end, end, 1.0, end, end)
     one = report.Component(1, 0, end, "normal", cell, beats=[beat])
     root = report.Component(0, None, "f", None, cell)
     run = demo_run([root, one])
     page = report.build(replace(run, data=replace(run.data, leads=(end,))))
     assert page.count("</script>") == 2
     (shown,) = [v for v in data_of(page)["components"].values() if v["name"] == end]
-    assert shown["shown"][0]["record"] == end and data_of(page)["lead"] == end
+    assert shown["shown"][0]["record"] == end and data_of(page)["leads"] == [end]
 
 
 def test_the_form_asks_for_what_is_known(run):

@@ -237,7 +237,7 @@ def test_300_cells_stay_under_10_mb():
     size = 0
     for n, kind in enumerate(SHAPES):
         cell = sketch(kind, 400, 0)
-        prototype = cell.samples[0, 0]
+        prototype = cell.samples[0]
         one = report.Component(n, 0, f"C{n}", "normal", cell, prototype=prototype)
         size += len(card(one, points_each(300)).encode())
     around = len(report.build(demo_run(demo_components(1, 0))).encode())
@@ -246,7 +246,7 @@ def test_300_cells_stay_under_10_mb():
 
 def test_300_cells_with_their_weights_stay_under_15_mb():
     cell = sketch("upright", 400, 1)
-    prototype, found = cell.samples[0, 0], weighing(cell, 1)
+    prototype, found = cell.samples[0], weighing(cell, 1)
     more = dict(prototype=prototype, weighing=found)
     one = report.Component(1, 0, "P1", "normal", cell, **more)
     assert 300 * len(card(one, points_each(300)).encode()) < 15e6
@@ -287,11 +287,11 @@ def test_an_explanation_says_what_bears_the_labels(explained):
 
 
 def test_explanation_without_beats_and_of_half_an_hour():
-    none = report.ExplainData("A1", np.zeros(0), 300.0, [], TIME)
+    none = report.ExplainData("A1", np.zeros((1, 0)), 300.0, [], TIME)
     assert "No beat was found." in report.build_explanation(none)
     base = demo_explanation()
     long = report.ExplainData(
-        "100", np.zeros(360 * 1800), 360.0, base.beats * 20, TIME, base.components
+        "100", np.zeros((1, 360 * 1800)), 360.0, base.beats * 20, TIME, base.components
     )
     text = report.build_explanation(long)
     assert "The first 120 s of 1,800 s." in text

@@ -14,7 +14,8 @@ def test_median_and_bands_are_the_quantiles():
     expected = np.quantile(beats, [0.1, 0.25, 0.5, 0.75, 0.9], 0, method="hazen")
     np.testing.assert_allclose(sketch.median, expected[2])
     np.testing.assert_allclose(sketch.quantiles, expected[[0, 1, 3, 4]])
-    assert sketch.spread_mv == pytest.approx(np.mean(expected[4] - expected[0]))
+    (spread,) = sketch.spreads_mv
+    assert spread == pytest.approx(np.mean(expected[4] - expected[0]))
 
 
 def test_weighted_quantiles_agree_with_those_of_equal_weights():
@@ -151,7 +152,8 @@ def test_inverted_beats_are_turned_for_showing_and_counted():
 
 def test_several_leads_and_wide_windows():
     beats = np.random.default_rng(0).normal(size=(12, 2, 200))
-    sketch = draw(beats, np.arange(12), lead=1)
+    sketch = draw(beats, np.arange(12))
+    assert sketch.leads == ("lead 1", "lead 2")
     assert sketch.median.shape == (2, 200)
     assert sketch.quantiles.shape == (4, 2, 200)
     assert sketch.samples.shape == (12, 2, 200)

@@ -102,7 +102,7 @@ def test_the_page_says_what_is_true_of_arrays(folder):
 def test_the_page_holds_beats_of_every_component(folder, tree, beats):
     page = (folder / "report.html").read_text()
     data = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])
-    assert data["lead"] == "II"
+    assert data["leads"] == ["II"]
     names = [node.name for node in tree.nodes]
     found = ej.decide(tree, beats)
     for one in list(data["components"].values())[1:]:
@@ -302,12 +302,12 @@ def test_one_beat_is_explained(tree, beats):
     assert len(found) == 1 and found.answers == ("normal",)
     assert found.provers == ("P1",) and found.cells == ("P1",)
     assert repr(found).startswith("Explanation: normal, proven by P1\n")
-    assert found.time_s is None and found.lead == ""
+    assert found.time_s is None and found.leads == ("",)
     unnamed = ej.beats(X, sample_rate_hz=RATE, r_peak_s=R_S)
-    assert ej.explain(tree, X[0], unnamed).lead == "" and unnamed.leads == ()
+    assert ej.explain(tree, X[0], unnamed).leads == ("",) and unnamed.leads == ()
     known = ej.explain(tree, X[0], beats)
-    assert known.lead == "II" and known.time_s is not None
-    np.testing.assert_array_equal(known.beats, X[:1])
+    assert known.leads == ("II",) and known.time_s is not None
+    np.testing.assert_array_equal(known.beats, X[:1, None])
 
 
 def test_many_beats_are_explained(tree, beats):

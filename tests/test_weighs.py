@@ -10,7 +10,8 @@ from small_trees import bare, node, with_nodes
 
 from ecg_jax.cells.morphology import Morphology, measure, segments
 from ecg_jax.cells.sketch import composite
-from ecg_jax.cells.weighing import WEIGHING_RULE, Scale, weigh, words
+from ecg_jax.cells.weighing import WEIGHING_RULE, Scale, weigh
+from ecg_jax.cells.weighing_words import words
 from ecg_jax.errors import ExampleError
 from ecg_jax.tree.atoms import templates
 
@@ -87,7 +88,7 @@ def test_the_template_of_a_linear_network_is_found(sign):
 @pytest.mark.parametrize("name", ["P-PR", "QRS", "ST", "T", "after T"])
 def test_a_network_that_looks_at_one_part_weighs_that_part(name):
     x = beats()
-    parts = segments(sketch_of(x).morphology, TIME)
+    parts = segments(sketch_of(x).shapes[0], TIME)
     (own,) = [part for part in parts if part.name == name]
     found = weighing_of(network(only(own.start_s, own.stop_s)), x)
     assert found[name].share == pytest.approx(1)
@@ -168,7 +169,7 @@ def test_what_does_not_vary_weighs_nothing():
 
 def test_directions_are_those_of_the_weights():
     x = beats()
-    shape = sketch_of(x).morphology
+    shape = sketch_of(x).shapes[0]
     t_wave = bump(shape.t_s, 0.04, 1.0)[None]
     found = weighing_of(network(t_wave), x)
     (effect,) = found["T"].effects
@@ -187,7 +188,7 @@ def test_directions_are_those_of_the_weights():
 
 def test_an_inverted_t_is_raised_toward_the_line():
     x = beats(t=-0.3)
-    shape = sketch_of(x).morphology
+    shape = sketch_of(x).shapes[0]
     assert shape.t_polarity == "inverted"
     found = weighing_of(network(bump(shape.t_s, 0.03, 1.0)[None]), x)
     assert found["T"].effects[0].gain > 0
@@ -208,7 +209,7 @@ def test_a_qrs_is_made_larger_and_wider():
     x = beats()
     larger = weighing_of(network(bump(0, 0.012, 1.0)[None]), x)
     assert [e.short for e in larger["QRS"].effects] == ["larger", "wider"]
-    shape = sketch_of(x).morphology
+    shape = sketch_of(x).shapes[0]
     own = larger["QRS"].segment.holds(TIME)
     deflection = (np.median(x, 0)[0] - shape.zero_mv) * own
     gain = (bump(0, 0.012, 1.0) * deflection).sum() * 0.1
@@ -220,7 +221,7 @@ def test_a_qrs_is_made_larger_and_wider():
 
 def test_weights_that_cancel_have_no_direction():
     x = beats()
-    part = segments(sketch_of(x).morphology, TIME)[3]
+    part = segments(sketch_of(x).shapes[0], TIME)[3]
     assert part.name == "ST"
     inside = part.holds(TIME)
     zigzag = np.zeros((1, 65))
@@ -261,8 +262,13 @@ def test_several_leads_share_the_weight():
     spread = x.std(0)
     expected = np.abs(template * spread).sum(1)
     np.testing.assert_allclose(found.by_lead, expected / expected.sum())
-    assert found["QRS"].share == pytest.approx(1, abs=0.1)
-    assert "lead 2 of 2 holds" in words(found)
+    qrs = [found[f"QRS lead {k}"].share for k in (1, 2)]
+    np.testing.assert_allclose(qrs, found.by_lead, atol=0.1)
+    assert words(found).startswith("lead 2 75%: QRS 75% in 5% of the samples (larger ")
+    assert " | lead 1 25%: QRS 25% in 5% (larger raises it" in words(found)
+    for k, own in enumerate(found.each_lead):
+        assert own.leads == (f"lead {k + 1}",) and own.template.shape == (1, 65)
+        assert sum(part.share for part in own.parts) == pytest.approx(found.by_lead[k])
 
 
 def test_neighbouring_beats_are_named():

@@ -1,12 +1,12 @@
 """A sketch in words: what is measured of a cell, and no more."""
 
-from ecg_jax.cells.morphology import shape_words, short_words
+from ecg_jax.cells.lead_words import MIXED, long_shape, short_shape
 from ecg_jax.cells.sketch import UNLABELLED, Sketch
 from ecg_jax.shares import percent
 
 EARLY, LATE = 0.85, 1.15
 LARGE_SHARE = 0.5
-NOISY, MIXED = "noisy beats, not measured", "beats too different to measure"
+NOISY = "noisy beats, not measured"
 
 
 def describe(
@@ -23,9 +23,9 @@ def describe(
         For example "Narrow QRS (about 90 ms), R 1.1 mV, ST level 0.02 mV, upright T
         (0.20 mV), RR 0.80 s before (75 a minute), 0.81 s after; 41% of normal answers;
         3,120 beats of 412 recordings, at most 2% of one; bSQI 0.98; labels N 71%,
-        O 20%, A 9%."
+        O 20%, A 9%." Of several leads each is named.
     """
-    shape = [*shape_words(sketch.morphology), *_rhythm_words(sketch)]
+    shape = [*long_shape(sketch), *_rhythm_words(sketch)]
     if sketch.is_mixed:
         shape = [_mixed(sketch)]
     parts = [", ".join(shape)]
@@ -49,7 +49,7 @@ def phrase(sketch: Sketch) -> str:
     """
     if sketch.is_mixed:
         return _mixed(sketch)
-    words = short_words(sketch.morphology)
+    words = short_shape(sketch)
     if sketch.rr_band_s is not None:
         short, long = sketch.rr_band_s
         slow, fast = (5 * round(12 / rr) for rr in (long, short))

@@ -2,9 +2,15 @@
 
 A path is what is added to a beat per unit of the change, so that the changed beat is
 `beat + t direction`; a shift in time moves the samples instead.
+
+Of several leads, a wave, the offset and the wander are changed lead by lead, each where
+it was measured in that lead: an infarct, an electrode that moves, show in some leads
+and not in others. Gain, hum and shift change all leads together, as one recorder and
+one detector do. Limb leads depend on one another (I + III = II), so that a change of
+one of them alone asks what a network does with that lead; no heart makes it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -33,6 +39,9 @@ UNITS: Mapping[str, str] = MappingProxyType(
 """The changes and their units: a fraction of 0.1 makes what it changes 10% larger."""
 
 SHIFT = "shift"
+TOGETHER = ("gain", "mains sine", "mains cosine", SHIFT)
+"""What is changed in all leads of a beat at once."""
+
 RAMP_S = 0.020
 """Levels rise and fall over this time, so that no step appears."""
 
@@ -53,23 +62,63 @@ class Waves:
     mains_hz: float = 50.0
 
 
+@dataclass(frozen=True)
+class Change:
+    """A change of beats of some leads.
+
+    Attributes:
+        name: Such as "ST level"; of several leads "ST level V1".
+        kind: One of `UNITS`.
+        lead: Index of the lead that is changed; None: all leads.
+        where: Name of that lead; "" of a single one, or where all are changed.
+    """
+
+    name: str
+    kind: str
+    lead: int | None
+    where: str
+
+    @property
+    def unit(self) -> str:
+        """Of the change."""
+        return UNITS[self.kind]
+
+
+def changes_of(leads: Sequence[str]) -> tuple[Change, ...]:
+    """The changes of beats of these leads: each kind in each lead, or in all of them.
+
+    Args:
+        leads: Their names.
+
+    Example:
+        >>> [c.name for c in changes_of(["II", "V1"])][:3], len(changes_of([""]))
+        (['ST level II', 'ST level V1', 'T amplitude II'], 11)
+    """
+    if len(leads) == 1:
+        return tuple(Change(kind, kind, None, "") for kind in UNITS)
+    return tuple(
+        Change(kind, kind, None, "")
+        if kind in TOGETHER
+        else Change(f"{kind} {leads[k]}", kind, k, leads[k])
+        for kind in UNITS
+        for k in range(1 if kind in TOGETHER else len(leads))
+    )
+
+
 def direction(
-    name: str,
-    beat: Float[np.ndarray, "lead time"],
+    kind: str,
+    beat: Float[np.ndarray, " time"],
     time_s: Float[np.ndarray, " time"],
     shape: Morphology,
     waves: Waves = Waves(),
-) -> tuple[Float[np.ndarray, "lead time"], str]:
-    """What one unit of a change adds to a beat, in mV.
-
-    ST, T, P-PR and QRS are changed in the first lead, where they were measured; gain,
-    offset, wander and hum in all leads.
+) -> tuple[Float[np.ndarray, " time"], str]:
+    """What one unit of a change adds to one lead of a beat, in mV.
 
     Args:
-        name: One of `UNITS`, but the shift.
-        beat: In mV, upright.
+        kind: One of `UNITS`, but the shift.
+        beat: One lead, in mV, as shown.
         time_s: Seconds from the R peak.
-        shape: Measured on the first lead.
+        shape: Measured on this lead of this beat.
         waves: Frequencies of wander and hum.
 
     Returns:
@@ -77,7 +126,7 @@ def direction(
 
     Example:
         >>> time_s = np.arange(-4, 6) / 100
-        >>> added, _ = direction("gain", np.ones((1, 10)), time_s, Morphology())
+        >>> added, _ = direction("gain", np.ones(10), time_s, Morphology())
         >>> bool((added == 1).all())
         True
     """
@@ -86,29 +135,29 @@ def direction(
     whole = {
         "gain": beat,
         "offset": np.ones_like(beat),
-        "wander sine": np.ones_like(beat) * np.sin(waves.wander_hz * phase),
-        "wander cosine": np.ones_like(beat) * np.cos(waves.wander_hz * phase),
-        "mains sine": np.ones_like(beat) * np.sin(waves.mains_hz * phase),
-        "mains cosine": np.ones_like(beat) * np.cos(waves.mains_hz * phase),
+        "wander sine": np.sin(waves.wander_hz * phase),
+        "wander cosine": np.cos(waves.wander_hz * phase),
+        "mains sine": np.sin(waves.mains_hz * phase),
+        "mains cosine": np.cos(waves.mains_hz * phase),
     }
-    if name in whole:
-        return _unless_none(whole[name], "the change leaves every sample as it is")
+    if kind in whole:
+        return _unless_none(whole[kind], "the change leaves every sample as it is")
     out = np.zeros_like(beat)
-    part = "QRS" if name == "QRS amplitude" else name.split()[0]
+    part = "QRS" if kind == "QRS amplitude" else kind.split()[0]
     found = {s.name: s for s in segments(shape, time_s)}.get(part)
     if found is None or not found.measured:
         return out, _MISSING[part]
-    deflection = beat[0] - (shape.zero_mv or 0.0)
-    if name == "T amplitude":
+    deflection = beat - (shape.zero_mv or 0.0)
+    if kind == "T amplitude":
         if shape.t_mv is None or abs(shape.t_mv) < SMALLEST_WAVE_MV:
             return out, f"no T wave of {SMALLEST_WAVE_MV:g} mV or more is found"
-        out[0] = np.clip(deflection / shape.t_mv, 0, 1) * found.holds(time_s)
-    elif name == "QRS amplitude":
-        out[0] = deflection * found.holds(time_s)
+        out = np.clip(deflection / shape.t_mv, 0, 1) * found.holds(time_s)
+    elif kind == "QRS amplitude":
+        out = deflection * found.holds(time_s)
     else:
         if part == "ST" and not shape.clear:
             return out, "the end of the QRS is not clear"
-        out[0] = _level(found, time_s)
+        out = _level(found, time_s)
     return _unless_none(out, "the window does not hold this part of the beat")
 
 

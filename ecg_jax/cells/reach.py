@@ -45,6 +45,8 @@ class Reach:
         num_beats: Beats that it is offered for.
         low: Downwards.
         high: Upwards.
+        lead: The lead that is changed, which ends the name; "" where all are, or where
+            there is one.
     """
 
     name: str
@@ -53,6 +55,22 @@ class Reach:
     num_beats: int
     low: Side
     high: Side
+    lead: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The name without the lead."""
+        return kind_of(self.name, self.lead)
+
+
+def kind_of(name: str, lead: str) -> str:
+    """The name of a change without its lead.
+
+    Example:
+        >>> kind_of("ST level V1", "V1"), kind_of("gain", "")
+        ('ST level', 'gain')
+    """
+    return name.removesuffix(f" {lead}") if lead else name
 
 
 def reach(
@@ -62,6 +80,7 @@ def reach(
     low: Float[np.ndarray, " beat"],
     high: Float[np.ndarray, " beat"],
     takes_over: np.ndarray,
+    lead: str = "",
 ) -> Reach | None:
     """Sums up the ranges of some beats.
 
@@ -72,6 +91,7 @@ def reach(
         low: Last `t` before the flip downwards, `<= 0`; NaN where not offered.
         high: Upwards, `>= 0`.
         takes_over: For both sides, what decides beyond the flip: `[beat, side]`.
+        lead: The lead that is changed.
 
     Returns:
         The quartiles; None where the change is offered for no beat.
@@ -94,7 +114,7 @@ def reach(
         most = names.most_common(1)[0][0] if names else ""
         flips = float(np.mean(np.isfinite(ends)))
         sides.append(Side((one, two, three), flips, most))
-    return Reach(name, unit, limit, int(known.sum()), *sides)
+    return Reach(name, unit, limit, int(known.sum()), *sides, lead=lead)
 
 
 def amount(value: float, unit: str) -> str:
@@ -167,17 +187,21 @@ def flips_words(side: Side) -> str:
     return f"{percent(side.flips)} flip{then}"
 
 
-def flip_words(name: str, unit: str, t: float, then: str) -> str:
+def flip_words(name: str, unit: str, t: float, then: str, lead: str = "") -> str:
     """A change that flips one beat, in words.
 
     Example:
         >>> flip_words("ST level", "mV", 0.213, "Q3")
         'ST level 0.21 mV higher: Q3'
+        >>> flip_words("offset V1", "mV", -0.1, "", "V1")
+        'baseline in V1 0.1 mV lower'
     """
-    higher, lower = _MORE.get(name, ("higher", "lower"))
+    kind = kind_of(name, lead)
+    higher, lower = _MORE.get(kind, ("higher", "lower"))
     told = {SHIFT: "", "gain": "amplitudes ", "offset": "baseline "}.get(
-        name, f"{name} "
+        kind, f"{kind} "
     )
+    told += f"in {lead} " if lead else ""
     words = f"{told}{amount(abs(t), unit)} {higher if t >= 0 else lower}"
     return f"{words}: {then}" if then else words
 
@@ -221,7 +245,8 @@ def reach_words(reaches: Sequence[Reach], answer: str, most: int = MOST_TOLD) ->
     told.sort(key=lambda entry: entry[:2])
     sentences = []
     for _, _, one, way, side in told[:most]:
-        verb = _VERBS.get(one.name, {}).get(way, f"the {one.name} {way}")
+        where = f" in {one.lead}" if one.lead else ""
+        verb = _VERBS.get(one.kind, {}).get(way, f"the {one.kind} {way}") + where
         then = f"; then {side.takes_over}" if side.takes_over else ""
         if np.isfinite(side.quartiles[1]):
             by = amount(side.quartiles[1], one.unit)
@@ -244,7 +269,7 @@ def of_waves(reaches: Sequence[Reach]) -> list[Reach]:
     waves = [
         one
         for one in reaches
-        if one.name not in _VERBS and max(one.low.flips, one.high.flips) >= LEAST_FLIPS
+        if one.kind not in _VERBS and max(one.low.flips, one.high.flips) >= LEAST_FLIPS
     ]
     return waves or list(reaches)
 

@@ -1,13 +1,14 @@
 """Composite ECG of a cell: what the beats of one component look like.
 
-A cell holds the beats that one component answers for. Its sketch is the pointwise
-median of the aligned beats with the bands between their quantiles,
+A cell holds the beats that one component answers for. Its sketch is, in each lead, the
+pointwise median of the aligned beats with the bands between their quantiles,
 
     q_p(t) = inf {v : sum of weights of the beats with value <= v at t  >=  p},
 
 (interpolated between the beats), a few of the beats themselves, how many beats and
-how many *recordings* stand behind it, and what can be measured on the median beat.
-A label belongs to a recording; its beats inherit it.
+how many *recordings* stand behind it, and what can be measured on the median beat of
+each lead. All leads of a beat are aligned at the same R peak. A label belongs to a
+recording; its beats inherit it.
 
 Arrays in, arrays out: nothing here reads a file or draws.
 """
@@ -19,7 +20,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int, Num, Shaped
 
+from ecg_jax.cells.leads import lead_names
 from ecg_jax.cells.morphology import Morphology, agrees, measure
+from ecg_jax.cells.quantiles import finite_quantiles, quantiles, weights_of
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
 
 LABEL_ORDER = ("N", "A", "O", "~", "S", "V", "F", "Q")
@@ -41,12 +44,19 @@ class Group:
     median: Float[np.ndarray, "lead time"]
     quantiles: Float[np.ndarray, "quantile lead time"]
 
+    def take(self, leads: Sequence[int]) -> "Group":
+        """The same beats in some of the leads."""
+        own = list(leads)
+        median, quantiles = self.median[own], self.quantiles[:, own]
+        return replace(self, median=median, quantiles=quantiles)
+
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
     """Composite ECG of a cell.
 
     Attributes:
+        leads: Names of the leads; "" of a single one that nobody has named.
         time_s: Seconds from the R peak.
         median: Pointwise median beat, in mV.
         quantiles: Pointwise 10, 25, 75 and 90 per cent quantiles, in mV.
@@ -61,22 +71,23 @@ class Sketch:
         label_records: Recordings of each label.
         normal: The beats with margin >= 0, if any.
         not_normal: The beats with margin < 0, if any.
-        morphology: Measured on the median beat of `lead`; not `clear` where single
-            beats do not agree.
+        shapes: Measured on the median beat, lead by lead; not `clear` where single
+            beats do not agree, and nothing where they differ too much.
         rr_before_s: Median RR interval before the beat, in seconds.
         rr_after_s: Median RR interval after the beat, in seconds.
         rr_band_s: 10 and 90 per cent quantiles of the RR interval before the beat.
         rr_usual_s: Median of the RR intervals around the beats, see `usual_rr`.
         before_to_usual: Median of the RR interval before over that around the beat.
         after_to_usual: The same of the interval after.
-        spread_mv: Mean distance between the 10 and 90 per cent quantiles, in mV.
+        spreads_mv: Mean distance between the 10 and 90 per cent quantiles, in mV, lead
+            by lead.
         share_flipped: Share of beats turned upside down for showing.
         weighting: "beat", or "recording" (a beat counts 1 / beats of its recording).
-        lead: The lead that was measured.
         quality: Median over the beats of the agreement of two R peak detectors on
             their recording, 0 to 1.
     """
 
+    leads: tuple[str, ...]
     time_s: Float[np.ndarray, " time"]
     median: Float[np.ndarray, "lead time"]
     quantiles: Float[np.ndarray, "quantile lead time"]
@@ -91,14 +102,13 @@ class Sketch:
     label_records: Mapping[str, int]
     normal: Group | None
     not_normal: Group | None
-    morphology: Morphology
+    shapes: tuple[Morphology, ...]
     rr_before_s: float | None
     rr_after_s: float | None
     rr_band_s: tuple[float, float] | None
-    spread_mv: float
+    spreads_mv: tuple[float, ...]
     share_flipped: float
     weighting: Literal["beat", "recording"]
-    lead: int
     quality: float | None = None
     rr_usual_s: float | None = None
     before_to_usual: float | None = None
@@ -106,15 +116,41 @@ class Sketch:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether its beats differ too much for anything to be measured on the median.
+        """Whether its beats differ too much, in every lead, for the median to be told.
 
         So where the band of the middle 80% of the beats is on average wider than half
         the height of the median beat; a quarter, where the detectors agree on less
         than 80% of the R peaks. (By itself that may come of unusual beats.)
         """
-        height = float(np.ptp(self.median[self.lead]))
         most = MIXED_SHARE / 2 if self.is_unsure else MIXED_SHARE
-        return self.spread_mv > height * most
+        return all(
+            spread > float(np.ptp(median)) * most
+            for spread, median in zip(self.spreads_mv, self.median, strict=True)
+        )
+
+    def take(self, leads: Sequence[int]) -> "Sketch":
+        """The same beats in some of the leads."""
+        own = list(leads)
+        sides = [
+            None if group is None else group.take(own)
+            for group in (self.normal, self.not_normal)
+        ]
+        return replace(
+            self,
+            leads=tuple(self.leads[k] for k in own),
+            median=self.median[own],
+            quantiles=self.quantiles[:, own],
+            samples=self.samples[:, own],
+            normal=sides[0],
+            not_normal=sides[1],
+            shapes=tuple(self.shapes[k] for k in own),
+            spreads_mv=tuple(self.spreads_mv[k] for k in own),
+        )
+
+    @property
+    def each_lead(self) -> tuple["Sketch", ...]:
+        """A sketch for each lead."""
+        return tuple(self.take([k]) for k in range(len(self.leads)))
 
     @property
     def is_unsure(self) -> bool:
@@ -166,7 +202,7 @@ def composite(
     quality: Float[np.ndarray, " beat"] | None = None,
     weighting: Literal["beat", "recording"] = "beat",
     num_samples: int = 60,
-    lead: int = 0,
+    leads: Sequence[str] = (),
     seed: int = 0,
 ) -> Sketch:
     """Draw up the composite ECG of a cell.
@@ -189,7 +225,7 @@ def composite(
             NaN where unknown.
         weighting: "beat": every beat counts 1. "recording": every recording counts 1.
         num_samples: Individual beats to keep, at most.
-        lead: The lead to measure.
+        leads: Names of the leads; by default "" of one, "lead 1", "lead 2" of several.
         seed: Of the choice of individual beats.
 
     Returns:
@@ -197,7 +233,7 @@ def composite(
 
     Raises:
         DataError: The cell is empty.
-        ExampleError: Two arrays differ in their number of beats.
+        ExampleError: Two arrays differ in their number of beats, or names are missing.
         NonFiniteError: A beat or a margin is NaN or infinite.
 
     Example:
@@ -215,7 +251,13 @@ def composite(
             "  why:  beats are expected as [beat, lead, time]\n"
             "  try:  millivolts[:, None, :] for a single lead"
         )
-    num = len(beats)
+    num, num_leads = beats.shape[:2]
+    names = tuple(leads) or lead_names(num_leads)
+    if len(names) != num_leads:
+        raise ExampleError(
+            f"composite: {num_leads} leads, and names of {len(names)}\n"
+            "  try:  a name for each lead, in their order"
+        )
     columns: dict[str, np.ndarray] = {
         "record": np.arange(num) if record is None else np.asarray(record),
         "label": _labels(label),
@@ -250,9 +292,9 @@ def composite(
     if flipped.any():
         beats = np.where(flipped[:, None, None], -beats, beats)
     index = _record_index(columns["record"])
-    weight = _weights(index, weighting)
+    weight = weights_of(index, weighting)
     time_s = np.arange(beats.shape[-1]) / sample_rate_hz - before_s
-    levels = _quantiles(beats, weight, (*QUANTILES[:2], 0.5, *QUANTILES[2:]))
+    levels = quantiles(beats, weight, (*QUANTILES[:2], 0.5, *QUANTILES[2:]))
     median, bands = levels[2], levels[[0, 1, 3, 4]]
     rows = _spread_sample(index, num_samples, seed)
     is_normal = columns["margin"] >= 0
@@ -266,21 +308,25 @@ def composite(
         for side, keep in (("normal", is_normal), ("not normal", ~is_normal))
         if keep.any()
     }
-    before = _finite_quantiles(columns.get("rr_before_s"), weight)
-    after = _finite_quantiles(columns.get("rr_after_s"), weight)
-    agreement = _finite_quantiles(columns.get("quality"), weight)
+    before = finite_quantiles(columns.get("rr_before_s"), weight)
+    after = finite_quantiles(columns.get("rr_after_s"), weight)
+    agreement = finite_quantiles(columns.get("quality"), weight)
     usual = columns.get("rr_usual_s")
     ratios = [
-        None if rr is None or usual is None else _finite_quantiles(rr / usual, weight)
+        None if rr is None or usual is None else finite_quantiles(rr / usual, weight)
         for rr in (columns.get("rr_before_s"), columns.get("rr_after_s"))
     ]
-    around = _finite_quantiles(usual, weight)
-    shape = measure(median[lead], sample_rate_hz, before_s)
+    around = finite_quantiles(usual, weight)
     some = np.random.default_rng(seed).permutation(num)[:NUM_MEASURED]
-    alike = agrees(shape, beats[some, lead], sample_rate_hz, before_s)
-    names, counts = np.unique(columns["record"], return_counts=True)
+    shapes = []
+    for k in range(num_leads):
+        shape = measure(median[k], sample_rate_hz, before_s)
+        alike = agrees(shape, beats[some, k], sample_rate_hz, before_s)
+        shapes.append(replace(shape, clear=shape.clear and alike))
+    records, counts = np.unique(columns["record"], return_counts=True)
     known = record is not None
     sketch = Sketch(
+        leads=names,
         time_s=time_s,
         median=median,
         quantiles=bands,
@@ -288,27 +334,29 @@ def composite(
         sample_rows=rows,
         sample_margin=columns["margin"][rows],
         num_beats=num,
-        num_records=len(names) if known else 0,
-        main_record=str(names[counts.argmax()]) if known else "",
+        num_records=len(records) if known else 0,
+        main_record=str(records[counts.argmax()]) if known else "",
         main_share=float(counts.max() / num) if known else 0.0,
         label_share=_label_share(columns["label"], weight),
         label_records=_label_records(columns["label"], index) if known else {},
         normal=groups.get("normal"),
         not_normal=groups.get("not normal"),
-        morphology=replace(shape, clear=shape.clear and alike),
+        shapes=tuple(shapes),
         rr_before_s=None if before is None else before[1],
         rr_after_s=None if after is None else after[1],
         rr_band_s=None if before is None else (before[0], before[2]),
-        spread_mv=float(np.mean(bands[3] - bands[0])),
+        spreads_mv=tuple(np.mean(bands[3] - bands[0], axis=-1).tolist()),
         share_flipped=float(np.average(flipped, weights=weight)),
         weighting=weighting,
-        lead=lead,
         quality=None if agreement is None else agreement[1],
         rr_usual_s=None if around is None else around[1],
         before_to_usual=None if ratios[0] is None else ratios[0][1],
         after_to_usual=None if ratios[1] is None else ratios[1][1],
     )
-    return replace(sketch, morphology=Morphology()) if sketch.is_mixed else sketch
+    measured = [
+        Morphology() if one.is_mixed else one.shapes[0] for one in sketch.each_lead
+    ]
+    return replace(sketch, shapes=tuple(measured))
 
 
 def _labels(label: Sequence[str | None] | np.ndarray) -> np.ndarray:
@@ -329,43 +377,6 @@ def _record_index(record: np.ndarray) -> Int[np.ndarray, " beat"]:
     return np.unique(record, return_inverse=True)[1].reshape(-1)
 
 
-def _weights(index: Int[np.ndarray, " beat"], weighting: str) -> np.ndarray:
-    if weighting == "recording":
-        return 1.0 / np.bincount(index)[index]
-    if weighting == "beat":
-        return np.ones(len(index))
-    raise ValueError(
-        f"composite: weighting is {weighting!r}\n  try:  'beat' or 'recording'"
-    )
-
-
-def _quantiles(
-    values: np.ndarray, weight: np.ndarray, levels: Sequence[float]
-) -> np.ndarray:
-    """Quantiles over axis 0: Hazen's, with weights."""
-    if np.all(weight == weight[0]):
-        return np.quantile(values, levels, axis=0, method="hazen").astype(values.dtype)
-    columns = values.reshape(len(values), -1).T
-    out = np.empty((len(levels), len(columns)), values.dtype)
-    total = weight.sum()
-    for at, column in enumerate(columns):
-        order = np.argsort(column)
-        mass = weight[order]
-        place = (np.cumsum(mass) - mass / 2) / total
-        out[:, at] = np.interp(levels, place, column[order])
-    return out.reshape(len(levels), *values.shape[1:])
-
-
-def _finite_quantiles(
-    values: np.ndarray | None, weight: np.ndarray
-) -> tuple[float, float, float] | None:
-    if values is None or not np.isfinite(values).any():
-        return None
-    keep = np.isfinite(values)
-    low, middle, high = _quantiles(values[keep], weight[keep], (0.1, 0.5, 0.9))
-    return float(low), float(middle), float(high)
-
-
 def _spread_sample(
     index: Int[np.ndarray, " beat"], num: int, seed: int
 ) -> Int[np.ndarray, " sample"]:
@@ -382,7 +393,7 @@ def _spread_sample(
 def _group(
     beats: np.ndarray, index: np.ndarray | None, label: np.ndarray, weight: np.ndarray
 ) -> Group:
-    levels = _quantiles(beats, weight, (*QUANTILES[:2], 0.5, *QUANTILES[2:]))
+    levels = quantiles(beats, weight, (*QUANTILES[:2], 0.5, *QUANTILES[2:]))
     return Group(
         num_beats=len(beats),
         num_records=0 if index is None else len(np.unique(index)),

@@ -7,11 +7,12 @@ the mean `m` and the standard deviation `s` of the training beats,
     W(x) = (b + <w, m>) + sum_S <w, x - m>_S            contributions, part by part
     share of S = sum_S |w s| / sum |w s|                what varies counts, nothing else
 
-over the parts `S` of the beat, the share of the mean template: see `WEIGHING_RULE`.
-Arrays and words.
+over the parts `S` of the beat, lead by lead, the share of the mean template: see
+`WEIGHING_RULE`. Arrays; in words, `weighing_words`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -20,11 +21,9 @@ from ecg_jax.cells.changes import changes
 from ecg_jax.cells.morphology import Segment, segments
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.errors import ExampleError
-from ecg_jax.shares import percent
 
 LEAST_AGREE = 0.9
 LEAST_NET = 0.2
-LEAST_SHOWN = 0.05
 LEAST_TOLD = 0.25
 SAME = 1e-9  # of the largest, what rounding tells apart
 
@@ -55,6 +54,11 @@ WEIGHING_RULE = (
     "composite to be measured. A direction is what the component's value would "
     "do if the beat were changed there and nowhere else; it is no statement on hearts, "
     "and weight before the QRS says nothing on whether a P wave is there."
+)
+WEIGHING_RULE_OF_LEADS = (
+    "Of several leads each has parts of its own, measured on its own composite; shares "
+    "are of the weight in all leads, and the share of the time is that of the samples "
+    "of all leads. All templates of a component are drawn on one scale."
 )
 
 
@@ -93,15 +97,17 @@ class Part:
 
     Attributes:
         segment: The part.
+        lead: Name of its lead; "" of a single lead.
         share: Of all weight, in units of what varies.
         share_up: That of the samples whose weight is positive.
-        share_time: Of the window.
+        share_time: Of the window, of several leads of all samples.
         contribution: Mean over the cell of `<w, x - m>` in this part.
         swing: Standard deviation of `<mean w, x>` in this part, over training beats.
         effects: What changes of the composite in this part do.
     """
 
     segment: Segment
+    lead: str
     share: float
     share_up: float
     share_time: float
@@ -111,8 +117,8 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Such as "QRS"."""
-        return self.segment.name
+        """Such as "QRS"; of several leads "QRS V1"."""
+        return f"{self.segment.name} {self.lead}".rstrip()
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +126,7 @@ class Weighing:
     """What a component weighs.
 
     Attributes:
+        leads: Names of the leads; "" of a single one that nobody has named.
         time_s: Seconds from the R peak.
         template: Mean template, in margin per unit of input.
         spread: Its standard deviation over the beats.
@@ -127,18 +134,19 @@ class Weighing:
             in units of what varies; `None` where there is none.
         offset: Mean value that is left for an input of zeros.
         level: Mean over the affine functions at the mean training beat m.
-        parts: The parts of the beat, in order of time.
+        parts: The parts of the beat, lead by lead, in order of time.
         by_lead: Share of each lead.
         num_beats: Beats that were looked at.
         num_templates: Different templates among them.
         told: Share of the variance of the component's value over these beats that the
             mean template tells; `None` where the value is the same for all.
         unit: Of the input, in words.
-        unit_mv: One unit in mV, median over the cell.
+        units_mv: One unit in mV, median over the cell, lead by lead.
         neighbours: Which of "before P", "after T" hold another R peak, by the median
             RR intervals of the cell.
     """
 
+    leads: tuple[str, ...]
     time_s: Float[np.ndarray, " time"]
     template: Float[np.ndarray, "lead time"]
     spread: Float[np.ndarray, "lead time"]
@@ -151,13 +159,33 @@ class Weighing:
     num_templates: int
     told: float | None
     unit: str
-    unit_mv: float
+    units_mv: tuple[float, ...]
     neighbours: tuple[str, ...] = ()
 
     @property
     def is_typical(self) -> bool:
         """Whether the mean template tells at least 25% of how the value varies."""
         return self.told is None or self.told >= LEAST_TOLD
+
+    @property
+    def each_lead(self) -> tuple["Weighing", ...]:
+        """What is weighed in each lead."""
+        named = [
+            [part for part in self.parts if part.lead in (name, "")]
+            for name in self.leads
+        ]
+        return tuple(
+            replace(
+                self,
+                leads=self.leads[k : k + 1],
+                template=self.template[[k]],
+                spread=self.spread[[k]],
+                parts=tuple(named[k]),
+                by_lead=self.by_lead[k : k + 1],
+                units_mv=self.units_mv[k : k + 1],
+            )
+            for k in range(len(self.leads))
+        )
 
     def __getitem__(self, name: str) -> Part:
         """The part of a name.
@@ -204,7 +232,7 @@ def weigh(
     sketch: Sketch,
     scale: Scale,
     *,
-    unit_mv: float = 1.0,
+    unit_mv: float | Sequence[float] = 1.0,
     prototype: Float[np.ndarray, "lead time"] | None = None,
 ) -> Weighing:
     """Say where on the beat a component's weight lies, by `WEIGHING_RULE`.
@@ -215,7 +243,8 @@ def weigh(
         inputs: The beats, as the network sees them.
         sketch: Composite of the cell: it places the parts.
         scale: What training beats are like.
-        unit_mv: One unit of the input in mV, for the beats of the cell.
+        unit_mv: One unit of the input in mV, for the beats of the cell; or one for
+            each lead.
         prototype: The template at the prototype.
 
     Returns:
@@ -245,25 +274,29 @@ def weigh(
     away = template * (inputs - scale.mean)
     offset = value - (template * inputs).sum(axis=(1, 2))
     level = offset + (template * scale.mean).sum(axis=(1, 2))
+    units = np.broadcast_to(np.asarray(unit_mv, np.float64), shape[:1])
     parts = []
-    for segment in segments(sketch.morphology, sketch.time_s):
-        inside = segment.holds(sketch.time_s)
-        own = scale.sample[:, :, inside] * mean[:, inside]
-        parts.append(
-            Part(
-                segment=segment,
-                share=float(np.abs(flat[:, inside]).sum()) / total,
-                share_up=float(np.maximum(flat[:, inside], 0).sum()) / total,
-                share_time=float(inside.mean()),
-                contribution=float(away[:, :, inside].sum(axis=(1, 2)).mean()),
-                swing=float(own.sum(axis=(1, 2)).std()),
-                effects=_effects(segment, sketch, template, unit_mv),
+    for k, one in enumerate(sketch.each_lead):
+        for segment in segments(one.shapes[0], one.time_s):
+            inside = segment.holds(one.time_s)
+            own = scale.sample[:, k, inside] * mean[k, inside]
+            parts.append(
+                Part(
+                    segment=segment,
+                    lead=one.leads[0] if len(sketch.leads) > 1 else "",
+                    share=float(np.abs(flat[k, inside]).sum()) / total,
+                    share_up=float(np.maximum(flat[k, inside], 0).sum()) / total,
+                    share_time=float(inside.mean()) / len(sketch.leads),
+                    contribution=float(away[:, k, inside].sum(axis=1).mean()),
+                    swing=float(own.sum(axis=1).std()),
+                    effects=_effects(segment, one, template[:, k], float(units[k])),
+                )
             )
-        )
     rest = value - (mean * inputs).sum(axis=(1, 2))
     varies = float(np.var(value))
     size = float(np.square(value).mean())
     return Weighing(
+        leads=sketch.leads,
         time_s=sketch.time_s,
         template=mean,
         spread=spread,
@@ -276,7 +309,7 @@ def weigh(
         num_templates=count_different(template),
         told=1 - float(np.var(rest)) / varies if varies > 1e-18 * size else None,
         unit=scale.unit,
-        unit_mv=unit_mv,
+        units_mv=tuple(units.tolist()),
         neighbours=_neighbours(sketch),
     )
 
@@ -306,15 +339,15 @@ def _neighbours(sketch: Sketch) -> tuple[str, ...]:
 def _effects(
     segment: Segment, sketch: Sketch, template: np.ndarray, unit_mv: float
 ) -> tuple[Effect, ...]:
-    """What changes of the composite do, in one part of it; of mixed beats nothing."""
+    """What changes of a lead do, in one part of it; of mixed beats nothing."""
     if sketch.is_mixed:
         return ()
-    beat, out = sketch.median[sketch.lead], []
-    made = changes(segment, sketch.morphology, sketch.time_s, beat)
+    out = []
+    made = changes(segment, sketch.shapes[0], sketch.time_s, sketch.median[0])
     for (change, short), millivolts in made.items():
-        gains = template[:, sketch.lead] @ (millivolts / unit_mv)
+        gains = template @ (millivolts / unit_mv)
         gain = float(gains.mean())
-        taken = template[:, sketch.lead].mean(axis=0) * millivolts
+        taken = template.mean(axis=0) * millivolts
         gross = float(np.abs(taken).sum())
         out.append(
             Effect(
@@ -326,73 +359,6 @@ def _effects(
             )
         )
     return tuple(out)
-
-
-def words(weighing: Weighing) -> str:
-    """One sentence: where the weight lies, and which way it pulls.
-
-    Returns:
-        For example "QRS 46% in 12% of the time (larger raises the margin, wider lowers
-        it), T 25% in 31% (higher raises it), other parts 29%; one template for all 255
-        beats looked at." That comes first where the mean stands for few beats.
-    """
-    shown = [p for p in weighing.parts if p.share >= LEAST_SHOWN]
-    shown.sort(key=lambda part: -part.share / part.share_time)
-    listed, first = [], True
-    for part in shown:
-        clear = [effect for effect in part.effects if effect.is_clear]
-        text = f"{part.name} {percent(round(part.share, 9))} in "
-        text += percent(part.share_time) + (" of the time" if not listed else "")
-        if part.name in weighing.neighbours:
-            beat = "beat before" if part.name == "before P" else "next beat"
-            text += f" (the {beat} lies in it)"
-        if clear:
-            told = []
-            for effect in clear:
-                what = "the margin" if first else "it"
-                told.append(f"{effect.short} {effect.verb} {what}")
-                first = False
-            text += f" ({', '.join(told)})"
-        listed.append(text)
-    rest = 1 - sum(part.share for part in shown)
-    if rest >= 0.005 and listed:
-        listed.append(f"other parts {percent(rest)}")
-    out = ", ".join(listed) or "nothing: it is constant on these beats"
-    out += _leads(weighing)
-    if weighing.is_typical:
-        return f"{out}; {_templates(weighing)}{_fixed(weighing)}."
-    out = f": {out}{_fixed(weighing)}" if listed else ""
-    return f"{_templates(weighing)}{out}."
-
-
-def _leads(weighing: Weighing) -> str:
-    shares = weighing.by_lead
-    if len(shares) == 1:
-        return ""
-    most = int(np.argmax(shares))
-    return f"; lead {most + 1} of {len(shares)} holds {percent(shares[most])} of it"
-
-
-def _templates(weighing: Weighing) -> str:
-    beats, number = weighing.num_beats, weighing.num_templates
-    if beats == 1:
-        return "one beat looked at"
-    if number == 1:
-        return f"one template for all {beats:,} beats looked at"
-    text = f"{number:,} templates at {beats:,} beats"
-    if weighing.told is None:
-        return text
-    told = percent(max(weighing.told, 0.0))
-    text += f"; their mean tells {told} of how its value varies in the cell"
-    return text if weighing.is_typical else f"{text}, so it stands for few of them"
-
-
-def _fixed(weighing: Weighing) -> str:
-    by_name = {part.name: part.segment for part in weighing.parts}
-    fixed = [n for n in ("QRS", "T") if n in by_name and not by_name[n].measured]
-    if not fixed:
-        return ""
-    return f"; {' and '.join(fixed)} in fixed windows around R, for none was measured"
 
 
 def count_different(template: Float[np.ndarray, "beat ..."]) -> int:

@@ -19,7 +19,7 @@ from ecg_jax.draw.spark import spark
 from ecg_jax.draw.spread import spread
 from ecg_jax.draw.strips import strips
 from ecg_jax.draw.templates import Template, templates
-from ecg_jax.draw.tree import TreeNode, tree
+from ecg_jax.draw.tree import TreeNode, shown_leads, tree
 from ecg_jax.draw.weights import weights
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "ranges",
     "roc",
     "save",
+    "shown_leads",
     "sides",
     "spark",
     "spread",

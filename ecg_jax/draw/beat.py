@@ -1,22 +1,22 @@
 """Axes of ECG paper with units, and a beat over its prototype on them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from ecg_jax.draw.cells import DASHED
+from ecg_jax.draw.layout import Layout, holding, mark_leads
 from ecg_jax.draw.paper import (
     INK,
     MAJOR,
     PAPER,
     PROTOTYPE,
     SIDE_COLORS,
-    Limits,
     ecg_paper,
     halo,
     new_figure,
-    squares,
 )
 
 if TYPE_CHECKING:
@@ -40,20 +40,32 @@ def new_axes(ax: "Axes | None" = None, *, high: float = HIGH) -> "Axes":
 
 def labelled_paper(
     axes: "Axes",
-    time_s: Float[np.ndarray, " time"],
-    limits: Limits,
+    laid: Layout,
     *,
-    lead: str = "",
     title: str = "",
     side: str | None = None,
 ) -> None:
-    """Turn axes into ECG paper with seconds, millivolts and the lead at its edges."""
+    """Turn axes into ECG paper with seconds, millivolts and the lead at its edges.
+
+    Of several leads the names stand on the paper, and the unit is said.
+    """
     from matplotlib.ticker import MultipleLocator
 
-    ecg_paper(axes, (float(time_s[0]), float(time_s[-1])), limits)
+    ecg_paper(axes, laid.span, laid.limits)
+    mark_leads(axes, laid, marks=False)
     axes.yaxis.set_major_locator(MultipleLocator(0.5))
     axes.xaxis.set_major_locator(MultipleLocator(0.2))
-    frame(axes, "time from R (s)", f"lead {lead} (mV)" if lead else "mV", title, side)
+    if len(laid.names) == 1:
+        lead = laid.names[0]
+        frame(
+            axes, "time from R (s)", f"lead {lead} (mV)" if lead else "mV", title, side
+        )
+        return
+    axes.set_yticks([])
+    if laid.num_columns > 1:
+        axes.set_xticks([])
+    time = "time from R (s)" if laid.num_columns == 1 else ""
+    frame(axes, time, "a large square is 0.5 mV, 0.2 s", title, side)
 
 
 def frame(
@@ -74,51 +86,72 @@ def frame(
 
 def beat_over_prototype(
     axes: "Axes",
-    beat: Float[np.ndarray, " time"],
-    prototype: Float[np.ndarray, " time"] | None,
+    beat: Float[np.ndarray, "lead time"],
+    prototype: Float[np.ndarray, "lead time"] | None,
     time_s: Float[np.ndarray, " time"] | None,
     *,
     side: str,
-    lead: str = "",
+    leads: Sequence[str] = ("",),
     title: str = "",
 ) -> None:
     """Draw a beat (solid) over the prototype of what answers for it (dashed).
 
     Args:
         axes: Where to.
-        beat: One lead; in mV if `time_s` is given, else as a function sees it.
+        beat: In mV if `time_s` is given, else as a function sees it.
         prototype: As long; `None` to draw the beat alone.
         time_s: Seconds from R; `None`: neither rate nor unit is known.
         side: "normal" or "not normal": the color of the beat.
-        lead: Its name.
+        leads: Names of the leads.
         title: Above.
     """
-    both = [beat] if prototype is None else [beat, prototype]
-    low, high = min(map(np.min, both)), max(map(np.max, both))
     if time_s is not None:
-        limits = squares(float(low), float(high))
-        labelled_paper(axes, time_s, limits, lead=lead, title=title, side=side)
-        x = time_s
+        laid = holding(leads, time_s, beat, prototype, edge_mv=0.0)
+        labelled_paper(axes, laid, title=title, side=side)
+        x, places = time_s, laid.places
     else:
-        x, edge = np.arange(len(beat)), EDGE * max(float(high - low), 1e-6)
-        axes.set_xlim(0, len(beat) - 1)
-        axes.set_ylim(float(low) - edge, float(high) + edge)
+        both = np.stack([beat] if prototype is None else [beat, prototype])
+        low, high = float(both.min()), float(both.max())
+        x, edge = np.arange(beat.shape[-1]), EDGE * max(high - low, 1e-6)
+        places = [(0.0, -k * (high - low + edge)) for k in range(len(beat))]
+        axes.set_xlim(0, len(x) - 1)
+        axes.set_ylim(low + places[-1][1] - edge, high + edge)
         frame(axes, "sample", "as the function sees it", title, side)
-    halo(axes, x, np.asarray(beat), color=SIDE_COLORS[side], lw=1.5)
-    if prototype is not None:
-        style: dict[str, Any] = {"color": PROTOTYPE, "lw": 1.0, "ls": DASHED}
-        axes.plot(x, prototype, zorder=6, **style)
+    for k, (right, up) in enumerate(places):
+        halo(axes, x + right, beat[k] + up, color=SIDE_COLORS[side], lw=1.5)
+        if prototype is not None:
+            style: dict[str, Any] = {"color": PROTOTYPE, "lw": 1.0, "ls": DASHED}
+            axes.plot(x + right, prototype[k] + up, zorder=6, **style)
+
+
+def lead_of(
+    beat: Float[np.ndarray, "lead time"], flipped: Float[np.ndarray, "lead time"]
+) -> int:
+    """The lead in which a beat is changed most."""
+    return int(np.abs(flipped - beat).max(axis=-1).argmax())
 
 
 def changed(
-    beat: Float[np.ndarray, " time"],
-    flipped: Float[np.ndarray, " time"],
+    beat: Float[np.ndarray, "lead time"],
+    flipped: Float[np.ndarray, "lead time"],
     time_s: Float[np.ndarray, " time"],
     *,
     side: str,
+    leads: Sequence[str] = ("",),
 ) -> "Figure":
-    """Draw a beat (solid) and how it looks where its answer flips (dashed), in mV."""
+    """Draw a beat (solid) and how it looks where its answer flips (dashed), in mV.
+
+    Of several leads the one that is changed most, with its name.
+    """
     figure = new_figure(*CARD)
     figure.set_layout_engine("constrained")
-    beat_over_prototype(figure.add_subplot(), beat, flipped, time_s, side=side)
+    k = lead_of(beat, flipped)
+    beat_over_prototype(
+        figure.add_subplot(),
+        beat[[k]],
+        flipped[[k]],
+        time_s,
+        side=side,
+        leads=leads[k : k + 1] if len(leads) > 1 else ("",),
+    )
     return figure

@@ -76,12 +76,13 @@ def ecg_paper(axes: "Axes", time_s: Limits, millivolts: Limits) -> None:
         axes.plot(points[:, 0], points[:, 1], color=color, lw=width, zorder=0)
 
 
-def calibration_mark(axes: "Axes", start_s: float, width_s: float = 0.2) -> None:
-    """Draw the pulse of 1 mV, its feet at 0 mV."""
+def calibration_mark(
+    axes: "Axes", start_s: float, width_s: float = 0.2, foot_mv: float = 0.0
+) -> None:
+    """Draw the pulse of 1 mV, its feet at 0 mV, or where a lead was moved to."""
     steps = [start_s + share * width_s for share in (0, 0.2, 0.2, 0.8, 0.8, 1)]
-    axes.plot(
-        steps, [0, 0, 1, 1, 0, 0], color=INK, lw=0.8, solid_joinstyle="miter", zorder=4
-    )
+    pulse = [foot_mv + up for up in (0, 0, 1, 1, 0, 0)]
+    axes.plot(steps, pulse, color=INK, lw=0.8, solid_joinstyle="miter", zorder=4)
 
 
 EDGE_MV = 0.05
@@ -102,39 +103,6 @@ def squares(low: float, high: float) -> Limits:
     """Widen millivolts to whole large squares, and so that 0 and 1 mV are inside."""
     low, high = max(min(low, -0.3), -4.0), min(max(high, 1.1), 6.0)
     return 0.5 * float(np.floor(2 * low)), 0.5 * float(np.ceil(2 * high))
-
-
-def sheet(
-    time_s: Float[np.ndarray, " time"],
-    limits: Limits,
-    *,
-    inches_per_s: float = 2.6,
-    top: float = 0.0,
-    bottom: float = 0.0,
-    copies: int = 1,
-) -> tuple["Figure", list["Axes"]]:
-    """Lay out a figure with sheets of paper side by side, margins in inches.
-
-    Room for the calibration mark is added on the left of the first sheet.
-    """
-    room = 0.12
-    start, stop = float(time_s[0]), float(time_s[-1])
-    spans = [(start - room if n == 0 else start, stop) for n in range(copies)]
-    gap = 0.12
-    width = sum(b - a for a, b in spans) * inches_per_s + gap * (copies - 1)
-    paper = (limits[1] - limits[0]) * ASPECT * inches_per_s
-    figure = new_figure(width, paper + top + bottom)
-    figure.patch.set_facecolor(PAPER)
-    axes, left = [], 0.0
-    for span in spans:
-        wide = (span[1] - span[0]) * inches_per_s
-        size = figure.get_size_inches()
-        box = (left / size[0], bottom / size[1], wide / size[0], paper / size[1])
-        axes.append(figure.add_axes(box))
-        ecg_paper(axes[-1], span, limits)
-        left += wide + gap
-    calibration_mark(axes[0], start - 0.1, 0.08)
-    return figure, axes
 
 
 def new_figure(width: float, height: float) -> "Figure":

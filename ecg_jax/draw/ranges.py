@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ROW_IN, WIDTH_IN = 0.38, 6.2
 LEFT, RIGHT = 0.29, 0.71
+LETTER, MOST_LEFT = 0.0115, 0.42
+"""Share of the width that a letter of a name takes, and all of them at most."""
 HEAD_IN, FOOT_IN = 0.26, 0.22
 TITLE_IN, NOTE_IN = 0.28, 0.36
 NOTE = (
@@ -53,7 +55,9 @@ def ranges(
         height = ROW_IN * max(len(reaches), 1) + head + foot
         figure = new_figure(WIDTH_IN, height)
         low, high = foot / height, 1 - head / height
-        axes = figure.add_axes((LEFT, low, RIGHT - LEFT, high - low))
+        longest = max((len(_name(one)) for one in reaches), default=0)
+        left = min(max(LEFT, LETTER * longest), MOST_LEFT)
+        axes = figure.add_axes((left, low, RIGHT - left, high - low))
         if title:
             style = {"size": 8.5, "color": CHART_SIDES.get(side or "", CHART_INK)}
             say(figure, 0.1, 0.16, title, weight="bold", **style)
@@ -69,8 +73,9 @@ def ranges(
         axes.axhline(row, color=CHART_INK, lw=0.4, alpha=0.2)
         for sign, end in ((-1, one.low), (1, one.high)):
             _bar(axes, row, sign, end, one.limit, color)
-        name = f"{one.name}  (\N{PLUS-MINUS SIGN}{amount(one.limit, one.unit)})"
-        axes.text(-1.03, row, name, ha="right", va="center", size=9, color=CHART_INK)
+        axes.text(
+            -1.03, row, _name(one), ha="right", va="center", size=9, color=CHART_INK
+        )
         words = _words(one)
         style = {"size": 8.5, "linespacing": 1.15, "color": CHART_INK}
         axes.text(1.03, row, words, ha="left", va="center", **style)
@@ -96,6 +101,10 @@ def _bar(
     )  # fmt: skip
     if np.isfinite(side.quartiles[1]):
         axes.plot([sign * half] * 2, [row - 0.28, row + 0.28], color=color, lw=2)
+
+
+def _name(one: Reach) -> str:
+    return f"{one.name}  (\N{PLUS-MINUS SIGN}{amount(one.limit, one.unit)})"
 
 
 def _words(one: Reach) -> str:

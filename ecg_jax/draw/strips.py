@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from ecg_jax.draw.layout import layout
 from ecg_jax.draw.paper import (
     ASPECT,
     INK,
@@ -13,6 +14,7 @@ from ecg_jax.draw.paper import (
     SIDE_COLORS,
     SIDE_MARKS,
     UNPROVEN,
+    Limits,
     calibration_mark,
     ecg_paper,
     new_figure,
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 
 
 def strips(
-    millivolts: Float[np.ndarray, " time"],
+    millivolts: Float[np.ndarray, "lead time"],
     sample_rate_hz: float,
     r_time_s: Sequence[float],
     answers: Sequence[str],
     components: Sequence[str | None],
     *,
+    leads: Sequence[str] = ("",),
     before_s: float = 0.25,
     after_s: float = 0.40,
     row_s: float = 10.0,
@@ -39,7 +42,7 @@ def strips(
     annotated: Sequence[tuple[float, str]] = (),
     missed: Sequence[float] = (),
 ) -> "Figure":
-    """Draw a recording row by row.
+    """Draw a recording row by row, its leads below one another in each.
 
     A beat's part of the signal has the color of its answer; above its R peak stand a
     mark (circle: normal, triangle: not normal; hollow: not proven) and the component
@@ -47,11 +50,12 @@ def strips(
     what belongs to no beat stays gray.
 
     Args:
-        millivolts: One lead of the recording, in mV.
+        millivolts: The recording, in mV.
         sample_rate_hz: Samples a second.
         r_time_s: R peak of each beat, in seconds.
         answers: "normal" or "not normal", one a beat.
         components: Name of the component that proves the answer; `None`: not proven.
+        leads: Names of the leads.
         before_s: Start of a beat's colored part, in seconds before R.
         after_s: Its end, in seconds after R.
         row_s: Seconds a row.
@@ -63,11 +67,10 @@ def strips(
     Returns:
         The figure.
     """
-    signal = np.asarray(millivolts, float)
-    time = np.arange(len(signal)) / sample_rate_hz
-    finite = signal[np.isfinite(signal)]
-    ends = np.quantile(finite, [0.002, 0.998]) if len(finite) else np.array([0.0, 1.0])
-    low, high = squares(float(ends[0]) - 0.1, float(ends[1]) + 0.1)
+    signals = np.asarray(millivolts, float)
+    time = np.arange(signals.shape[-1]) / sample_rate_hz
+    laid = layout(leads, time[[0, -1]], [_limits(signal) for signal in signals])
+    low, high = laid.limits
     left_s, right_s, scale, above, gap = 0.5, 0.15, 0.98, 0.5, 0.12
     duration = max(float(time[-1]) - start_s, 1.0)
     span = min(row_s, float(np.ceil(duration / 0.2)) * 0.2)
@@ -86,9 +89,13 @@ def strips(
         box = (0, 1 - (top + paper) / height, 1, paper / height)
         axes = figure.add_axes(box)
         ecg_paper(axes, (begin - left_s, begin + span + right_s), limits)
-        calibration_mark(axes, begin - left_s + 0.06)
         inside = (time >= begin) & (time < begin + span)
-        axes.plot(time[inside], signal[inside], color=INK, lw=0.6, alpha=0.75, zorder=3)
+        for signal, name, (_, up) in zip(signals, laid.names, laid.places, strict=True):
+            calibration_mark(axes, begin - left_s + 0.06, foot_mv=up)
+            line = signal[inside] + up
+            axes.plot(time[inside], line, color=INK, lw=0.6, alpha=0.75, zorder=3)
+            if name:
+                _write(axes, begin - left_s + 0.16, up - 0.4, name, INK)
         end = begin + span
         for at in np.flatnonzero((stops > begin) & (starts < end)).tolist():
             name = components[at]
@@ -98,7 +105,8 @@ def strips(
             style: dict[str, Any] = (
                 {"lw": 1.3} if proven else {"lw": 1.2, "ls": (0, (2, 1.2))}
             )
-            axes.plot(time[own], signal[own], color=color, zorder=4, **style)
+            for signal, (_, up) in zip(signals, laid.places, strict=True):
+                axes.plot(time[own], signal[own] + up, color=color, zorder=4, **style)
             if not begin <= marks[at] < end:  # its R is in the row before or after
                 continue
             axes.plot(
@@ -121,6 +129,13 @@ def strips(
                 _write(axes, at, low + 0.02, label, INK)
         say(figure, 0.06, top + 0.1, f"{begin:g} s", size=6.5)
     return figure
+
+
+def _limits(signal: Float[np.ndarray, " time"]) -> Limits:
+    """Millivolts that hold nearly all of a lead."""
+    finite = signal[np.isfinite(signal)]
+    ends = np.quantile(finite, [0.002, 0.998]) if len(finite) else np.array([0.0, 1.0])
+    return squares(float(ends[0]) - 0.1, float(ends[1]) + 0.1)
 
 
 def _parts(

@@ -1,20 +1,21 @@
 """The tree of components, every node a small sketch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ecg_jax.cells.leads import telling
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.draw.cells import draw_cell
+from ecg_jax.draw.layout import Layout, layout, mark_leads
 from ecg_jax.draw.paper import (
+    EDGE_MV,
     MAJOR,
     PAPER,
     SIDE_COLORS,
-    Limits,
     ecg_paper,
-    limits_of,
     new_figure,
     say,
     squares,
@@ -65,7 +66,8 @@ def tree(
 ) -> "Figure":
     """Draw root, sides, prototypes, and below each prototype what it is made of.
 
-    Nodes stand in the order given; where there are too many, those with most beats.
+    Nodes stand in the order given; where there are too many, those with most beats. Of
+    more than three leads those are drawn in which the composites differ most.
 
     Args:
         nodes: The root and its descendants.
@@ -85,7 +87,12 @@ def tree(
             "  why:  a tree has exactly one root\n"
             "  try:  give every other node the id of its parent"
         )
-    root = roots[0]
+    leads = shown_leads(nodes)
+    nodes = [
+        node if node.sketch is None else replace(node, sketch=node.sketch.take(leads))
+        for node in nodes
+    ]
+    root = next(node for node in nodes if node.parent is None)
     children: dict[int, list[TreeNode]] = {}
     for node in nodes:
         if node.parent is not None:
@@ -104,9 +111,8 @@ def tree(
     below = {n.id: _descend(n, children) for *_, group in columns for n in group}
     deepest = max((min(len(b), max_below) for b in below.values()), default=0)
 
-    sketches = [n.sketch for n in nodes if n.sketch is not None]
-    limits = _limits(sketches)
-    wide, high = _thumbnail(sketches, limits)
+    laid = _layout([node.sketch for node in nodes if node.sketch is not None])
+    wide, high = _thumbnail(laid)
     step = wide + GAP
     spans = [max(len(g) * step - GAP, LETTER * len(words)) for _, words, g in columns]
     width = max(sum(spans) + GAP * (2 * len(columns) + 1), 5.0)
@@ -123,7 +129,7 @@ def tree(
         canvas.plot(x, y, color=color, lw=1.1, solid_joinstyle="round", zorder=0)
 
     def place(node: TreeNode, x: float, y: float, size: float = 1.0) -> None:
-        _place(figure, node, x, y, (wide * size, high * size), limits, zoom)
+        _place(figure, node, x, y, (wide * size, high * size), laid, zoom)
 
     left = GAP
     start = GAP + wide / 2  # the root stands left, where a narrow screen shows it
@@ -172,7 +178,7 @@ def _place(
     x: float,
     y: float,
     size: tuple[float, float],
-    limits: Limits,
+    laid: Layout,
     zoom: float,
 ) -> None:
     width, height = figure.get_size_inches()
@@ -197,11 +203,11 @@ def _place(
         return
     box = (x / width, 1 - (y + high) / height, wide / width, high / height)
     axes = figure.add_axes(box)
-    time = node.sketch.time_s
-    ecg_paper(axes, (float(time[0]), float(time[-1])), limits)
+    ecg_paper(axes, laid.span, laid.limits)
+    mark_leads(axes, laid, marks=False, size=6 * zoom)
     _paper_behind(axes)
-    scale = 0.8 * zoom
-    draw_cell(axes, node.sketch, side=node.side, max_points=0, marks=False, scale=scale)
+    style = {"side": node.side, "max_points": 0, "marks": False}
+    draw_cell(axes, node.sketch, laid, scale=0.8 * zoom, **style)
     top = sorted(node.sketch.label_share.items(), key=lambda item: -item[1])[:2]
     caption = node.caption or " ".join(f"{k} {percent(v)}" for k, v in top)
     below = y + high + 0.085 * zoom
@@ -243,19 +249,30 @@ def _label(
     say(figure, x, y, words, size=8.5 * zoom, **style)
 
 
-def _thumbnail(sketches: Sequence[Sketch], limits: Limits) -> tuple[float, float]:
-    span = max((float(s.time_s[-1] - s.time_s[0]) for s in sketches), default=0.65)
-    wide = float(np.clip(1.2 * span, 0.78, 2.4))
-    return wide, wide / span * 0.4 * (limits[1] - limits[0])
+def shown_leads(nodes: Sequence[TreeNode]) -> tuple[int, ...]:
+    """Which leads are drawn: at most three, those in which composites differ most."""
+    medians = [node.sketch.median for node in nodes if node.sketch is not None]
+    return telling(medians) if medians else (0,)
 
 
-def _limits(sketches: Sequence[Sketch]) -> Limits:
-    """Millivolts that hold nine cells of ten; the tallest are cut."""
+def _thumbnail(laid: Layout) -> tuple[float, float]:
+    """Width and height; with several leads smaller, so that the tree is no wall."""
+    span, size = laid.span[1] - laid.span[0], 1.2 if len(laid.names) == 1 else 0.9
+    wide = float(np.clip(size * span, 0.78, 2.4))
+    return wide, wide / span * 0.4 * (laid.limits[1] - laid.limits[0])
+
+
+def _layout(sketches: Sequence[Sketch]) -> Layout:
+    """In each lead what holds nine cells of ten; the tallest are cut."""
     if not sketches:
-        return limits_of([])
-    low = np.quantile([s.quantiles[1:3].min() for s in sketches], 0.05)
-    high = np.quantile([s.quantiles[1:3].max() for s in sketches], 0.95)
-    return squares(float(low), float(high))
+        return layout(("",), np.array([-0.25, 0.4]), [squares(-EDGE_MV, EDGE_MV)])
+    limits = []
+    for k in range(len(sketches[0].leads)):
+        inner = [s.quantiles[1:3, k] for s in sketches]
+        low = np.quantile([values.min() for values in inner], 0.05)
+        high = np.quantile([values.max() for values in inner], 0.95)
+        limits.append(squares(float(low), float(high)))
+    return layout(sketches[0].leads, sketches[0].time_s, limits)
 
 
 def _most(nodes: list[TreeNode], count: int) -> list[TreeNode]:

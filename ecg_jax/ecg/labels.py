@@ -102,6 +102,29 @@ def read_labels(
     return Labels(labels, {}, excluded, "dx" if found else "")
 
 
+def label_of(path: Path, record: Path) -> str | None:
+    """What a user's table says of one recording.
+
+    Args:
+        path: The table, with the columns `recording,label`.
+        record: Path of the recording, or its name; the table may hold its last parts.
+
+    Returns:
+        The label; None where the table is gone or says none.
+    """
+    if not path.is_file():
+        return None
+    names = [
+        "/".join(own.parts[k:])
+        for own in (record, record.with_suffix(""))
+        for k in range(len(own.parts))
+    ]
+    try:
+        return _read_own(path).find(names).label
+    except LabelError:
+        return None
+
+
 def _looked_up(
     table: LabelTable,
     paths: Mapping[str, str],

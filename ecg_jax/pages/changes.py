@@ -1,8 +1,11 @@
 """What would change the answers: ranges of changes, families, beats that flip."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ecg_jax import draw
+from ecg_jax.cells.reach import Reach
 from ecg_jax.pages.data import ChangeFacts, ExplainData, ExplainedBeat, Flip
 from ecg_jax.pages.html import esc, number, picture, share
 
@@ -21,6 +24,15 @@ RANGE = (
     "share of answers that change before the edge, and the component that most often "
     "decides then. A change is left out for a beat where it cannot be measured."
 )
+BY_LEAD = (
+    "Waves, offset and wander are changed in one lead at a time, which is named, as "
+    "they are measured in that lead; gain, mains hum and shift change all leads "
+    "together. Of more than twelve changes those are drawn that flip the most answers. "
+    "Limb leads depend on one another, so that a change of one alone asks what the "
+    "network does with it."
+)
+MOST_REACH = 12
+"""Changes that are drawn, those that flip the most answers."""
 FAMILIES = (
     "Several changes at once. Proven: no combination of them within these limits "
     "changes the answer, by any evaluation of the network, rounding included. Broken: "
@@ -51,8 +63,10 @@ def changes_section(changes: ChangeFacts) -> str:
             kind = "normal" if side == "normal" else "other"
             out.append(f'<h3 class="{kind}">Beats answered “{esc(side)}”</h3>')
             alt = f"how far changes go before beats are no longer answered {side}"
-            out.append(picture(draw.svg(draw.ranges(reach, side=side)), alt=alt))
-    out.append(f'<p class="note">{esc(RANGE)}</p>')
+            drawn = draw.svg(draw.ranges(most_flipping(reach), side=side))
+            out.append(picture(drawn, alt=alt))
+    by_lead = any(one.lead for reach in changes.reach.values() for one in reach)
+    out.append(f'<p class="note">{esc(RANGE)}{" " + BY_LEAD if by_lead else ""}</p>')
     if changes.shares:
         told = ", ".join(f"{share(v)} {esc(k)}" for k, v in changes.shares.items())
         out.append(
@@ -61,6 +75,15 @@ def changes_section(changes: ChangeFacts) -> str:
             f'of them can be measured on.</p><p class="note">{esc(FAMILIES)}</p>'
         )
     return "".join(out)
+
+
+def most_flipping(reaches: Sequence[Reach]) -> list[Reach]:
+    """All changes of a single lead; of several those that flip most, in their order."""
+    if len(reaches) <= MOST_REACH:
+        return list(reaches)
+    flips = [-max(one.low.flips, one.high.flips) for one in reaches]
+    kept = np.sort(np.argsort(flips, kind="stable")[:MOST_REACH])
+    return [reaches[at] for at in kept]
 
 
 def flips_part(data: ExplainData) -> list[tuple[str, str, str]]:
@@ -82,6 +105,8 @@ def flips_part(data: ExplainData) -> list[tuple[str, str, str]]:
         "here that some change flips, from the one that needs the least to the one "
         "that needs the most."
     )
+    if len(data.leads) > 1:
+        words += " The lead is that in which the beat is changed most."
     items = "".join(_flip(data, *entry) for entry in drawn)
     html = f'<p>{words}</p><div class="differs">{items}</div>'
     return [("flips", "Beats changed until the answer flips", html)]
@@ -91,7 +116,8 @@ def _flip(
     data: ExplainData, beat: ExplainedBeat, flip: Flip, changed: np.ndarray
 ) -> str:
     kind = "normal" if beat.answer == "normal" else "other"
-    figure = draw.changed(beat.millivolts, changed, data.time_s, side=beat.answer)
+    style = {"side": beat.answer, "leads": data.leads}
+    figure = draw.changed(beat.millivolts, changed, data.time_s, **style)
     alt = f"the beat at {beat.r_time_s:.2f} s, and changed"
     return (
         f'<div class="differ one {kind}"><p><b>{beat.r_time_s:.2f} s, '

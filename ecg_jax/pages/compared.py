@@ -75,6 +75,7 @@ class ComparedComponent:
         phrase: A few words for its cell.
         num_beats: The matched beats in its cell.
         time_s: Times of a beat's samples, in seconds from R; `None`: not known.
+        leads: Names of the leads; "" of a single one that nobody has named.
         composite: Median of its cell, in mV; `None`: the run does not say.
         prototype: The beat it is anchored at, in mV; `None`: not known.
     """
@@ -84,8 +85,9 @@ class ComparedComponent:
     phrase: str
     num_beats: int
     time_s: Float[np.ndarray, " time"] | None
-    composite: Float[np.ndarray, " time"] | None
-    prototype: Float[np.ndarray, " time"] | None
+    leads: tuple[str, ...]
+    composite: Float[np.ndarray, "lead time"] | None
+    prototype: Float[np.ndarray, "lead time"] | None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,12 @@ from pathlib import Path
 
 from ecg_jax import draw
 from ecg_jax.draw.render import write_bytes
-from ecg_jax.pages.compared import ComparisonData, Counterpart, Measured
+from ecg_jax.pages.compared import (
+    ComparedComponent,
+    ComparisonData,
+    Counterpart,
+    Measured,
+)
 from ecg_jax.pages.html import details, esc, number, picture, share, table, tiles
 from ecg_jax.pages.page import frame
 from ecg_jax.statistics.quality import Interval
@@ -246,11 +251,12 @@ def _card(pair: Counterpart) -> str:
     kind = "normal" if one.side == "normal" else "other"
     shown = [
         draw.Shown(
-            f"{which}: {part.name}",
+            f"{which}: {part.name}{_lead(part, one.leads != two.leads)}",
             part.time_s,
             part.composite,
             part.prototype,
             part.side,
+            part.leads,
         )
         for which, part in (("first", one), ("second", two))
         if part.time_s is not None
@@ -273,6 +279,12 @@ def _card(pair: Counterpart) -> str:
         f"{number(pair.num_shared)} beats in both</span></h4>"
         f'<div class="cardbody wide">{figure}<div>{words}</div></div></article>'
     )
+
+
+def _lead(part: ComparedComponent, differ: bool) -> str:
+    """The name of a single lead, said where the other run has others."""
+    lead = part.leads[0] if len(part.leads) == 1 else ""
+    return f", {lead}" if differ and lead else ""
 
 
 def _beats(data: ComparisonData) -> str:

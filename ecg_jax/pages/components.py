@@ -9,8 +9,9 @@ from ecg_jax.cells.captions import describe, phrase
 from ecg_jax.cells.morphology import MEASUREMENT_RULE
 from ecg_jax.cells.reach import of_waves, reach_words
 from ecg_jax.cells.sketch import Sketch
-from ecg_jax.cells.weighing import WEIGHING_RULE, Weighing
+from ecg_jax.cells.weighing import WEIGHING_RULE, WEIGHING_RULE_OF_LEADS, Weighing
 from ecg_jax.draw.paper import PROTOTYPE
+from ecg_jax.pages.changes import most_flipping
 from ecg_jax.pages.data import Component
 from ecg_jax.pages.html import (
     anchor,
@@ -87,6 +88,7 @@ def tree_figure(
         "“= P1”: the same function as P1, only its cell differs. Line: median; band: "
         "the middle 50% of the beats; both are cut at the frame."
     )
+    caption += _of_leads(components, draw.shown_leads(nodes))
     figure = draw.tree(nodes)
     full = round(PX_PER_INCH * figure.get_figwidth())
     size = f"min-width:{min(full, LEAST_TREE_PX)}px;max-width:{full}px"
@@ -96,6 +98,20 @@ def tree_figure(
         beats = 0 if c.sketch is None else c.sketch.num_beats
         svg = svg.replace(link, f'{link} aria-label="{esc(c.name)}, {beats:,} beats"')
     return picture(svg, caption, alt="tree of components", kind="chart wide tree")
+
+
+def _of_leads(components: Sequence[Component], shown: Sequence[int]) -> str:
+    """Which of several leads are drawn."""
+    leads = components[0].leads if components else ("",)
+    if len(leads) == 1:
+        return ""
+    if len(shown) == len(leads):
+        return f" Leads: {', '.join(leads)}."
+    told = ", ".join(leads[k] for k in shown)
+    return (
+        f" Of {len(leads)} leads {told}: those in which the medians differ most. The "
+        "cards show all."
+    )
 
 
 def cards(
@@ -131,6 +147,8 @@ def cards(
     out.append(f'<p class="note">How shapes are measured. {rule}</p>')
     if any(c.weighing is not None for c in components):
         rule = esc(WEIGHING_RULE)
+        if len(components[0].leads) > 1:
+            rule += f" {esc(WEIGHING_RULE_OF_LEADS)}"
         out.append(f'<p class="note">How weights are measured. {rule}</p>')
     return "".join(out)
 
@@ -225,8 +243,11 @@ def _reach(component: Component) -> str:
         return ""
     words = reach_words(c.reach, c.side)
     alt = f"how far changes go before the answers of {c.name} change"
-    drawn = draw.svg(draw.ranges(c.reach, side=c.side))
-    figure = picture(drawn, REACH_LEGEND, alt=alt)
+    drawn = draw.svg(draw.ranges(most_flipping(c.reach), side=c.side))
+    legend = REACH_LEGEND
+    if len(most_flipping(c.reach)) < len(c.reach):
+        legend += f" Of {len(c.reach)} changes those that flip the most answers."
+    figure = picture(drawn, legend, alt=alt)
     num = max(one.num_beats for one in c.reach)
     note = f'<p class="note">Exact, on {number(num)} of its beats.</p>'
     return (
@@ -260,7 +281,8 @@ def _picture(component: Component, max_points: int) -> str:
             c.sketch, c.weighing, prototype_record=c.prototype_record, **style
         )
     what = "" if c.weighing is None else ", its prototype, and what it weighs"
-    alt = f"composite ECG of {c.name}{what}"
+    where = f", leads {', '.join(c.leads)}" if len(c.leads) > 1 else ""
+    alt = f"composite ECG of {c.name}{what}{where}"
     return picture(draw.svg(figure), alt=alt, kind="paper")
 
 
@@ -314,6 +336,9 @@ def _more(component: Component) -> str:
                 f"<p>{words}: {number(group.num_beats)} beats{of}</p>"
                 f"{label_bar(group.label_share)}"
             )
+    if len(sketch.leads) > 1:
+        rows = [{"lead": s.leads[0], **_shape_facts(s)} for s in sketch.each_lead]
+        out.append(table(rows, caption="Measured on the median of each lead"))
     facts = _measured(sketch)
     if component.prototype_record is not None:
         facts["prototype from recording"] = component.prototype_record
@@ -328,6 +353,7 @@ def _more(component: Component) -> str:
 
 def _parts(weighing: Weighing) -> str:
     """What the component weighs in each part of the beat, and for how much."""
+    of = "of time" if len(weighing.leads) == 1 else "of all samples"
     rows = [
         {
             "part": part.name,
@@ -335,7 +361,7 @@ def _parts(weighing: Weighing) -> str:
             "to (ms)": round(1000 * part.segment.stop_s),
             "ends": "measured" if part.segment.measured else "fixed",
             "share of weight": share(part.share),
-            "of time": share(part.share_time),
+            of: share(part.share_time),
             "contribution": round(part.contribution, 3),
             "swing": round(part.swing, 3),
             "a change, and what it adds to the margin": "; ".join(
@@ -354,8 +380,10 @@ def _parts(weighing: Weighing) -> str:
         "different templates among them": weighing.num_templates,
         "variance of its value that the mean template tells": share(weighing.told),
         "mean template and that at the prototype, correlation": weighing.likeness,
-        f"one {weighing.unit}, median (mV)": weighing.unit_mv,
     }
+    for name, unit_mv in zip(weighing.leads, weighing.units_mv, strict=True):
+        where = f" in {name}" if len(weighing.leads) > 1 else ""
+        facts[f"one {weighing.unit}{where}, median (mV)"] = unit_mv
     caption = (
         "What it weighs. Contribution: mean over the cell of template times (beat less "
         "mean reference beat); swing: standard deviation of mean template times beat "
@@ -365,23 +393,33 @@ def _parts(weighing: Weighing) -> str:
     return table(rows, caption=caption) + pairs(shown)
 
 
-def _measured(sketch: Sketch) -> dict[str, object]:
-    m = sketch.morphology
-    band = sketch.rr_band_s
-    facts: dict[str, object] = {
+def _shape_facts(sketch: Sketch) -> dict[str, object]:
+    """What is measured on the median of one lead."""
+    m = sketch.shapes[0]
+    facts = {
         "QRS width (ms)": m.qrs_ms,
         "R, largest deflection (mV)": m.r_mv,
         "ST level, 60 ms after the QRS (mV)": m.st_mv,
         "T (mV)": m.t_mv,
         "turning point of T (s)": m.t_s,
         "deflection before the QRS (mV)": m.p_mv,
+        "width of the 80% band, mean (mV)": sketch.spreads_mv[0],
+    }
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in facts.items()}
+
+
+def _measured(sketch: Sketch) -> dict[str, object]:
+    band = sketch.rr_band_s
+    facts: dict[str, object] = {
+        **(_shape_facts(sketch) if len(sketch.leads) == 1 else {}),
         "RR before, median (s)": sketch.rr_before_s,
         "RR before, middle 80% (s)": None if band is None else list(band),
         "RR after, median (s)": sketch.rr_after_s,
         "bSQI of the recordings, median": sketch.quality,
-        "width of the 80% band, mean (mV)": sketch.spread_mv,
         "turned upside down for showing": share(sketch.share_flipped),
     }
+    if len(sketch.leads) > 1:
+        del facts["turned upside down for showing"]
     facts = {name: value for name, value in facts.items() if value is not None}
     if sketch.label_records:
         facts["recordings of each label"] = ", ".join(

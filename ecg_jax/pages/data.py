@@ -57,7 +57,7 @@ class DataFacts:
             recordings.
         is_recorded: Whether it is known which beats are of one recording.
         normal_names: The labels that count as normal.
-        leads: Names of the leads of a beat; empty where nobody has said.
+        leads: Names of the leads of a beat; "" of a single one that nobody has named.
     """
 
     title: str
@@ -79,7 +79,7 @@ class DataFacts:
     is_given: bool = False
     is_recorded: bool = True
     normal_names: Sequence[str] = ("N",)
-    leads: Sequence[str] = ()
+    leads: Sequence[str] = ("",)
 
     @property
     def measured(self) -> str:
@@ -96,7 +96,7 @@ class Disagreement:
         label: Its label.
         answer: "normal" or "not normal".
         margin: Of the recording: the mean over its beats.
-        beat: A beat of it, in mV; `None` to show none.
+        beat: A beat of it in all leads, in mV; `None` to show none.
         time_s: Times of its samples, in seconds from R.
         note: Anything worth saying, such as "96% of 44 beats agree".
         component: The component that proves the shown beat, if one does.
@@ -106,7 +106,7 @@ class Disagreement:
     label: str
     answer: str
     margin: float
-    beat: Float[np.ndarray, " time"] | None = None
+    beat: Float[np.ndarray, "lead time"] | None = None
     time_s: Float[np.ndarray, " time"] | None = None
     note: str = ""
     component: str | None = None
@@ -181,7 +181,7 @@ class CellBeat:
 
     Attributes:
         kind: Why it is shown, such as "nearest".
-        millivolts: The beat, of the lead of the composite, in mV, shown upright.
+        millivolts: The beat in all leads, in mV, as shown.
         distance_mv: Root mean square of its difference from the composite, in mV.
         margin: Of the network.
         cell: The component that answers for it: the one of its cell, however deep.
@@ -194,7 +194,7 @@ class CellBeat:
     """
 
     kind: str
-    millivolts: Float[np.ndarray, " time"]
+    millivolts: Float[np.ndarray, "lead time"]
     distance_mv: float
     margin: float
     cell: str
@@ -220,7 +220,8 @@ class Component:
         share_proven: Share of its cell's answers that it proves itself.
         share_frozen: Share of its side's opened units that are frozen.
         same_as: Names of the components that are the same function.
-        prototype: The beat it is anchored at, in mV, shown upright.
+        leads: Names of the leads; "" of a single one that nobody has named.
+        prototype: The beat it is anchored at, in mV, as shown.
         prototype_record: The recording that beat is from.
         phrase: A few words for its cell, such as "narrow QRS, upright T, rate 60-90".
         weighs: What the component itself weighs, in words, apart from who is in it.
@@ -243,7 +244,8 @@ class Component:
     share_proven: float | None = None
     share_frozen: float | None = None
     same_as: Sequence[str] = ()
-    prototype: Float[np.ndarray, " time"] | None = None
+    leads: tuple[str, ...] = ("",)
+    prototype: Float[np.ndarray, "lead time"] | None = None
     prototype_record: str | None = None
     phrase: str | None = None
     weighs: str | None = None
@@ -328,7 +330,7 @@ class Flip:
 
     words: str
     share: float
-    millivolts: Float[np.ndarray, " time"] | None = None
+    millivolts: Float[np.ndarray, "lead time"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,7 +355,7 @@ class ExplainedBeat:
     lower: float
     upper: float
     component: str | None
-    millivolts: Float[np.ndarray, " time"]
+    millivolts: Float[np.ndarray, "lead time"]
     rr_before_s: float | None = None
     nearest: str | None = None
     label: str | None = None
@@ -371,7 +373,7 @@ class ExplainData:
 
     Attributes:
         record: Name of the recording.
-        signal: One lead, in mV.
+        signal: The leads that the network sees, in mV.
         sample_rate_hz: Of the signal.
         beats: Its beats, in order.
         time_s: Times of a beat's samples, in seconds from R.
@@ -381,6 +383,7 @@ class ExplainData:
         network: Name of the network.
         bsqi: Agreement of two R peak detectors.
         polarity: "upright" or "inverted", as recorded.
+        is_turned: Whether its beats are judged and shown upside down.
         title: Of the run that explains.
         split: Side of the recording in the run: "train", "validation", "heldout";
             `None`: it is none of the run's recordings, or the run does not say.
@@ -390,10 +393,11 @@ class ExplainData:
             at an end.
         changes: What would change the answers; `None`: not measured.
         notes: Further facts, name to value.
+        leads: Names of the leads; "" of a single one that nobody has named.
     """
 
     record: str
-    signal: Float[np.ndarray, " time"]
+    signal: Float[np.ndarray, "lead time"]
     sample_rate_hz: float
     beats: Sequence[ExplainedBeat]
     time_s: Float[np.ndarray, " sample"]
@@ -403,9 +407,11 @@ class ExplainData:
     network: str = ""
     bsqi: float | None = None
     polarity: str | None = None
+    is_turned: bool = False
     title: str = ""
     split: str | None = None
     is_trained: bool = True
     missed: Sequence[tuple[float, str | None]] = ()
     changes: ChangeFacts | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    leads: Sequence[str] = ("",)

@@ -85,6 +85,8 @@ def pictures(equation: EquationFacts) -> str:
         "margin, orange where it lowers it. Line: the median of the beats that the "
         "component answers for, not to scale; per cent: of the answers of its side."
     )
+    if len(shown[0].leads) > 1:
+        caption += " Leads stand below one another."
     figure = picture(
         draw.svg(draw.templates(shown)), caption, alt="the templates", kind="paper"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ecg_jax import draw
+from ecg_jax.cells.leads import FEW, telling
 from ecg_jax.draw.paper import LABEL_NAMES
 from ecg_jax.draw.render import write_bytes
 from ecg_jax.pages.changes import changes_part, flips_part
@@ -139,27 +140,29 @@ def _facts(data: ExplainData, normal: int, margin: float | None) -> str:
 
 
 def _strip(data: ExplainData) -> str:
-    if not len(data.signal):
+    if not data.signal.size:
         return '<p class="none">There is no signal to show.</p>'
     step = data.time_s[1] - data.time_s[0] if len(data.time_s) > 1 else 0.01
     window = (-float(data.time_s[0]), float(data.time_s[-1] + step))
     named = [(beat.r_time_s, beat.label) for beat in data.beats] + [*data.missed]
+    few = _few(data)
     figure = draw.strips(
-        data.signal,
+        data.signal[list(few)],
         data.sample_rate_hz,
         [beat.r_time_s for beat in data.beats],
         [beat.answer for beat in data.beats],
         [beat.component for beat in data.beats],
+        leads=[data.leads[k] for k in few],
         before_s=min(BEFORE_S, window[0]),
         after_s=min(AFTER_S, window[1]),
         annotated=[(at, label) for at, label in named if label],
         missed=[at for at, _ in data.missed],
     )
     shown = 12 * 10.0
-    seconds = len(data.signal) / data.sample_rate_hz
+    seconds = data.signal.shape[-1] / data.sample_rate_hz
     more = f" The first {shown:.0f} s of {seconds:,.0f} s." if seconds > shown else ""
     flipped = ""
-    if data.polarity == "inverted":
+    if data.is_turned:
         flipped = " The lead is shown as recorded; its beats are judged upside down."
     caption = (
         "Blue, circle: answered normal. Orange, triangle: answered not normal. The "
@@ -169,9 +172,28 @@ def _strip(data: ExplainData) -> str:
         f"{min(AFTER_S, window[1]):.2f} s after it (the network sees "
         f"{window[0]:.2f} s to {window[1]:.2f} s). Gray: between the beats, or a beat "
         "that was not found or is at an end: nothing answers it."
-        f"{_letters(data)}{more}{flipped}"
+        f"{_letters(data)}{more}{flipped}{_of_leads(data)}"
     )
     return picture(draw.svg(figure), caption, alt="the recording", kind="paper wide")
+
+
+def _few(data: ExplainData) -> tuple[int, ...]:
+    """The leads to show where few fit: those in which the prototypes differ most."""
+    known = [c.prototype for c in data.components.values() if c.prototype is not None]
+    return telling(known or [beat.millivolts for beat in data.beats] or [data.signal])
+
+
+def _of_leads(data: ExplainData) -> str:
+    """Which of several leads a small picture shows."""
+    few = [data.leads[k] for k in _few(data)]
+    if len(data.leads) == 1:
+        return ""
+    if len(few) == len(data.leads):
+        return f" Leads, from above: {', '.join(few)}."
+    return (
+        f" Leads, from above: {', '.join(few)}, those of {len(data.leads)} in which "
+        "the prototypes of these components differ most; the network sees all."
+    )
 
 
 def _letters(data: ExplainData) -> str:
@@ -206,12 +228,19 @@ def _by_component(data: ExplainData) -> str:
             f"</div></div></article>"
         )
     return (
-        f"{_counts(data)}<p>Left the beats of this recording, right (dashed) the "
+        f"{_counts(data)}<p>{_sheets(data)} the "
         "prototype of the component that proves them, a training beat. What is said of "
         "a cell was measured on the run's own recordings, those it reports on, and "
         "describes their beats, not the ones shown here.</p>"
         f'<div class="cards">{"".join(cards)}</div>'
     )
+
+
+def _sheets(data: ExplainData) -> str:
+    """Where beats and prototype are: side by side, or one sheet below the other."""
+    if len(data.leads) > FEW:
+        return "Above the beats of this recording, below (dashed)"
+    return "Left the beats of this recording, right (dashed)"
 
 
 def _counts(data: ExplainData) -> str:
@@ -264,7 +293,8 @@ def _range(margins: list[float]) -> str:
 def _overlay(data: ExplainData, own: list[ExplainedBeat], name: str, side: str) -> str:
     picks = np.linspace(0, len(own) - 1, min(len(own), MOST_OVERLAID)).round()
     beats = np.stack([own[int(at)].millivolts for at in picks])
-    figure = draw.pair(beats, _prototype(data, name), data.time_s, side=side)
+    style = {"side": side, "leads": data.leads}
+    figure = draw.pair(beats, _prototype(data, name), data.time_s, **style)
     alt = f"beats and prototype of {name}"
     return picture(draw.svg(figure), alt=alt, kind="paper")
 
@@ -310,7 +340,8 @@ def _beats(data: ExplainData) -> str:
     flips = flips if any(beat.flips for beat in data.beats) else ""
     listed = (
         "<p>Each beat (solid) over the prototype (dashed) of the component that proves "
-        f"its answer, or, where none does, of the component of its own cell.</p>{more}"
+        "its answer, or, where none does, of the component of its own cell."
+        f"{_of_leads(data)}</p>{more}"
         '<div class="scroll"><table><thead><tr><th>beat and prototype</th>'
         f"<th>R peak</th>{label}<th>answer</th><th class=num>margin</th>"
         "<th class=num>between</th><th>proven by</th><th class=num>RR before</th>"
@@ -326,9 +357,15 @@ def _beats(data: ExplainData) -> str:
 
 def _row(data: ExplainData, beat: ExplainedBeat) -> str:
     prototype = _prototype(data, beat.component or beat.nearest)
-    if prototype is not None and len(prototype) != len(beat.millivolts):
+    if prototype is not None and prototype.shape != beat.millivolts.shape:
         prototype = None
-    sketch = draw.spark(beat.millivolts, prototype, side=beat.answer)
+    few = list(_few(data))
+    sketch = draw.spark(
+        beat.millivolts[few],
+        None if prototype is None else prototype[few],
+        side=beat.answer,
+        leads=[data.leads[k] for k in few],
+    )
     label = ""
     if any(other.label for other in data.beats):
         label = f"<td>{esc(beat.label or '')}</td>"
@@ -351,7 +388,8 @@ def _row(data: ExplainData, beat: ExplainedBeat) -> str:
 def _one(data: ExplainData, beat: ExplainedBeat) -> str:
     name = beat.component or beat.nearest
     prototype = _prototype(data, name)
-    figure = draw.pair(beat.millivolts[None], prototype, data.time_s, side=beat.answer)
+    style = {"side": beat.answer, "leads": data.leads}
+    figure = draw.pair(beat.millivolts[None], prototype, data.time_s, **style)
     kind = "normal" if beat.answer == "normal" else "other"
     sketch = picture(draw.svg(figure), alt="beat and prototype", kind="paper")
     return (

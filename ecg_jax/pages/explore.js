@@ -2,7 +2,7 @@
 
 /** Numbers of the page as millivolts and seconds. */
 function scaled(page) {
-  const mv = (beat) => beat && beat.map((v) => v * page.unit_mv);
+  const mv = (beat) => beat && beat.map((lead) => lead.map((v) => v * page.unit_mv));
   for (const one of Object.values(page.components)) {
     for (const key of ["composite", "first", "third"]) one[key] = mv(one[key]);
     for (const beat of one.shown) beat.mv = mv(beat.mv);
@@ -16,24 +16,42 @@ function when(t) {
   return ms ? `${Math.abs(ms)} ms ${ms < 0 ? "before" : "after"} R` : "at R";
 }
 
-/** Where and how much two composites differ most, in words. */
+/** In which lead, where and how much two composites differ most, in words. */
 function difference(page, one, other) {
-  const apart = one.composite.map((v, at) => v - other.composite[at]);
-  const at = apart.reduce(
-    (best, v, here) => (Math.abs(v) > Math.abs(apart[best]) ? here : best), 0);
-  const mean = apart.reduce((sum, v) => sum + Math.abs(v), 0) / apart.length;
-  const [high, low] = apart[at] >= 0 ? [one, other] : [other, one];
-  const half = (each) =>
-    `${signed(each.first[at], 2)} to ${signed(each.third[at], 2)} mV in ${each.name}`;
+  const apart = one.composite.map(
+    (lead, k) => lead.map((v, at) => v - other.composite[k][at]));
+  const most = apart.map((lead) => lead.reduce(
+    (best, v, here) => (Math.abs(v) > Math.abs(lead[best]) ? here : best), 0));
+  const size = (k) => Math.abs(apart[k][most[k]]);
+  const k = most.reduce((best, _, here) => (size(here) > size(best) ? here : best), 0);
+  const at = most[k], all = apart.flat();
+  const mean = all.reduce((sum, v) => sum + Math.abs(v), 0) / all.length;
+  const [high, low] = apart[k][at] >= 0 ? [one, other] : [other, one];
+  const half = (each) => `${signed(each.first[k][at], 2)} to ` +
+    `${signed(each.third[k][at], 2)} mV in ${each.name}`;
+  const where = page.leads.length > 1 ? `in lead ${page.leads[k]} ` : "";
   return {
+    k,
     at,
     words:
-      `They differ most ${when(page.time[at])}: ${high.name} is ` +
-      `${Math.abs(apart[at]).toFixed(2)} mV higher there ` +
-      `(${signed(high.composite[at], 2)} against ${signed(low.composite[at], 2)} mV). ` +
+      `They differ most ${where}${when(page.time[at])}: ${high.name} is ` +
+      `${size(k).toFixed(2)} mV higher there ` +
+      `(${signed(high.composite[k][at], 2)} against ` +
+      `${signed(low.composite[k][at], 2)} mV). ` +
       `The middle half of the beats lies there from ${half(one)}, from ${half(other)}. ` +
       `On average over the beat they are ${mean.toFixed(2)} mV apart.`,
   };
+}
+
+/** A sheet for each lead, below one another, that `draw` fills; `beats` set its limits. */
+function sheets(page, label, beats, draw) {
+  return page.leads.map((lead, k) => {
+    const named = page.leads.length > 1 ? `lead ${lead}: ${label}` : label;
+    const limits = limitsOf(...beats.map((beat) => beat[k]));
+    const sheet = new Sheet(page.time, limits, lead, named);
+    draw(sheet, k);
+    return sheet.svg;
+  });
 }
 
 class Pins {
@@ -93,22 +111,27 @@ class Pins {
     const { page, dialog } = this;
     const [one, other] = this.pinned.map((id) => page.components[id]);
     const title = element("h3", { id: "compare-title" }, `${one.name} and ${other.name}`);
-    const bounds = limitsOf(
-      one.first, one.third, one.composite, other.first, other.third, other.composite);
+    const bounds = [
+      one.first, one.third, one.composite, other.first, other.third, other.composite];
     const colors = [SIDES[one.side] ?? INK, SIDES[other.side] ?? INK];
     if (colors[0] === colors[1]) colors[1] = INK;
     const dashes = ["", "7 4"];
-    const { at, words } = difference(page, one, other);
-    const both = new Sheet(page.time, bounds, page.lead,
-      `composites of ${one.name} and ${other.name}, their difference shaded. ${words}`);
-    both.band(one.composite, other.composite, "#e0a100", 0.4);
-    [one, other].forEach((each, n) => both.line(each.composite, colors[n], dashes[n]));
-    both.mark(page.time[at], one.composite[at], other.composite[at]);
+    const { k: most, at, words } = difference(page, one, other);
+    const label =
+      `composites of ${one.name} and ${other.name}, their difference shaded. ${words}`;
+    const both = sheets(page, label, bounds, (sheet, k) => {
+      sheet.band(one.composite[k], other.composite[k], "#e0a100", 0.4);
+      [one, other].forEach(
+        (each, n) => sheet.line(each.composite[k], colors[n], dashes[n]));
+      if (k === most)
+        sheet.mark(page.time[at], one.composite[k][at], other.composite[k][at]);
+    });
     const alone = [one, other].map((each, n) => {
-      const sheet = new Sheet(page.time, bounds, page.lead, `composite of ${each.name}`);
-      sheet.band(each.first, each.third, colors[n], 0.27);
-      sheet.line(each.composite, colors[n], dashes[n]);
-      return element("figure", { class: "paper" }, sheet.svg,
+      const drawn = sheets(page, `composite of ${each.name}`, bounds, (sheet, k) => {
+        sheet.band(each.first[k], each.third[k], colors[n], 0.27);
+        sheet.line(each.composite[k], colors[n], dashes[n]);
+      });
+      return element("figure", { class: "paper" }, ...drawn,
         element("figcaption", {},
           `${each.name}${each.side ? `, answered “${each.side}”` : ""}: ` +
             `${each.beats.toLocaleString("en")} beats; line: ${each.kind}, ` +
@@ -121,7 +144,7 @@ class Pins {
     this.add(dialog, "Close", () => dialog.close());
     dialog.append(element("p", {}, words),
       element("ul", { class: "legend" }, ...key),
-      element("figure", { class: "paper" }, both.svg),
+      element("figure", { class: "paper" }, ...both),
       element("div", { class: "two" }, ...alone));
     dialog.showModal();
   }
@@ -174,26 +197,32 @@ function placeOf(beat) {
 }
 
 function spark(mv, color) {
-  const low = Math.min(...mv), room = Math.max(...mv) - low || 1;
-  const points = mv.map((v, at) =>
-    `${((70 * at) / (mv.length - 1) + 1).toFixed(1)} ${(31 - (30 * (v - low)) / room).toFixed(1)}`);
-  return shape("svg", { viewBox: "0 0 72 32", "aria-hidden": "true" },
-    shape("path", { d: `M${points.join("L")}`, stroke: color, fill: "none" }));
+  const lines = mv.map((lead, k) => {
+    const low = Math.min(...lead), room = Math.max(...lead) - low || 1;
+    return lead.map((v, at) =>
+      `${((70 * at) / (lead.length - 1) + 1).toFixed(1)} ` +
+      `${(32 * k + 31 - (30 * (v - low)) / room).toFixed(1)}`);
+  });
+  return shape("svg", { viewBox: `0 0 72 ${32 * mv.length}`, "aria-hidden": "true" },
+    ...lines.map((points) =>
+      shape("path", { d: `M${points.join("L")}`, stroke: color, fill: "none" })));
 }
 
 /** A beat over the composite of its cell, and what is known of it. */
 function told(page, one, beat) {
   const answer = beat.margin >= 0 ? "normal" : "not normal";
-  const sheet = new Sheet(page.time, limitsOf(beat.mv, one.composite), page.lead,
-    `${placeOf(beat)}: the beat (solid) over the ${one.kind} of ${one.name} (dashed)`);
-  sheet.line(one.composite, INK, "7 4");
-  sheet.line(beat.mv, SIDES[answer]);
+  const label =
+    `${placeOf(beat)}: the beat (solid) over the ${one.kind} of ${one.name} (dashed)`;
+  const drawn = sheets(page, label, [beat.mv, one.composite], (sheet, k) => {
+    sheet.line(one.composite[k], INK, "7 4");
+    sheet.line(beat.mv[k], SIDES[answer]);
+  });
   const digits = Math.abs(beat.margin) >= 0.005 ? 2 : 5;
   const flip = beat.flip === null ? "Not measured."
     : beat.flip || "None was found within the limits.";
   const facts = {
     Beat: placeOf(beat) + (beat.label ? `, label ${beat.label}` : ""),
-    Lead: page.lead || "its name is not known",
+    Lead: page.leads.join(", ") || "its name is not known",
     Answer: `${answer}, margin ${signed(beat.margin, digits)}`,
     "Who answers": `${beat.cell}, the component of its cell`,
     Proof: beat.prover ? `proven by ${beat.prover}`
@@ -204,7 +233,7 @@ function told(page, one, beat) {
   const rows = Object.entries(facts).map(([name, words]) =>
     element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, words)));
   return [
-    element("figure", { class: "paper" }, sheet.svg,
+    element("figure", { class: "paper" }, ...drawn,
       element("figcaption", {}, `Solid: the beat; dashed: the ${one.kind} of ${one.name}. ` +
         "A large square is 0.5 mV and 200 ms.")),
     element("table", { class: "pairs" }, element("tbody", {}, ...rows)),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ecg_jax.cells.leads import telling
 from ecg_jax.cells.sketch import UNLABELLED
 from ecg_jax.pages.data import CellBeat, Component, DataFacts
 from ecg_jax.pages.html import anchor
@@ -92,19 +93,24 @@ def windows() -> str:
 
 
 def page_data(components: Sequence[Component], data: DataFacts) -> str:
-    """Composites and beats of the components as JSON that no text can break out of."""
+    """Composites and beats of the components as JSON that no text can break out of.
+
+    Of more than three leads those in which the composites differ most.
+    """
     times = [c.sketch.time_s for c in components if c.sketch is not None]
     if not times:
         return ""
     time = times[0]
-    lead = next(c.sketch.lead for c in components if c.sketch is not None)
+    leads = telling([c.sketch.median for c in components if c.sketch is not None])
     values = {
         "unit_mv": UNIT_MV,
         "start_s": round(float(time[0]), 6),
         "step_s": round(float(time[-1] - time[0]) / max(len(time) - 1, 1), 9),
         "num": len(time),
-        "lead": data.leads[lead] if lead < len(data.leads) else "",
-        "components": {anchor(c): _facts(c, data) | _waves(c) for c in components},
+        "leads": [data.leads[k] for k in leads],
+        "components": {
+            anchor(c): _facts(c, data) | _waves(c, list(leads)) for c in components
+        },
     }
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
     for char in "<>&":
@@ -128,24 +134,24 @@ def _facts(component: Component, data: DataFacts) -> dict[str, Any]:
     }
 
 
-def _waves(component: Component) -> dict[str, Any]:
+def _waves(component: Component, leads: list[int]) -> dict[str, Any]:
     """The composite, the middle half of the beats, and the few beats, as numbers."""
     c, sketch = component, component.sketch
     out: dict[str, Any] = dict.fromkeys(("composite", "first", "third"))
     if sketch is not None:
-        _, first, third, _ = sketch.quantiles[:, sketch.lead]
-        out |= {"composite": _whole(sketch.median[sketch.lead])}
+        _, first, third, _ = sketch.quantiles[:, leads]
+        out |= {"composite": _whole(sketch.median[leads])}
         out |= {"first": _whole(first), "third": _whole(third)}
     otherwise = c.median_answer is not None and c.median_answer != c.side
     out["kind"] = "medoid" if otherwise else "median"
-    out["shown"] = [_beat(beat) for beat in c.beats]
+    out["shown"] = [_beat(beat, leads) for beat in c.beats]
     return out
 
 
-def _beat(beat: CellBeat) -> dict[str, Any]:
+def _beat(beat: CellBeat, leads: list[int]) -> dict[str, Any]:
     return {
         "kind": beat.kind,
-        "mv": _whole(beat.millivolts),
+        "mv": _whole(beat.millivolts[leads]),
         "distance_mv": round(beat.distance_mv, 4),
         "margin": float(f"{beat.margin:.4g}"),
         "cell": beat.cell,
@@ -157,7 +163,7 @@ def _beat(beat: CellBeat) -> dict[str, Any]:
     }
 
 
-def _whole(millivolts: np.ndarray) -> list[int]:
+def _whole(millivolts: np.ndarray) -> list[list[int]]:
     return np.round(millivolts / UNIT_MV).astype(int).tolist()
 
 

@@ -15,6 +15,8 @@ from ecg_jax.pages.names import COLUMNS, HELP, METRICS, SHARES
 from ecg_jax.shares import percent
 
 Row = Mapping[str, Any]
+LONG = 90
+"""Letters from which on a cell of a table holds a sentence."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -83,7 +85,9 @@ def table(
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td{_right(rows, key)}>{shown(key, row.get(key))}</td>" for key in keys
+            f"<td{_right(rows, key) or _long(rows, key)}>{shown(key, row.get(key))}"
+            "</td>"
+            for key in keys
         )
         + "</tr>"
         for row in rows
@@ -196,6 +200,12 @@ def _float(value: float) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float | np.number)
+
+
+def _long(rows: Sequence[Row], key: str) -> str:
+    """A class for a column of sentences, which a narrow screen must not squeeze."""
+    longest = max(len(v) if isinstance(v := row.get(key), str) else 0 for row in rows)
+    return ' class="long"' if longest > LONG else ""
 
 
 def _right(rows: Sequence[Row], key: str) -> str:

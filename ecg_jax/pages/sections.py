@@ -1,6 +1,6 @@
 """The sections of the report around the tree: data, network, proof, purity, run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -57,10 +57,17 @@ COMMAND_NOTES = {
 }
 PURITY_NULLS = {"gain_hyperplanes"}
 CANNOT_OF_CUT = (
-    "Polarity has no ground truth: a negative QRS may be physiological. Beats are "
-    "turned upright for showing, and the share that was turned is given.",
     "Band-pass filtering from 0.5 Hz shifts the ST level; it is no ST measurement in "
     "the clinical sense.",
+)
+TURNED = (
+    "Polarity has no ground truth: a negative QRS may be physiological. Beats are "
+    "turned upright for showing, and the share that was turned is given."
+)
+CANNOT_OF_LEADS = (
+    "Beats of several leads are shown as recorded; none is turned. Leads were recorded "
+    "together, and limb leads follow from one another (I + III = II): what a change of "
+    "one lead alone does is a question to the network, not an ECG of a heart.",
 )
 CANNOT_OF_GIVEN = (
     "What was done to the beats before they were given, such as filtering, is not "
@@ -269,6 +276,10 @@ def run_section(run: ReportData) -> str:
 def limits_section(data: DataFacts) -> str:
     """What may not be read out of the page."""
     own = CANNOT_OF_GIVEN if data.is_given else CANNOT_OF_CUT
+    if len(data.leads) > 1:
+        own = (*own, *CANNOT_OF_LEADS)
+    elif not data.is_given:
+        own = (TURNED, *own)
     items = "".join(f"<li>{esc(text)}</li>" for text in (*CANNOT, *own))
     return (
         f"<ul>{items}</ul><p>A proof says what the network must "
@@ -355,7 +366,7 @@ def _network(network: NetworkFacts, data: DataFacts) -> str:
     if network.baselines:
         out.append(table(network.baselines, caption="Baselines on the same recordings"))
     if network.disagreements:
-        out.append(_disagreements(network))
+        out.append(_disagreements(network, data.leads))
     return "".join(out)
 
 
@@ -392,12 +403,13 @@ def _answers(
     )
 
 
-def _disagreements(network: NetworkFacts) -> str:
+def _disagreements(network: NetworkFacts, leads: Sequence[str]) -> str:
     items = []
     for one in network.disagreements:
         sketch = ""
         if one.beat is not None and one.time_s is not None:
-            figure = draw.pair(one.beat[None], None, one.time_s, side=one.answer)
+            style = {"side": one.answer, "leads": leads}
+            figure = draw.pair(one.beat[None], None, one.time_s, **style)
             sketch = picture(draw.svg(figure), alt="a beat of it", kind="paper")
         kind = "normal" if one.answer == "normal" else "other"
         proof = f", proven by {esc(one.component)}" if one.component else ""

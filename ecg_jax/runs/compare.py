@@ -205,7 +205,7 @@ def _component(
     run: Finished, part: Mapping[str, Any], num_beats: int
 ) -> page.ComparedComponent:
     waves = [
-        None if part.get(key) is None else np.array(part[key])
+        None if part.get(key) is None else np.atleast_2d(np.array(part[key]))
         for key in ("composite", "prototype")
     ]
     return page.ComparedComponent(
@@ -214,6 +214,7 @@ def _component(
         phrase=part["phrase"] or "",
         num_beats=num_beats,
         time_s=run.time_s,
+        leads=tuple(part.get("leads", ("",))),
         composite=waves[0],
         prototype=waves[1],
     )

@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import jax
 import numpy as np
 
 from ecg_jax import pages as report
+from ecg_jax.cells.leads import FEW
 from ecg_jax.ecg.beats import GIVEN, Beats, beats_of
+from ecg_jax.ecg.classes import parse
 from ecg_jax.ecg.cut import BeatConfig, without_window
 from ecg_jax.ecg.datasets import open_dataset
+from ecg_jax.ecg.labels import label_of
 from ecg_jax.ecg.lead_choice import read_as
 from ecg_jax.ecg.records import Recording, read_recording
 from ecg_jax.errors import (
@@ -34,9 +38,9 @@ from ecg_jax.views.partition import inputs_of
 from ecg_jax.views.present import change_facts
 from ecg_jax.views.what_changes import WhatChanges, of_beats
 
-MOST_WALKED, MOST_DRAWN = 64, 9
-"""Beats of a recording that are walked along every change, evenly spaced; those of
-them that are drawn at their nearest flip."""
+MOST_WALKED, OF_MANY_LEADS, MOST_DRAWN = 64, 16, 9
+"""Beats of a recording that are walked along every change, evenly spaced, and fewer of
+more than three leads; those of them that are drawn at their nearest flip."""
 
 
 def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
@@ -73,11 +77,16 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     parts = read_json(folder / "components.json")
     settings = read_json(folder / CONFIG)
     recording = find_recording(record, settings.get("data"), config.leads)
+    _, table = parse(settings.get("labels", ""))
+    if table is not None:
+        own = label_of(table, record)
+        recording = replace(recording, label=own or recording.label)
     beats = beats_of(recording, config)
     check_windows(network, beats)
     with jax.enable_x64(True):
         decision = decide(tree, inputs_of(tree, beats))
-    picks = np.linspace(0, len(beats) - 1, min(len(beats), MOST_WALKED)).round()
+    most = MOST_WALKED if len(beats.lead_names) <= FEW else OF_MANY_LEADS
+    picks = np.linspace(0, len(beats) - 1, min(len(beats), most)).round()
     changed = of_beats(tree, beats, decision, picks.astype(int))
     names = [node.name for node in tree.nodes]
     split = split_of(folder, beats)
@@ -93,19 +102,21 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
     page = report.ExplainData(
         record=recording.name,
-        signal=recording.signal[0],
+        signal=recording.signal,
         sample_rate_hz=recording.sample_rate_hz,
         beats=[
             _shown(beats, row, entry, drawn.get(row))
             for row, entry in enumerate(answer["beats"])
         ],
         time_s=config.time_s,
+        leads=beats.lead_names,
         components={part["name"]: component_of(part) for part in parts},
         label=recording.label,
         margin=answer["margin"],
         network=network.card.title,
         bsqi=answer["bsqi"],
         polarity=answer["polarity"],
+        is_turned=bool(beats.turn[0] < 0),
         title=folder.name,
         split=split,
         is_trained="training" in settings,
@@ -234,7 +245,7 @@ def _flipped(
     for at, flip in [found[int(pick)] for pick in picks]:
         assert changed.ranges is not None  # what flips was walked
         with contextlib.suppress(DataError):  # it flips within rounding only
-            drawn[int(changed.rows[at])] = changed.ranges.shown(at, flip)[0]
+            drawn[int(changed.rows[at])] = changed.ranges.shown(at, flip)
     return drawn
 
 
@@ -252,7 +263,7 @@ def _shown(
         lower=entry["lower"],
         upper=entry["upper"],
         component=entry["proven_by"],
-        millivolts=beats.millivolts[row, 0] * beats.turn[0],
+        millivolts=beats.upright(np.array([row]))[0],
         rr_before_s=rr if np.isfinite(rr) else None,
         nearest=entry["cell"],
         label=entry["label"],

@@ -13,6 +13,7 @@ COLORS = {"normal": "#0069a8", "not normal": "#c8500a"}
 JOINS = {"normal": "max", "not normal": "min"}
 LEAST = 8
 """Samples that a prototype has at least, to be drawn as a wave."""
+MOST_LEADS = 3
 
 
 def to_mermaid(tree: Tree) -> str:
@@ -65,9 +66,13 @@ def _label(node: Node, total: int) -> tuple[str, str, str]:
 
 
 def _wave(anchor: Any) -> str:
-    """The first lead of a prototype; "" where it is no array over time."""
+    """A prototype, its leads below one another; "" where it is no array over time.
+
+    At most the first three leads.
+    """
     leaves = jax.tree.leaves(anchor)
     if len(leaves) != 1 or np.ndim(leaves[0]) == 0 or np.shape(leaves[0])[-1] < LEAST:
         return ""
     values = np.asarray(leaves[0])
-    return sparkline(values.reshape(-1, values.shape[-1])[0])
+    leads = values.reshape(-1, values.shape[-1])[:MOST_LEADS]
+    return "<br>".join(sparkline(lead) for lead in leads)

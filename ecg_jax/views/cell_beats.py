@@ -35,8 +35,8 @@ def cell_beats(
         return []
     beats, decision, nodes = part.beats, part.decision, part.tree.nodes
     rows = changed.rows[drawn]
-    waves = beats.upright(rows)[:, sketch.lead]
-    away = np.sqrt(np.mean((waves - sketch.median[sketch.lead]) ** 2, axis=1))
+    waves = beats.upright(rows)
+    away = np.sqrt(np.mean((waves - sketch.median) ** 2, axis=(1, 2)))
     out = []
     for at, kind in _chosen(away, np.abs(decision.value[rows])).items():
         row, prover = rows[at], decision.prover[rows[at]]

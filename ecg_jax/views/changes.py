@@ -1,6 +1,6 @@
 """Named changes of beats, each a path through what a function sees of the beat."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecg_jax.cells.morphology import measure
-from ecg_jax.cells.paths import SHIFT, UNITS, Waves, direction, shifted
+from ecg_jax.cells.paths import SHIFT, Change, Waves, changes_of, direction, shifted
 from ecg_jax.cells.reach import amount
 from ecg_jax.ecg.beats import UNITS as UNITS_OF_INPUT
 from ecg_jax.ecg.beats import Beats
@@ -29,12 +29,47 @@ Own = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
+class Directions(Mapping[str, np.ndarray]):
+    """What one unit of each change adds to the inputs, `[beat, *input]`, by name.
+
+    Kept without the leads to which nothing is added: of many leads these are most.
+
+    Attributes:
+      kept: for each name `[beat, lead, time]`, of all leads or of the one changed.
+      lead: for each name that lead; None: all.
+      window: leads and samples of a beat.
+      shape: of an input.
+    """
+
+    kept: Mapping[str, np.ndarray]
+    lead: Mapping[str, int | None]
+    window: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        kept, lead = self.kept[name], self.lead[name]
+        out = kept
+        if lead is not None:
+            out = np.zeros((len(kept), *self.window), kept.dtype)
+            out[:, lead] = kept[:, 0]
+        return out.reshape(len(kept), *self.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.kept)
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+
+@dataclass(frozen=True, eq=False)
 class Changes:
     """Changes of some beats: names, units, and the changed beats.
 
     Attributes:
       beats: what is changed.
-      names: of the changes.
+      names: of the changes; of several leads, those of one lead end with its name.
+      leads: of each name the lead that it changes; "" or nothing where all are
+        changed, or there is one.
       units: of each name: "mV", "fraction", "s"; "" for a path of one's own.
       directions: for each name but shifts and paths of one's own, what one unit adds
         to the input of each beat.
@@ -44,6 +79,7 @@ class Changes:
 
     beats: Beats
     names: tuple[str, ...]
+    leads: Mapping[str, str]
     units: Mapping[str, str]
     directions: Mapping[str, np.ndarray] = field(repr=False)
     reasons: Mapping[str, np.ndarray] = field(repr=False)
@@ -137,7 +173,9 @@ def changes(
     `x(t) = x + t v`, in the unit of the change: ST level, T amplitude (at its peak),
     P-PR level, offset, wander and hum in mV; QRS amplitude and gain as a fraction, so
     that 0.1 is 10% more; a shift in seconds. They act on the beat in mV, and go on
-    through polarity and scale to what the function sees. Where a wave cannot be
+    through polarity and scale to what the function sees. Of several leads, waves,
+    offset and wander are changed lead by lead ("ST level V1"), as they are measured
+    there; gain, hum and shift change all leads together. Where a wave cannot be
     measured, a change is not offered, with the reason. Where every beat is normalised
     by its own mean and deviation, none is: such a beat moves on no line.
 
@@ -156,27 +194,56 @@ def changes(
         if not (np.isfinite(value) and value > 0):
             raise DataError(f"{name}={value!r} is no positive number.\n  try: 0.3, 50")
     own = dict(own or {})
-    if taken := sorted(set(own) & set(UNITS)):
+    known = changes_of(beats.lead_names)
+    if taken := sorted(set(own) & {one.name for one in known}):
         raise DataError(f"there is a change {taken[0]!r} already.\n  try: another name")
-    waves = Waves(wander_hz, mains_hz)
-    shown = beats.upright()
-    inputs_shape = beats.inputs(slice(0, 1)).shape[1:]
-    per_mv = 1 / beats.unit_mv()
-    linear = [name for name in UNITS if name != SHIFT]
-    directions = {n: np.zeros((len(beats), *inputs_shape), np.float32) for n in linear}
-    reasons = {n: np.full(len(beats), "", object) for n in (*UNITS, *own)}
+    reasons = {n: np.full(len(beats), "", object) for n in (*_names(known), *own)}
+    return Changes(
+        beats,
+        (*_names(known), *own),
+        {**{one.name: one.where for one in known}, **dict.fromkeys(own, "")},
+        {**{one.name: one.unit for one in known}, **dict.fromkeys(own, "")},
+        _directions(beats, known, Waves(wander_hz, mains_hz), reasons),
+        reasons,
+        own,
+    )
+
+
+def _names(known: tuple[Change, ...]) -> list[str]:
+    return [one.name for one in known]
+
+
+def _directions(
+    beats: Beats,
+    known: tuple[Change, ...],
+    waves: Waves,
+    reasons: Mapping[str, np.ndarray],
+) -> Directions:
+    """What the changes add, but for shifts; `reasons` are told why one adds nothing."""
+    config, window = beats.config, beats.millivolts.shape[1:]
+    linear = [one for one in known if one.kind != SHIFT]
+    num = {one.name: window[0] if one.lead is None else 1 for one in linear}
+    kept = {n: np.zeros((len(beats), k, window[1]), np.float32) for n, k in num.items()}
     if beats.unit == UNITS_OF_INPUT["beat"]:
         why = "each beat is normalised by its own mean and deviation, which it changes"
         undone = "normalising each beat by its own mean and deviation undoes it"
-        for name in linear:
-            reasons[name][:] = undone if name in ("gain", "offset") else why
-    else:
-        config = beats.config
-        for i, beat in enumerate(shown):
-            shape = measure(beat[0], config.sample_rate_hz, config.before_s)
-            for name in linear:
-                added, why = direction(name, beat, config.time_s, shape, waves)
-                directions[name][i] = (added * per_mv[i][:, None]).reshape(inputs_shape)
-                reasons[name][i] = why
-    units = {**UNITS, **dict.fromkeys(own, "")}
-    return Changes(beats, (*UNITS, *own), units, directions, reasons, own)
+        for one in linear:
+            reasons[one.name][:] = undone if one.kind in ("gain", "offset") else why
+        linear = []
+    per_mv = 1 / beats.unit_mv()
+    for i, beat in enumerate(beats.upright() if linear else ()):
+        shapes = [measure(own, config.sample_rate_hz, config.before_s) for own in beat]
+        for one in linear:
+            leads = range(len(beat)) if one.lead is None else (one.lead,)
+            found = [
+                direction(one.kind, beat[k], config.time_s, shapes[k], waves)
+                for k in leads
+            ]
+            added = [
+                own * per_mv[i, k] for k, (own, _) in zip(leads, found, strict=True)
+            ]
+            kept[one.name][i] = added
+            whys = [why for _, why in found]
+            reasons[one.name][i] = whys[0] if all(whys) else ""
+    shape = beats.inputs(slice(0, 1)).shape[1:]
+    return Directions(kept, {one.name: one.lead for one in known}, window, shape)

@@ -13,7 +13,7 @@ from ecg_jax import draw
 from ecg_jax import pages as report
 from ecg_jax.cells.captions import describe, phrase
 from ecg_jax.cells.sketch import Sketch, composite, usual_rr
-from ecg_jax.cells.weighing import words
+from ecg_jax.cells.weighing_words import words
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.shares import percent, share
 from ecg_jax.tree.certificate import pattern_hashes
@@ -31,7 +31,7 @@ NUM_TRAINING = 20_000  # training beats that a component's coverage is told of
 
 
 def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | None:
-    """The composite ECG of some beats, inverted recordings turned upright."""
+    """The composite ECG of some beats; inverted ones of a single lead turned over."""
     if not len(rows):
         return None
     records = beats.records
@@ -47,6 +47,7 @@ def sketch_of(beats: Beats, margin: np.ndarray, rows: np.ndarray) -> Sketch | No
         rr_usual_s=usual_rr(beats.record, beats.rr_before_s, rows),
         polarity=beats.turn[beats.record[rows]],
         quality=records.bsqi[beats.record[rows]],
+        leads=beats.lead_names,
     )
 
 
@@ -114,6 +115,7 @@ def components(
             known["reach"] = changed.of_node(node.id)
             known["beats"] = cell_beats(part, changed, node.id, sketch)
         shown = {"id": node.id, "name": node.name, "sketch": sketch}
+        shown["leads"] = beats.lead_names
         out.append(report.Component(**shown, weighing=weighing, **known))
     return out
 
@@ -127,9 +129,11 @@ def _shown(sketch: Sketch | None, beats: Beats, row: int | None) -> Sketch | Non
 
 
 def _alike(prototype: np.ndarray, sketch: Sketch) -> str:
-    median = sketch.median[sketch.lead]
-    flat = not np.ptp(prototype) or not np.ptp(median)
-    return "-" if flat else f"{np.corrcoef(prototype, median)[0, 1]:.2f}"
+    """Over all leads, each less its mean."""
+    both = [wave - wave.mean(-1, keepdims=True) for wave in (prototype, sketch.median)]
+    one, other = (wave.ravel() for wave in both)
+    size = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return f"{one @ other / size:.2f}" if size else "-"
 
 
 def _mean(values: np.ndarray, told: Callable[[float], str]) -> str:
@@ -163,7 +167,7 @@ def _known(
 def prototype_of(
     beats: Beats, node: Node, fitted: np.ndarray
 ) -> tuple[np.ndarray | None, str | None]:
-    """The prototype in mV, upright, and its recording, if it is a reference beat.
+    """The prototype in mV as shown, all its leads, and its recording, if known.
 
     Args:
       beats: the beats.
@@ -176,23 +180,20 @@ def prototype_of(
     """
     window = beats.millivolts.shape[1:]
     anchor = np.asarray(node.anchor, np.float32).reshape(window)
-    own = None if beats.given is None else anchor[0]
+    own = None if beats.given is None else anchor
     if not len(fitted):
         return own, None
     away = np.abs(fitted - anchor).max(axis=(1, 2))
     if away.min() > 1e-6:
         return own, None
-    row = beats.reference[np.argmin(away)]
-    record = beats.record[row]
-    name = str(beats.records.name[record]) if beats.is_recorded else None
-    return beats.millivolts[row, 0] * beats.turn[record], name
+    row = beats.reference[[np.argmin(away)]]
+    name = str(beats.records.name[beats.record[row[0]]]) if beats.is_recorded else None
+    return beats.upright(row)[0], name
 
 
 def component_json(component: report.Component) -> dict[str, Any]:
     """What is kept of a component to explain recordings with, without its beats."""
-    prototype, weighing = component.prototype, component.weighing
-    sketch = component.sketch
-    shown = None if sketch is None else sketch.median[sketch.lead]
+    weighing, sketch = component.weighing, component.sketch
     return {
         "id": component.id,
         "parent": component.parent,
@@ -205,9 +206,10 @@ def component_json(component: report.Component) -> dict[str, Any]:
         "share_proven": component.share_proven,
         "share_frozen": component.share_frozen,
         "same_as": list(component.same_as),
-        "prototype": None if prototype is None else [float(v) for v in prototype],
+        "leads": list(component.leads),
+        "prototype": by_lead(component.prototype),
         "prototype_record": component.prototype_record,
-        "composite": None if shown is None else [float(v) for v in shown],
+        "composite": None if sketch is None else by_lead(sketch.median),
         "composites": component.composites,
         "is_shown_proven": component.is_shown_proven,
         "median_answer": component.median_answer,
@@ -217,12 +219,20 @@ def component_json(component: report.Component) -> dict[str, Any]:
     }
 
 
+def by_lead(waves: np.ndarray | None) -> list[Any] | None:
+    """Waves as plain values: of a single lead a list, of several one for each."""
+    if waves is None:
+        return None
+    return np.asarray(waves, float).tolist() if len(waves) > 1 else waves[0].tolist()
+
+
 def component_of(values: Mapping[str, Any]) -> report.Component:
     """The inverse of `component_json`, without sketch and weights as arrays."""
     left = ("weighing", "reach", "composite")
     kept = {key: value for key, value in values.items() if key not in left}
+    kept["leads"] = tuple(kept.get("leads", ("",)))
     if kept["prototype"] is not None:
-        kept["prototype"] = np.array(kept["prototype"])
+        kept["prototype"] = np.atleast_2d(np.array(kept["prototype"]))
     return report.Component(**kept, sketch=None)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ecg_jax.cells.leads import lead_names, telling
 from ecg_jax.draw import spark
 from ecg_jax.draw.beat import beat_over_prototype, new_axes
 from ecg_jax.draw.paper import SIDE_COLORS, new_figure
@@ -18,7 +19,7 @@ from ecg_jax.shares import share
 from ecg_jax.storage.files import plain
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision, Tree
-from ecg_jax.views.components import prototype_of
+from ecg_jax.views.components import by_lead, prototype_of
 from ecg_jax.views.frame import check_beats, check_tree
 from ecg_jax.views.partition import arithmetic, inputs_of
 
@@ -42,20 +43,20 @@ class Explanation:
       decision: values, bounds and proofs, an entry for each beat.
       provers: the component that proves each answer; None where none does.
       cells: the component that answers for each beat.
-      beats: one lead of each beat: in mV if `time_s` is known, else as the function
-        sees it.
+      beats: each beat in all its leads: in mV if `time_s` is known, else as the
+        function sees it.
       prototypes: the prototype of every component that is named, likewise.
       time_s: seconds from R; None where nobody has said.
-      lead: name of that lead; "" where nobody has said.
+      leads: names of the leads; "" of a single one that nobody has named.
     """
 
     decision: Decision
     provers: tuple[str | None, ...]
     cells: tuple[str, ...]
-    beats: Float[np.ndarray, "beat time"]
-    prototypes: Mapping[str, Float[np.ndarray, " time"] | None]
+    beats: Float[np.ndarray, "beat lead time"]
+    prototypes: Mapping[str, Float[np.ndarray, "lead time"] | None]
     time_s: Float[np.ndarray, " time"] | None
-    lead: str
+    leads: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -110,8 +111,14 @@ class Explanation:
     def _row(self, i: int) -> str:
         answer = self.answers[i]
         wide, high = LARGE if len(self) == 1 else SMALL
+        few, prototype = list(self._few), self.prototype(i)
         picture = spark(
-            self.beats[i], self.prototype(i), side=answer, width=wide, height=high
+            self.beats[i, few],
+            None if prototype is None else prototype[few],
+            side=answer,
+            leads=[self.leads[k] for k in few],
+            width=wide,
+            height=high,
         )
         color = SIDE_COLORS[answer]
         cells = (
@@ -124,7 +131,13 @@ class Explanation:
         row = "".join(f'<td style="{style}">{cell}</td>' for cell in cells)
         return f"<tr>{row}</tr>"
 
-    def prototype(self, i: int) -> Float[np.ndarray, " time"] | None:
+    @property
+    def _few(self) -> tuple[int, ...]:
+        """The leads to show where few fit: those in which prototypes differ most."""
+        known = [wave for wave in self.prototypes.values() if wave is not None]
+        return telling(known or list(self.beats))
+
+    def prototype(self, i: int) -> Float[np.ndarray, "lead time"] | None:
         """The prototype of what proves a beat's answer, or else answers for it."""
         return self.prototypes.get(self.provers[i] or self.cells[i])
 
@@ -147,7 +160,8 @@ class Explanation:
                 }
                 for i in range(len(self))
             ],
-            "prototypes": {k: plain(v) for k, v in self.prototypes.items()},
+            "leads": list(self.leads),
+            "prototypes": {k: plain(by_lead(v)) for k, v in self.prototypes.items()},
             "notes": [PROOF, RESEARCH],
         }
 
@@ -173,7 +187,7 @@ class Explanation:
                 self.prototype(i),
                 self.time_s,
                 side=self.answers[i],
-                lead=self.lead,
+                leads=self.leads,
                 title=f"{self.answers[i]}, {self.proof(i)}\n{self.bounds(i)}",
             )
         whole = axes[0].get_figure(root=True)
@@ -222,16 +236,16 @@ def explain(
         decision = decide(tree, data)
     in_mv = beats is not None and beats.given is not None
     anchors = {
-        node.name: _first_lead(np.asarray(node.anchor)[None])[0]
-        for node in tree.nodes[1:]
+        node.name: _by_lead(np.asarray(node.anchor)[None])[0] for node in tree.nodes[1:]
     }
+    waves = _by_lead(data)
     return _explanation(
         tree,
         decision,
-        _first_lead(data),
+        waves,
         anchors,
         beats.config.time_s if in_mv and beats is not None else None,
-        beats.leads[0] if beats is not None and beats.leads else "",
+        lead_names(waves.shape[1]) if beats is None else beats.lead_names,
     )
 
 
@@ -252,10 +266,10 @@ def explain_rows(
     return _explanation(
         tree,
         decision,
-        beats.upright(rows)[:, 0],
+        beats.upright(rows),
         prototypes,
         beats.config.time_s,
-        beats.leads[0] if beats.leads else "",
+        beats.lead_names,
     )
 
 
@@ -265,7 +279,7 @@ def _explanation(
     waves: np.ndarray,
     prototypes: Mapping[str, np.ndarray | None],
     time_s: np.ndarray | None,
-    lead: str,
+    leads: tuple[str, ...],
 ) -> Explanation:
     names = [node.name for node in tree.nodes]
     provers = tuple(names[i] if i >= 0 else None for i in decision.prover)
@@ -278,10 +292,10 @@ def _explanation(
         beats=waves,
         prototypes={k: v for k, v in prototypes.items() if k in named},
         time_s=time_s,
-        lead=lead,
+        leads=leads,
     )
 
 
-def _first_lead(data: np.ndarray) -> np.ndarray:
-    """Of arrays `[beat, ..., time]` the first lead."""
-    return data.reshape(len(data), -1, data.shape[-1])[:, 0]
+def _by_lead(data: np.ndarray) -> np.ndarray:
+    """Arrays `[beat, ..., time]` as `[beat, lead, time]`."""
+    return data.reshape(len(data), -1, data.shape[-1])

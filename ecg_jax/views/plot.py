@@ -1,7 +1,7 @@
 """Figures of a tree on beats: the tree, a component, a cell, a beat.
 
 Each function returns a `matplotlib.figure.Figure` and touches neither pyplot nor a
-display. Units are mV and seconds from R; the lead is named where it is known.
+display. Units are mV and seconds from R; leads are named where their names are known.
 """
 
 from typing import TYPE_CHECKING
@@ -11,9 +11,10 @@ from jaxtyping import Int
 
 from ecg_jax import draw
 from ecg_jax.cells.sketch import Sketch
-from ecg_jax.draw.beat import beat_over_prototype, labelled_paper, new_axes
+from ecg_jax.draw.beat import beat_over_prototype, labelled_paper, lead_of, new_axes
 from ecg_jax.draw.cells import draw_cell
-from ecg_jax.draw.paper import limits_of, say
+from ecg_jax.draw.layout import holding
+from ecg_jax.draw.paper import say
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError, ExampleError
 from ecg_jax.program.words import counted
@@ -68,7 +69,8 @@ def tree(tree: Tree, beats: Beats, *, max_columns: int = 12) -> "Figure":
         )
     figure = draw.tree(nodes, max_columns=max_columns)
     figure.patch.set(facecolor="white", alpha=1)
-    lead = f"lead {beats.leads[0]}; " if beats.leads else ""
+    few = [beats.lead_names[k] for k in draw.shown_leads(nodes)]
+    lead = f"lead{'s' * (len(few) > 1)} {', '.join(few)}; " if any(few) else ""
     root = figure.axes[1] if len(figure.axes) > 1 else figure.axes[0]
     beside = figure.get_figwidth() * root.get_position().x1 + 0.2
     title = f"{tree.nodes[0].name} and its components: the beats they answer for"
@@ -99,7 +101,7 @@ def component(tree: Tree, name: str, beats: Beats) -> "Figure":
     """
     at, rows, sketch = _cell(tree, name, beats)
     weighing = weigh_all(tree, beats, {at: rows}, {at: sketch})[at]
-    lead = f", lead {beats.leads[0]}" if beats.leads else ""
+    lead = f", lead {beats.leads[0]}" if len(beats.leads) == 1 else ""
     node, prototype = tree.nodes[at], (None, None)
     if at:
         prototype = prototype_of(beats, node, beats.windows(beats.reference))
@@ -138,15 +140,9 @@ def cell(tree: Tree, name: str, beats: Beats, *, ax: "Axes | None" = None) -> "F
         prototype = prototype_of(beats, node, beats.windows(beats.reference))[0]
     axes, side = new_axes(ax), node.side or None
     words = f"{name}: proves {side}" if side else f"{name}: all beats"
-    labelled_paper(
-        axes,
-        sketch.time_s,
-        limits_of([sketch], prototype),
-        lead=beats.leads[0] if beats.leads else "",
-        title=f"{words}; {sketch.num_beats:,} beats",
-        side=side,
-    )
-    draw_cell(axes, sketch, side=side, prototype=prototype)
+    laid = holding(sketch.leads, sketch.time_s, sketch.quantiles, prototype)
+    labelled_paper(axes, laid, title=f"{words}; {sketch.num_beats:,} beats", side=side)
+    draw_cell(axes, sketch, laid, side=side, prototype=prototype)
     figure = axes.get_figure(root=True)
     assert figure is not None
     return figure
@@ -229,9 +225,10 @@ def ranges(
             f"found is a {type(found).__name__}, not Ranges.\n"
             "  try: ecg_jax.ranges(fn, beats, ecg_jax.changes(beats))"
         )
-    num, lead = len(found.low[rows]), found.changes.beats.leads[:1]
+    num, leads = len(found.low[rows]), found.changes.beats.leads
     whose = f"{counted(num, 'beat')}{f' called {side}' if side else ''}"
-    title = ", lead ".join((f"What flips the answer: {whose}", *lead))
+    title = f"What flips the answer: {whose}"
+    title += f", lead {leads[0]}" if len(leads) == 1 else ""
     figure = draw.ranges(found.reaches(rows), side=side, title=title, axes=ax)
     figure.patch.set(facecolor="white", alpha=1)
     return figure
@@ -239,6 +236,8 @@ def ranges(
 
 def flip(found: Ranges, i: int, *, ax: "Axes | None" = None) -> "Figure":
     """Draws a beat, and dashed how it looks where the first change flips its answer.
+
+    Of several leads the one that is changed most.
 
     Args:
       found: from `ecg_jax.ranges`.
@@ -260,13 +259,15 @@ def flip(found: Ranges, i: int, *, ax: "Axes | None" = None) -> "Figure":
     x = beats.inputs(np.array([i]))[0]
     normal = float(found.value(x)) >= 0
     side, other = ("normal", "not normal")[:: 1 if normal else -1]
+    before, after = found.drawn(i, x), found.shown(i, told)
+    k = lead_of(before, after)
     beat_over_prototype(
         axes,
-        found.drawn(i, x)[0],
-        found.shown(i, told)[0],
+        before[[k]],
+        after[[k]],
         beats.config.time_s,
         side=side,
-        lead=beats.leads[0] if beats.leads else "",
+        leads=beats.lead_names[k : k + 1],
         title=f"{side}; dashed: {told['words']} ({other})",
     )
     figure = axes.get_figure(root=True)

@@ -92,7 +92,7 @@ def data_facts(beats: Beats, title: str, citation: str) -> report.DataFacts:
         is_given=beats.given is not None,
         is_recorded=beats.is_recorded,
         normal_names=beats.normal_names,
-        leads=beats.leads,
+        leads=beats.lead_names,
     )
 
 
@@ -210,7 +210,7 @@ def _disagreements(found: Evaluation) -> list[report.Disagreement]:
                 label=str(beats.records.label[entry.record]),
                 answer="normal" if entry.score >= 0 else "not normal",
                 margin=entry.score,
-                beat=beats.millivolts[row, 0] * beats.turn[entry.record],
+                beat=beats.upright(row[None])[0],
                 time_s=beats.config.time_s,
                 note=f"{entry.num_beats} beats, {share(entry.share_agreeing, 0)} agree "
                 "with the label",
@@ -288,22 +288,22 @@ def report_data(
 
 
 def _templates(found: Evaluation, shown: Sequence[report.Component]) -> list[Template]:
-    """The component's own templates, of the lead that is drawn, in margin per mV."""
+    """The component's own templates, in margin per mV."""
     beats, out = found.part.beats, []
     weights = own_templates(found.part.tree)
-    scale = unit_mv(beats, beats.reference[:MEASURED]) if weights else 1.0
+    scale = unit_mv(beats, beats.reference[:MEASURED])[:, None] if weights else 1.0
     for component in shown:
         if component.id not in weights:
             continue
         sketch, window = component.sketch, beats.millivolts.shape[1:]
-        lead = 0 if sketch is None else sketch.lead
         out.append(
             Template(
                 name=component.name,
                 side=component.side or "",
                 time_s=beats.config.time_s,
-                weight=weights[component.id].reshape(window)[lead] / scale,
-                median=None if sketch is None else sketch.median[lead],
+                weight=weights[component.id].reshape(window) / scale,
+                median=None if sketch is None else sketch.median,
+                leads=beats.lead_names,
                 share=component.share_answers,
             )
         )
@@ -317,13 +317,20 @@ def change_facts(changed: WhatChanges) -> report.ChangeFacts:
         num_beats=len(changed.rows),
         reach={side: changed.of_side(sign) for sign, side in SIDES.items()},
         family=", ".join(
-            f"{name} \N{PLUS-MINUS SIGN}{amount(most, UNITS[name])}"
-            for name, most in FAMILY.items()
+            f"{kind}{_in_every(kind, changed.family)} \N{PLUS-MINUS SIGN}"
+            f"{amount(most, UNITS[kind])}"
+            for kind, most in FAMILY.items()
+            if any(name.startswith(kind) for name in changed.family)
         ),
         shares={k: v for k, v in families.items() if k != "offered"},
         offered=families.get("offered", 0.0),
         refusal=changed.refusal,
     )
+
+
+def _in_every(kind: str, family: Mapping[str, float]) -> str:
+    """Said of a change that is made lead by lead."""
+    return "" if kind in family else " in every lead"
 
 
 def _told(end: Equation) -> str:

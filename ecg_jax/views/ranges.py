@@ -121,22 +121,25 @@ class Ranges:
         """The changes that flip beat `i` first, by their share of the limit.
 
         Returns:
-          Of each its name `change`, `t` in its `unit`, the `share` of the limit,
-          `then`, the component that decides beyond, and all of it in `words`.
+          Of each its name `change`, the `lead` that it changes ("": all), `t` in its
+          `unit`, the `share` of the limit, `then`, the component that decides beyond,
+          and all of it in `words`.
         """
         found = []
         for at, name in enumerate(self.names):
             for side, t in enumerate((self.low[i, at], self.high[i, at])):
                 if np.isfinite(t):
                     unit, then = self.changes.units[name], self.takes_over[i, at, side]
+                    lead = self.changes.leads.get(name, "")
                     found.append(
                         {
                             "change": name,
+                            "lead": lead,
                             "t": float(t),
                             "unit": unit,
                             "share": abs(float(t)) / self.limits[name],
                             "then": str(then),
-                            "words": flip_words(name, unit, float(t), str(then)),
+                            "words": flip_words(name, unit, float(t), str(then), lead),
                         }
                     )
         found.sort(key=lambda flip: flip["share"])
@@ -174,6 +177,7 @@ class Ranges:
                 self.low[rows, at],
                 self.high[rows, at],
                 self.takes_over[rows, at],
+                self.changes.leads.get(name, ""),
             )
             for at, name in enumerate(self.names)
         ]

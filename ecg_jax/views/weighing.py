@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from ecg_jax.cells import weighing as weighs
 from ecg_jax.cells.sketch import Sketch
@@ -63,27 +63,30 @@ def weigh_all(
             data[i][:num].reshape(-1, *window),
             sketch,
             scale,
-            unit_mv=unit_mv(beats, some[i]),
+            unit_mv=unit_mv(beats, some[i]).tolist(),
             prototype=template[num] if i else None,
         )
     return out
 
 
-def unit_mv(beats: Beats, rows: Int[np.ndarray, " row"]) -> float:
-    """How many mV one unit of the input is, median over some beats."""
+def unit_mv(beats: Beats, rows: Int[np.ndarray, " row"]) -> Float[np.ndarray, " lead"]:
+    """How many mV one unit of the input is, median over some beats, lead by lead."""
     millivolts = beats.millivolts[rows].std(axis=-1)
     units = beats.windows(rows).std(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = millivolts / units
-    known = ratio[np.isfinite(ratio) & (ratio > 0)]
-    return float(np.median(known)) if len(known) else 1.0
+    known = [own[np.isfinite(own) & (own > 0)] for own in ratio.T]
+    return np.array([np.median(own) if len(own) else 1.0 for own in known], float)
 
 
 def to_json(weighing: weighs.Weighing) -> dict[str, Any]:
     """A weighing as plain values, for whoever reads `components.json`."""
     return {
         "unit": weighing.unit,
-        "unit_mv": weighing.unit_mv,
+        "unit_mv": list(weighing.units_mv)
+        if len(weighing.leads) > 1
+        else weighing.units_mv[0],
+        "leads": list(weighing.leads),
         "time_s": weighing.time_s.tolist(),
         "template": weighing.template.tolist(),
         "spread": weighing.spread.tolist(),

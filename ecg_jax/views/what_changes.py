@@ -1,6 +1,6 @@
 """What would change the answers of a tree: ranges and families of some of its beats."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from ecg_jax.cells.leads import FEW
+from ecg_jax.cells.paths import TOGETHER, changes_of
 from ecg_jax.cells.reach import Reach
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import UnsupportedPrimitiveError
@@ -19,13 +21,34 @@ from ecg_jax.views.evaluation import Evaluation
 from ecg_jax.views.families import Proof, prove
 from ecg_jax.views.ranges import Ranges, ranges
 
-BEATS_EACH = 48
-"""Beats of each component that are walked along every change."""
+BEATS_EACH, OF_MANY_LEADS = 48, 12
+"""Beats of each component that are walked along every change; of more than three leads,
+which have more changes, fewer."""
 
 FAMILY: Mapping[str, float] = MappingProxyType(
     {"ST level": 0.05, "wander sine": 0.05, "wander cosine": 0.05, "gain": 0.1}
 )
 """Changes that are proven together, and how far: mV, and a fraction."""
+
+
+def family_of(leads: Sequence[str]) -> dict[str, float]:
+    """`FAMILY` of beats of these leads: of several, each change in every lead.
+
+    Of more than three leads the gain alone, which changes all of them: with a wander of
+    its own in each of twelve, 25 changes at once, nothing was proven.
+
+    Example:
+      >>> list(family_of(["II", "V1"]))[:3]
+      ['ST level II', 'ST level V1', 'wander sine II']
+    """
+    known = changes_of(leads)
+    return {
+        one.name: most
+        for kind, most in FAMILY.items()
+        for one in known
+        if one.kind == kind and (kind in TOGETHER or len(leads) <= FEW)
+    }
+
 
 TABLE = "ranges.parquet"
 
@@ -39,7 +62,8 @@ class WhatChanges:
       normal: their answers.
       path: the components on the way of each, from the root down.
       ranges: of these beats, in this order; None where the function is refused.
-      proof: whether the family `FAMILY` of each is proven.
+      family: the changes that are proven together, and how far.
+      proof: whether the family of each is proven.
       refusal: why there are none; "" where there are.
     """
 
@@ -47,6 +71,7 @@ class WhatChanges:
     normal: Bool[np.ndarray, " beat"]
     path: Int[np.ndarray, "beat depth"]
     ranges: Ranges | None
+    family: Mapping[str, float]
     proof: Proof | None
     refusal: str = ""
 
@@ -96,7 +121,7 @@ class WhatChanges:
             "beats": len(self.rows),
             "refused": self.refusal or None,
             "sides": sides,
-            "family": dict(FAMILY),
+            "family": dict(self.family),
             "families": self.families(),
         }
 
@@ -112,6 +137,9 @@ class WhatChanges:
             "change": np.tile(np.array(names, object), num),
             "unit": np.tile(
                 np.array([found.changes.units[n] for n in names], object), num
+            ),
+            "lead": np.tile(
+                np.array([found.changes.leads.get(n, "") for n in names], object), num
             ),
             "limit": np.tile([found.limits[n] for n in names], num),
             "low": found.low.ravel(),
@@ -133,9 +161,9 @@ def what_changes(found: Evaluation, progress: Progress = silent) -> WhatChanges:
     """
     part, rng = found.part, np.random.default_rng(0)
     leaf = part.decision.cell[found.rows]
+    most = BEATS_EACH if len(part.beats.lead_names) <= FEW else OF_MANY_LEADS
     drawn = [
-        rng.permutation(found.rows[leaf == node])[:BEATS_EACH]
-        for node in np.unique(leaf)
+        rng.permutation(found.rows[leaf == node])[:most] for node in np.unique(leaf)
     ]
     rows = np.sort(np.concatenate(drawn))
     return of_beats(part.tree, part.beats, part.decision, rows, progress)
@@ -159,11 +187,11 @@ def of_beats(
     """
     normal, path = decision.normal[rows], decision.path[rows]
     some = beats.take(rows)
-    moves = changes(some)
+    moves, family = changes(some), family_of(beats.lead_names)
     try:
         one, two = parts(progress, 3, 1)
         walked = ranges(tree, some, moves, progress=one)
-        proof = prove(tree, some, moves, FAMILY, progress=two)
+        proof = prove(tree, some, moves, family, progress=two)
     except UnsupportedPrimitiveError as error:
-        return WhatChanges(rows, normal, path, None, None, str(error))
-    return WhatChanges(rows, normal, path, walked, proof)
+        return WhatChanges(rows, normal, path, None, family, None, str(error))
+    return WhatChanges(rows, normal, path, walked, family, proof)
