@@ -243,7 +243,7 @@ def test_beats_are_explained_in_all_leads(walked):
 
 def test_a_network_of_other_leads():
     class Network:
-        window = (2, 65)
+        margin, cast, kind, window = abs, abs, "none", (2, 65)
         card = ModelCard("Two leads", input={"leads": list(TWO)})
 
     one, turned = given(("V1",)), given(TWO[::-1])
@@ -263,6 +263,8 @@ def test_a_network_of_other_leads():
         "the network 'Two leads' takes 2 leads (MLII, V1), the beats have 2 leads "
         f"(V1, MLII).\n  why: the order of leads matters\n{cure}"
     )
+    with pytest.raises(ModelError, match=r"\(V1, V5\)\.\n  why: the order of leads"):
+        check_windows(Network(), given(("V1", "V5")))
 
 
 def test_leads_of_a_file_of_beats_are_no_choice(tmp_path):

@@ -122,11 +122,12 @@ def _seen(card: ModelCard) -> str:
 
 
 def _check_leads(network: Model, beats: Beats) -> None:
-    """Raises `ModelError` where the leads are of another number or order."""
+    """Raises `ModelError` where leads are of another number, or one stands elsewhere."""
     known = tuple(network.card.input.get("leads", ()))
     known = known or tuple(network.card.input.get(GIVEN, {}).get("leads", ()))
     num, own = beats.millivolts.shape[1], beats.leads
-    turned = set(known) == set(own) and known != own
+    moved = {lead for lead, other in zip(known, own, strict=False) if lead != other}
+    turned = bool(moved & set(own))
     if num == network.window[0] and not turned:
         return
     takes, are = _lead_text(network.window[0], known), _lead_text(num, own)
