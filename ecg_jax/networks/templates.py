@@ -77,7 +77,7 @@ class Templates(nn.Module):
 
     def _free(
         self, name: str, shape: tuple[int, ...], training: Training
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Array | np.ndarray, Array | np.ndarray]:
         """Templates `[*shape, lead, time]` and offsets `[*shape]`, each by itself."""
         config, leads = self.config, self.config.num_leads
         length = config.length or config.num_samples
