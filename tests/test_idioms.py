@@ -52,6 +52,10 @@ IDIOMS = {
     "linear attention": linear_attention,
     "any of them": lambda x: 1 - jnp.prod(1 - jax.nn.sigmoid(dense(x)), 0),
     "survival": lambda x: jnp.cumprod(jax.nn.sigmoid(dense(x)), -1),
+    "robust scale": lambda x: dense(
+        x / (jnp.median(jnp.abs(x - jnp.median(x))) + 1e-3)
+    ),
+    "log cosh": lambda x: jnp.log(jnp.cosh(dense(x))),
     "an angle": lambda x: jnp.arctan2(dense(x), jax.nn.softplus(dense(-x))),
     "weighted logsumexp": lambda x: jax.nn.logsumexp(dense(x), 0, b=2.0),
 }

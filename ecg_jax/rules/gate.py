@@ -156,9 +156,14 @@ def absolute(application: Application) -> Role:
 
 def clamp(application: Application) -> Role:
     """`clamp(lo, z, hi) = min(max(z, lo), hi)`: two gates, one after the other."""
-    if application.live[0] or application.live[2]:
-        return Refused("a clamp with a bound that depends on the input")
-    return Rewrite(lambda lo, z, hi: lax.min(lax.max(z, lo), hi))
+    shape = application.avals[1].shape
+
+    def clamped(low: Any, z: Any, high: Any) -> Any:
+        if any(application.live[::2]):
+            low, high = (jnp.broadcast_to(bound, shape) for bound in (low, high))
+        return lax.min(lax.max(z, low), high)
+
+    return Rewrite(clamped)
 
 
 def comparison(application: Application) -> Role:

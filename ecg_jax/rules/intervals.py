@@ -172,6 +172,12 @@ def _cases(of: list[Interval], eqn: Equation) -> Interval:
     return _hull(of[1:], eqn)
 
 
+def _taken(of: list[Interval], eqn: Equation) -> Interval:
+    """Entries of an array; beyond its ends, what it is filled with, NaN by default."""
+    fill = eqn.params.get("fill_value")
+    return of[0] if fill is None else _hull([of[0], (fill, fill)], eqn)
+
+
 def _times(a: float, b: float) -> float:
     return 0.0 if 0.0 in (a, b) else a * b
 
@@ -277,6 +283,7 @@ _INTERVALS: Mapping[Any, _Bounds] = MappingProxyType(
             _first,
         ),
         **dict.fromkeys((lax.concatenate_p, lax.pad_p, *_STACKS), _hull),
+        lax.gather_p: _taken,
         lax.select_n_p: _cases,
         lax.convert_element_type_p: _converted,
         lax.neg_p: lambda of, eqn: (-of[0][1], -of[0][0]),
@@ -294,6 +301,7 @@ _INTERVALS: Mapping[Any, _Bounds] = MappingProxyType(
         lax.cumsum_p: _total,
         _jax.primitives.dot_general_p: _contraction,
         lax.conv_general_dilated_p: _contraction,
+        lax.cosh_p: _within(1.0, np.inf),
         lax.exp_p: _monotone(np.exp),
         lax.exp2_p: _monotone(np.exp2),
         lax.expm1_p: _monotone(np.expm1),
@@ -313,7 +321,7 @@ _EVERYWHERE = frozenset(
         *(lax.add_p, lax.sub_p, lax.mul_p, lax.neg_p, lax.abs_p, lax.square_p),
         *(lax.max_p, lax.min_p, lax.reduce_max_p, lax.reduce_min_p, lax.sort_p),
         *(lax.cummax_p, lax.cummin_p, lax.cumsum_p, lax.reduce_sum_p),
-        lax.reduce_window_sum_p,
+        *(lax.reduce_window_max_p, lax.reduce_window_min_p, lax.reduce_window_sum_p),
         *(_jax.primitives.dot_general_p, lax.conv_general_dilated_p),
         *(lax.convert_element_type_p, lax.tanh_p, lax.logistic_p, lax.erf_p),
         *(lax.erfc_p, lax.sin_p, lax.cos_p, lax.atan_p, lax.asinh_p, lax.cbrt_p),
