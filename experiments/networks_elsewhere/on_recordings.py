@@ -31,6 +31,7 @@ from ecg_jax.statistics.scores import auc
 HERE = Path(__file__).parent
 BUDGETS = (1, 36, 144)
 CHOOSING, DECIDED, STEPS, BATCH = 300, 2000, 1000, 128
+MIN_COUNT = 50  # of `grow`: no more than some CHOOSING / MIN_COUNT components a side
 
 
 class SEResNet(nn.Module):
@@ -118,7 +119,7 @@ def check(name, beats, splits):
         "certificate": certificate.holds,
     }
     for budget in BUDGETS:
-        tree = ej.grow(fn, chosen, depth=1, budget=budget)
+        tree = ej.grow(fn, chosen, depth=1, budget=budget, min_count=MIN_COUNT)
         nodes = tree.nodes[1:]
         result[f"proven by {budget}"] = proven(tree, data) | {
             "components": [sum(n.sign == sign for n in nodes) for sign in (1, -1)],
