@@ -419,8 +419,10 @@ def test_gates_name_the_users_line_of_a_cached_library_call():
         lambda x: jax.nn.softmax(x)[0] - 0.1,
         lambda x: jnp.sum(x / jnp.maximum(jnp.linalg.norm(x), 1.0)),
         jax.jit(lambda x: jnp.sum(jax.nn.relu(x) * x - jnp.mean(x * x))),
+        lambda x: jnp.max(x) - jnp.mean(jnp.abs(x[:3])),
+        lambda x: jnp.max(jnp.asarray(x)) - x.std(ddof=1),
     ],
-    ids=["std", "softmax", "norm", "jit"],
+    ids=["std", "softmax", "norm", "jit", "mean", "NumPy's own"],
 )
 def test_outside_of_jit_calls_are_compiled_as_the_user_has_them(fn):
     """JAX compiles each by itself: fused, it rounds otherwise than op by op."""

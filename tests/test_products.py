@@ -160,9 +160,23 @@ def refusal(fn, x):
     return str(caught.value).splitlines()[2:]
 
 
-def test_a_matrix_product_in_another_dtype_says_what_to_write():
+def test_a_matrix_product_of_two_dtypes_is_one_of_the_wider():
+    """An `np.sqrt(3)` in the scores makes them float64, the values stay float32."""
+
     def fn(x):
-        return jnp.dot(x, x[::-1], preferred_element_type=jnp.float64)
+        return jnp.einsum("i,i->", x.astype(jnp.float64), x[::-1])
+
+    with jax.numpy_dtype_promotion("standard"):
+        eq = ej.factor(fn, PAIR)
+        assert [gate.name for gate in eq.gates] == ["product"]
+        x = jnp.asarray([3.0, 0.1], jnp.float32)
+        assert eq(x) == fn(x) == eq.component(*eq.pattern(x))(x)
+
+
+def test_a_matrix_product_in_a_narrower_dtype_says_what_to_write():
+    def fn(x):
+        x = x.astype(jnp.float64)
+        return jnp.dot(x, x[::-1], preferred_element_type=jnp.float32)
 
     assert refusal(fn, PAIR) == [
         "  why:     a matrix product of live values in another dtype than theirs",

@@ -101,9 +101,29 @@ REFUSED = {
         lambda z: jnp.where(z > 0, z, 0.25 * z),
     ),
     "jnp.select": (
+        lambda z: jnp.select([z < -1, z > 1], [-1.0 + 0 * z, 2.0 + 0 * z], z),
+        ("(jnp.where)", "may jump", "jnp.clip"),
         lambda z: jnp.select([z < -1, z > 1], [-1.0 + 0 * z, 1.0 + 0 * z], z),
-        ("(jnp.where)", "jnp.select, jnp.piecewise", "nest selections of two"),
+    ),
+    "a selection by an argmax": (
+        lambda z: lax.select_n((jnp.argmax(z) % 2).astype(jnp.int32), z, 2 * z),
+        ("(jnp.where)", "by a number that depends on the input", "nest selections"),
         lambda z: jnp.where(z > 1, 1.0, jnp.where(z < -1, -1.0, z)),
+    ),
+    "a remainder": (
+        lambda z: z % 1.0,
+        ("`rem` is discontinuous in the input", "jnp.sin(z) and jnp.cos(z)"),
+        lambda z: jnp.sin(z) + jnp.cos(z),
+    ),
+    "a guard against a constant signal": (
+        lambda z: jnp.nan_to_num(z / z.std()),
+        ("that the value is always finite is not proven", "(z.std() + eps)"),
+        lambda z: jnp.nan_to_num(z / (z.std() + 1e-3)),
+    ),
+    "a width of 0 replaced": (
+        lambda z: jnp.where(jnp.ptp(z) == 0, 1.0, jnp.ptp(z)),
+        ("an equality is discontinuous", "s + eps for jnp.where(s == 0, 1, s)"),
+        lambda z: jnp.ptp(z) + 1e-3,
     ),
     "a phase": (
         lambda z: jnp.angle(jnp.fft.rfft(z)),

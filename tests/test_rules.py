@@ -177,7 +177,7 @@ GATE_CASES = {
     lax.is_finite_p: Case(lambda x: jnp.where(jnp.isfinite(x), jnp.abs(x), 7.0)),
     lax.not_p: Case(lambda x: jnp.where(~(x > 0), 0.0, x)),
     lax.and_p: refused(
-        lambda x: jnp.where((x > 0) & (x < 1), x, 0.0), "the condition is not the sign"
+        lambda x: jnp.where((x > 0) & (x < 1), x, 0.0), "a connective of conditions"
     ),
     lax.or_p: Case(
         lambda x: jnp.where((x > 0) | jnp.zeros(SHAPE, bool), x, 0.0),
@@ -191,7 +191,9 @@ GATE_CASES = {
     lax.ceil_p: refused(jnp.ceil, JUMP),
     lax.round_p: refused(jnp.round, JUMP),
     lax.rem_p: refused(lambda x: lax.rem(x, 2.0 + 0 * C), JUMP),
-    lax.atan2_p: refused(lambda x: jnp.arctan2(x, x[::-1]), JUMP),
+    lax.atan2_p: smooth(lambda x: jnp.arctan2(x, jnp.exp(x[::-1]))),
+    lax.reduce_prod_p: smooth(lambda x: jnp.prod(x, 0) + jnp.prod(x, (0, 1))),
+    lax.cumprod_p: smooth(lambda x: lax.cumprod(x, 1, reverse=True)),
     lax.argmax_p: refused(
         lambda x: jnp.argmax(x, axis=1).astype(float), "conversion from int"
     ),
@@ -418,10 +420,6 @@ REFUSED = {
         lambda x: x.astype(jnp.float16).astype(jnp.float64),
         "conversion from float",
     ),
-    "live bound of a clamp": (
-        lambda x: lax.clamp(x[::-1], x, x[::-1] + 1),
-        "a bound that depends on the input",
-    ),
     "live branch": (
         lambda x: lax.cond(x[0, 0] > 0, lambda a: a, lambda a: 2 * a, x),
         "a branch that depends on the input",
@@ -450,6 +448,8 @@ def test_refused(name):
 EXACT = {
     "hard tanh": jax.nn.hard_tanh,
     "relu6": jax.nn.relu6,
+    "live bounds of a clamp": lambda x: lax.clamp(x[::-1], x, x[::-1] + 1),
+    "live bounds of a clamp, one for all": lambda x: lax.clamp(x[0, 0], x, x[0, 0] + 1),
     "leaky slope above 1": lambda x: jax.nn.leaky_relu(x, 2.0),
     "prelu, slopes of either sign": lambda x: jnp.where(x > 0, x, C * x),
     "leaky of a relu": lambda x: jax.nn.leaky_relu(jax.nn.relu(x), 0.5),

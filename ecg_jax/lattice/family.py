@@ -100,7 +100,8 @@ class Family:
         check_params(params, self.like)
         params = tree_util.tree_map(_array, params, self.like)
         program = self.program.at(tree_util.tree_leaves(params))
-        return open_gates(program, lambda x: self.fn(params, x), self.example)
+        fn = lambda x: self.fn(params, x)  # noqa: E731
+        return open_gates(program, fn, self.example, program.evaluate)
 
     def __call__(self, params: Any, x: Any) -> Float[Array, ""]:
         """`fn(params, x)`, by the operations that the function itself is made of."""

@@ -44,8 +44,8 @@ class MaxMin(Immutable):
       run: `run(x, hook)`, the function with gate `i`'s output `hook(i, operands)`.
       example: the example that the function was factored at.
       program: the traced program behind `run`; the certificate reads it.
-      evaluate: the function by the operations that it is made of, where `run` has other
-        ones (calls and steps of loops, written out); None: `run` has them.
+      evaluate: the function itself, where `run` has other operations than it (calls and
+        steps of loops, written out); None: `run` has them.
     """
 
     fn: Callable[[Any], Array]
@@ -77,7 +77,7 @@ class MaxMin(Immutable):
         return table(("gate", "units"), rows, title=repr(self).splitlines()[0])
 
     def __call__(self, x: Any) -> Float[Array, ""]:
-        """`f(x)`, by the operations that the function itself is made of."""
+        """`f(x)`, by the function itself: outside of `jit` JAX compiles its calls."""
         if self.evaluate is not None:
             return self.evaluate(x)
         return self.run(x, lambda i, z: self.gates[i].apply(*z))

@@ -470,10 +470,10 @@ def scan_split(params: dict[str, Any]) -> tuple[int, int]:
     return len(list(consts)), len(list(carry))
 
 
-def as_function(body: Any, consts: Sequence[Any] = ()) -> Callable[..., Any]:
-    """A closed jaxpr, or an open one with its constants, as a function."""
+def as_function(body: Any) -> Callable[..., Any]:
+    """A closed jaxpr as a function of its inputs."""
     if not hasattr(body, "consts"):
-        body = core.ClosedJaxpr(body, consts)
+        body = core.ClosedJaxpr(body, ())
     return core.jaxpr_as_fun(body)
 
 

@@ -30,7 +30,7 @@ class Program:
 
     The numbers in `free` are constants that have no value yet, see `at`. Of loops, the
     last steps are written out, as many as `depth` levels of gates need; `whole` has
-    them as the function itself has, and `as_traced` its calls too, see `as_written`.
+    them as the function itself has.
     """
 
     inputs: tuple[int, ...]
@@ -43,7 +43,6 @@ class Program:
     free: tuple[int, ...] = ()
     whole: "Program | None" = None
     depth: int | None = 1
-    as_traced: Callable[..., Any] | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         roles = [e.role for e in self.equations if isinstance(e.role, Gate)]
@@ -140,6 +139,16 @@ class Program:
         """An input in the dtypes of the example, if that loses nothing."""
         return tree_util.tree_unflatten(self.in_tree, self.check_input(x))
 
+    def as_given(self, x: Any) -> Any:
+        """An input as it is, a NumPy array too, where its dtypes are the example's."""
+        example = self.as_example(x)
+        have, want = (tree_util.tree_leaves(v) for v in (x, example))
+        same = [
+            isinstance(h, np.ndarray | Array) and h.dtype == w.dtype
+            for h, w in zip(have, want, strict=True)
+        ]
+        return x if all(same) else example
+
     def evaluate(self, x: Any, gate: GateHook | None = None) -> Any:
         """The program's value at `x`, an opened gate's output replaced by a hook's.
 
@@ -154,17 +163,6 @@ class Program:
         env.update(zip(self.inputs, self.check_input(x), strict=True))
         run(self.equations, env, gate)
         return env[self.output]
-
-    def as_written(self, x: Any) -> Any:
-        """The program's value at `x` by the calls that it was traced with, if known.
-
-        Outside of `jit`, JAX compiles each call by itself, `jnp.std` or a function of
-        the user's own, and so rounds otherwise than operation by operation. A program
-        that was loaded, or that takes params, knows its operations only.
-        """
-        if self.as_traced is None:
-            return self.evaluate(x)
-        return self.as_traced(*self.check_input(x))[0]
 
     def is_nan(self, x: Any) -> Array:
         """Whether the function is NaN at `x`, whatever a compiler makes of its maxima.

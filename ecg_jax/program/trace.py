@@ -97,10 +97,7 @@ def trace(
     check_weights(jaxpr, consts)
 
     built = _built(rules, jaxpr, consts, avals, len(weights), in_tree)
-    program = _peeled(built, depth)
-    if params is not None:
-        return program
-    return replace(program, as_traced=_jax.as_function(jaxpr, consts))
+    return _peeled(built, depth)
 
 
 def _built(

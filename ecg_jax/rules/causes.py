@@ -131,7 +131,8 @@ JUMPS: Mapping[Any, Cures] = MappingProxyType(
             "leave the node out; of a phase, Sin and Cos",
         ),
         lax.atan2_p: (
-            "use the amplitude, jnp.abs(z), or both parts, jnp.real(z) and jnp.imag(z)",
+            "use the amplitude, jnp.abs(z), or both parts, jnp.real(z) and "
+            "jnp.imag(z); or make the second one positive: jnp.arctan2(y, jnp.exp(x))",
             "use the amplitude, or both parts",
         ),
         **dict.fromkeys((lax.argmax_p, lax.argmin_p), ENTRIES),

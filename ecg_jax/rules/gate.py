@@ -156,9 +156,14 @@ def absolute(application: Application) -> Role:
 
 def clamp(application: Application) -> Role:
     """`clamp(lo, z, hi) = min(max(z, lo), hi)`: two gates, one after the other."""
-    if application.live[0] or application.live[2]:
-        return Refused("a clamp with a bound that depends on the input")
-    return Rewrite(lambda lo, z, hi: lax.min(lax.max(z, lo), hi))
+    shape = application.avals[1].shape
+
+    def clamped(low: Any, z: Any, high: Any) -> Any:
+        if any(application.live[::2]):
+            low, high = (jnp.broadcast_to(bound, shape) for bound in (low, high))
+        return lax.min(lax.max(z, low), high)
+
+    return Rewrite(clamped)
 
 
 def comparison(application: Application) -> Role:
@@ -189,7 +194,10 @@ def equality(application: Application) -> Role:
                 continue
             if not np.isfinite(constant).any():
                 return _guard(application, application.inputs[1 - index], unequal)
-    return Refused(f"an equality {_JUMP}")
+    return Refused(
+        f"an equality {_JUMP}",
+        "write it without: jnp.maximum(s, eps) or s + eps for jnp.where(s == 0, 1, s)",
+    )
 
 
 def finite(application: Application) -> Role:
@@ -200,15 +208,16 @@ def finite(application: Application) -> Role:
 def _guard(application: Application, number: int, value: bool) -> Role:
     """A test for NaN and infinity of a value: known where the value is finite.
 
-    So it is within functions such as `jax.nn.logsumexp`, which guard themselves.
+    So it is within functions such as `jax.nn.logsumexp`, which guard themselves. Where
+    an input makes the value overflow, the equation is not finite, whatever `fn` is.
     """
     if is_finite(application, number) or application.guarded():
         return _known(application, value)
     return Refused(
         "a guard against NaN and infinity: that the value is always finite is not "
-        "proven, so the guard is part of the function",
-        "bound the value before: jnp.log(jnp.maximum(z, eps)), jnp.clip(z, low, high); "
-        "or guard the input itself",
+        "proven, so the guard is part of the function, which jumps there",
+        "make the value finite before, and the guard idle: (z - z.mean()) / (z.std() + "
+        "eps), jnp.log(jnp.maximum(z, eps)); or guard the input itself",
     )
 
 
@@ -223,12 +232,22 @@ def logical(application: Application) -> Role:
     if not all(application.live):
         live = application.live.index(True)
         neutral = application.primitive is lax.and_p
-        if np.all(np.asarray(application.constant(1 - live)) == neutral):
+        constant = np.asarray(application.constant(1 - live))
+        if np.all(constant == neutral):
             return Same(live)
+        if np.all(constant != neutral):
+            return _known(application, not neutral)
     return Refused(
         "a connective of conditions on the input is not one sign",
         "write it with jnp.maximum and jnp.minimum",
     )
+
+
+def angle(application: Application) -> Role:
+    """`atan2(y, x) = atan(y / x)` where `x >= 0` is proven; else it has a cut."""
+    if interval(application, application.inputs[1])[0] >= 0:
+        return Rewrite(lambda y, x: lax.atan(y / x))
+    return jump(application)
 
 
 def jump(application: Application) -> Role:
@@ -253,7 +272,6 @@ _JUMPS = (
     lax.argmax_p,
     lax.argmin_p,
     lax.rem_p,
-    lax.atan2_p,
 )
 
 GATE_RULES: Rules = MappingProxyType(
@@ -266,6 +284,7 @@ GATE_RULES: Rules = MappingProxyType(
         lax.ne_p: equality,
         lax.is_finite_p: finite,
         lax.sign_p: sign,
+        lax.atan2_p: angle,
         lax.not_p: logical,
         lax.and_p: logical,
         lax.or_p: logical,

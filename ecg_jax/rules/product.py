@@ -82,6 +82,12 @@ def contracted(application: Application) -> Role:
     params, avals = application.params, application.avals
     dtype = params["preferred_element_type"]
     if any(aval.dtype != (dtype or avals[0].dtype) for aval in avals):
+        if dtype and all(np.can_cast(aval.dtype, dtype) for aval in avals):
+            return Rewrite(
+                lambda *z: application.primitive.bind(
+                    *(lax.convert_element_type(v, dtype) for v in z), **params
+                )
+            )
         return Refused(
             "a matrix product of live values in another dtype than theirs",
             "keep every value that sees the input in one dtype",
@@ -106,6 +112,28 @@ def contracted(application: Application) -> Role:
         terms=shape[-1],
         spread=lambda mask, leaf: mask[..., None],
     )
+
+
+def multiplied_up(application: Application) -> Role:
+    """The product of all entries along axes: of pairs, of pairs of these, ..."""
+    axes = tuple(application.params["axes"])
+
+    def reduced(z: Array) -> Array:
+        z = jnp.moveaxis(z, axes, range(len(axes)))
+        z = z.reshape(math.prod(z.shape[: len(axes)]), *z.shape[len(axes) :])
+        while len(z) > 1:
+            half, last = len(z) // 2, z[-1:]
+            pairs = z[:half] * z[half : 2 * half]
+            z = jnp.concatenate([pairs, last]) if len(z) % 2 else pairs
+        return z[0] if len(z) else jnp.ones(z.shape[1:], z.dtype)
+
+    return Rewrite(reduced)
+
+
+def accumulated(application: Application) -> Role:
+    """Products of the first 1, 2, 3, ... entries along an axis."""
+    axis, reverse = application.params["axis"], application.params["reverse"]
+    return Rewrite(lambda z: lax.associative_scan(lax.mul, z, reverse, axis))
 
 
 def _of_two(role: Role) -> bool:
@@ -283,5 +311,7 @@ PRODUCT_RULES: Rules = MappingProxyType(
         lax.mul_p: multiplied,
         lax.div_p: divided,
         _jax.primitives.dot_general_p: contracted,
+        lax.reduce_prod_p: multiplied_up,
+        lax.cumprod_p: accumulated,
     }
 )

@@ -19,6 +19,7 @@ from ecg_jax.program.roles import (
     Application,
     Equation,
     Refused,
+    Rewrite,
     Role,
     Rules,
     Same,
@@ -50,20 +51,116 @@ def select_on_own_sign(application: Application) -> Role:
     """
     if not application.live[0]:
         return _by_constant(application)
+    if _alike(application):
+        return Same(1)
     if application.avals[0].dtype != bool:
-        return _BY_NUMBER
+        return _one_by_one(application) or _BY_NUMBER
     sign, comparison = comparison_of(application, application.inputs[0])
     floating = jnp.issubdtype(application.avals[-1].dtype, jnp.floating)
     if comparison is None or len(application.inputs) != 3 or not floating:
-        return _REFUSED
+        return _refused(application)
     order = _Order(application, comparison, sign)
     on, off = application.inputs[2], application.inputs[1]
     with np.errstate(all="ignore"):
         is_max = order.above(on, off, +1) & order.above(off, on, -1)
         is_min = order.above(off, on, +1) & order.above(on, off, -1)
     if not np.all(is_max | is_min):
-        return in_pieces(application, comparison, sign) or _REFUSED
+        return in_pieces(application, comparison, sign) or _refused(application)
     return _gate(application, np.subtract(is_max, is_min, dtype=np.int8))
+
+
+def _alike(application: Application) -> bool:
+    """Whether all cases are one value, or constants that are equal."""
+    if len(set(application.inputs[1:])) == 1:
+        return True
+    if not all(application.known[1:]):
+        return False
+    cases = [application.constant(i) for i in range(1, len(application.inputs))]
+    if not all(map(_jax.is_concrete, cases)):
+        return False
+    return all(np.array_equal(cases[0], case) for case in cases[1:])
+
+
+def _refused(application: Application) -> Refused:
+    """Why: that one of the cases or the condition jumps by itself, if it does."""
+    for number in (*application.inputs[1:], application.inputs[0]):
+        eqn = application.definition(number)
+        if eqn is not None and isinstance(eqn.role, Refused):
+            return Refused(eqn.role.why, eqn.role.try_, eqn.role.try_onnx)
+    return _REFUSED
+
+
+def _one_by_one(application: Application) -> Rewrite | None:
+    """`jnp.select`, `jnp.piecewise`: one selection of two for each condition.
+
+    The number of the case is the first condition that holds (`argmax`), or the last one
+    (`argmax` of their `cumsum`); 0, the default, where none does.
+    """
+    eqn, last = _unclipped(application, application.inputs[0]), False
+    if eqn is None or eqn.primitive is not lax.argmax_p or eqn.params["axes"] != (0,):
+        return None
+    (number,) = eqn.inputs
+    counted = application.definition(number)
+    if counted is not None and counted.primitive is lax.cumsum_p:
+        forward = counted.params["axis"] == 0 and not counted.params["reverse"]
+        whole = application.definition(counted.inputs[0])
+        if not forward or whole is None or len(whole.inputs) != 1:
+            return None
+        (number,), last = whole.inputs, True
+    rows, cases = _rows(application, number), application.inputs[1:]
+    if rows is None or len(rows) != len(cases) or not _is_false(application, rows[0]):
+        return None
+
+    def chosen(*operands: Any) -> Any:
+        conditions, values = operands[: len(cases)], operands[len(cases) :]
+        order = range(1, len(cases)) if last else range(len(cases) - 1, 0, -1)
+        value = values[0]
+        for i in order:
+            value = lax.select_n(conditions[i], value, values[i])
+        return value
+
+    return Rewrite(chosen, (*rows, *cases))
+
+
+def _unclipped(application: Application, number: int) -> Equation | None:
+    """What made the number of a case, before it was clipped to those that there are."""
+    idle = {lax.max_p: 0, lax.min_p: len(application.inputs) - 2}
+    while (eqn := application.definition(number)) is not None:
+        if eqn.primitive in idle:
+            bounds = [application.constant_of(n) for n in eqn.inputs]
+            live = bounds.index(None) if None in bounds else 0
+            if not np.all(np.equal(bounds[1 - live], idle[eqn.primitive])):
+                return None
+            number = eqn.inputs[live]
+        elif eqn.primitive is lax.convert_element_type_p:
+            (number,) = eqn.inputs
+        else:
+            return eqn
+    return None
+
+
+def _rows(application: Application, number: int) -> list[int] | None:
+    """The values that are stacked to an array along its first axis, if they are."""
+    eqn = application.definition(number)
+    if eqn is None or application.builder.avals[number].dtype != bool:
+        return None
+    inputs, params = list(eqn.inputs), eqn.params
+    if eqn.primitive in _STACKS and params["axis"] == 0:
+        return inputs
+    if eqn.primitive is lax.concatenate_p and params["dimension"] == 0:
+        parts = [_rows(application, n) for n in inputs]
+        return None if None in parts else [n for part in parts for n in part or ()]
+    shape = application.builder.avals[number].shape
+    own = tuple(range(1, len(shape)))
+    if eqn.primitive is lax.broadcast_in_dim_p and shape[0] == 1:
+        kept = application.builder.avals[inputs[0]].shape in (shape[1:], ())
+        return inputs if kept and params["broadcast_dimensions"] in (own, ()) else None
+    return None
+
+
+def _is_false(application: Application, number: int) -> bool:
+    value = application.constant_of(number)
+    return value is not None and _jax.is_concrete(value) and not np.any(value)
 
 
 def _by_constant(application: Application) -> Role:
@@ -109,6 +206,9 @@ def _bounds(application: Application, curvature: Any) -> tuple[float, float]:
     low = max(lows) if np.all(curvature >= 0) else min(lows)
     high = min(highs) if np.all(curvature <= 0) else max(highs)
     return low, high
+
+
+_STACKS = _jax.optional_primitives("stack_p")
 
 
 class _Order:

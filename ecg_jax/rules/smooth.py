@@ -296,7 +296,8 @@ def _elu(fn: Callable[[Array], Array], alpha: Any) -> Gate:
     def slope(z: Array) -> Array:
         return jnp.where(z > 0, 1, alpha * jnp.exp(_negative(z)))
 
-    return tangent_gate("elu", with_slope(fn, slope), 1)
+    lowest = -float(np.max(alpha, initial=0.0))
+    return tangent_gate("elu", with_slope(fn, slope), 1, bounds=(lowest, np.inf))
 
 
 def elu(application: Application) -> Role:

@@ -116,13 +116,17 @@ class Recurrent(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        return nn.Dense(1)(nn.RNN(nn.OptimizedLSTMCell(8))(patches(x))[-1])[0]
+        return nn.Dense(1)(
+            nn.RNN(nn.OptimizedLSTMCell(8, param_dtype=x.dtype))(patches(x))[-1]
+        )[0]
 
 
 class Gru(nn.Module):
     @nn.compact
     def __call__(self, x):
-        return nn.Dense(1)(nn.RNN(nn.GRUCell(8))(patches(x))[-1])[0]
+        return nn.Dense(1)(nn.RNN(nn.GRUCell(8, param_dtype=x.dtype))(patches(x))[-1])[
+            0
+        ]
 
 
 NETWORKS = {
