@@ -32,6 +32,8 @@ SIDES = ("normal", "other")
 
 REAL = jnp.float32
 
+AnyArray = Array | np.ndarray
+
 RANK = 64
 """Rows of `W` in a learned metric, at most."""
 
@@ -56,7 +58,7 @@ class Templates(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array | np.ndarray, "*batch lead time"],
+        x: Float[AnyArray, "*batch lead time"],
         training: Training = None,
     ) -> Float[Array, "*batch"]:
         """Logits `[...]` of windows `[..., lead, time]`."""
@@ -77,7 +79,7 @@ class Templates(nn.Module):
 
     def _free(
         self, name: str, shape: tuple[int, ...], training: Training
-    ) -> tuple[Array | np.ndarray, Array | np.ndarray]:
+    ) -> tuple[AnyArray, AnyArray]:
         """Templates `[*shape, lead, time]` and offsets `[*shape]`, each by itself."""
         config, leads = self.config, self.config.num_leads
         length = config.length or config.num_samples
@@ -124,7 +126,7 @@ class Templates(nn.Module):
             sides.append((t, offset))
         return sides
 
-    def _rough(self, name: str, t: Array | np.ndarray, training: Training) -> None:
+    def _rough(self, name: str, t: AnyArray, training: Training) -> None:
         """Sows the sum of squared second differences of the templates."""
         if training is not None:
             rough = jnp.sum(jnp.square(jnp.diff(t, 2)))
@@ -132,9 +134,9 @@ class Templates(nn.Module):
 
 
 def _laid(
-    x: Float[Array | np.ndarray, "*batch lead time"],
-    templates: Float[Array, "*count lead length"],
-    offsets: Float[Array, "*count"],
+    x: Float[AnyArray, "*batch lead time"],
+    templates: Float[AnyArray, "*count lead length"],
+    offsets: Float[AnyArray, "*count"],
 ) -> Float[Array, "..."]:
     """`<t, x> + c`, `[*batch, *count, place]`: a template at every place it fits."""
     x, batch = jnp.asarray(x), x.shape[:-2]
@@ -143,7 +145,7 @@ def _laid(
         axes = ((x.ndim - 2, x.ndim - 1), (templates.ndim - 2, templates.ndim - 1))
         return (jnp.tensordot(x, templates, axes) + offsets)[..., None]
     count = templates.shape[:-2]
-    flat = templates.reshape(-1, *templates.shape[-2:])
+    flat = jnp.asarray(templates).reshape(-1, *templates.shape[-2:])
     found = lax.conv_general_dilated(x.reshape(-1, *x.shape[-2:]), flat, (1,), "VALID")
     return found.reshape(*batch, *count, -1) + offsets[..., None]
 

@@ -122,7 +122,7 @@ def _seen(card: ModelCard) -> str:
 
 
 def _check_leads(network: Model, beats: Beats) -> None:
-    """Raises `ModelError` where leads are of another number, or one stands elsewhere."""
+    """Raises `ModelError` where leads are of another number, or one is elsewhere."""
     known = tuple(network.card.input.get("leads", ()))
     known = known or tuple(network.card.input.get(GIVEN, {}).get("leads", ()))
     num, own = beats.millivolts.shape[1], beats.leads
