@@ -12,6 +12,7 @@ from report_demo import demo_components, demo_run
 from ecg_jax import pages as report
 from ecg_jax.pages.components import tree_figure
 from ecg_jax.pages.page import frame
+from ecg_jax.storage.files import write_text
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -57,7 +58,7 @@ CONTRAST = """at => {
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("browser") / "report.html"
     run = replace(demo_run(COMPONENTS), networks=[], purity=[])
-    return report.write_report(run, path).as_uri()
+    return write_text(path, report.build(run)).as_uri()
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from ecg_jax.pages.explore import script
 from ecg_jax.pages.html import esc, flatten, number, share, shown, slug
 from ecg_jax.pages.page import PROOF, RESEARCH
 from ecg_jax.statistics import quality
+from ecg_jax.storage.files import write_text
 
 VOID = {"meta", "br", "path", "use", "rect", "link", "mspace", "img", "input"}
 
@@ -252,10 +253,11 @@ def test_300_cells_with_their_weights_stay_under_15_mb():
     assert 300 * len(card(one, points_each(300)).encode()) < 15e6
 
 
-def test_write_report(tmp_path):
-    path = report.write_report(demo_run(demo_components(1, 0)), tmp_path / "r.html")
-    assert path.read_text("utf-8").startswith("<!doctype html>")
-    assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+def test_a_page_is_written_as_a_whole(tmp_path):
+    page = report.build(demo_run(demo_components(1, 0)))
+    path = write_text(tmp_path / "new" / "r.html", page)
+    assert path.read_text("utf-8") == page and page.startswith("<!doctype html>")
+    assert [p.name for p in path.parent.iterdir()] == ["r.html"]
 
 
 def test_explanation_shows_every_beat(explained):

@@ -1,8 +1,6 @@
 """Figures to bytes: SVG and PNG, small, and the same each time."""
 
-import errno
 import io
-import os
 import re
 import warnings
 import zlib
@@ -11,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecg_jax.errors import DiskFullError
+from ecg_jax.storage.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,33 +62,14 @@ def save(figure: "Figure", path: Path | str) -> Path:
         DiskFullError: No space is left.
     """
     path = Path(path)
-    if path.suffix == ".svg":
-        return write_bytes(path, svg(figure).encode("utf-8"))
-    if path.suffix == ".png":
-        return write_bytes(path, png(figure))
-    raise ValueError(
-        f"cannot save a figure as {path}\n"
-        f"  why:  the suffix is {path.suffix!r}\n"
-        "  try:  .svg or .png"
-    )
-
-
-def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file under another name beside it, then put it in its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        scratch.write_bytes(content)
-        os.replace(scratch, path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
-            raise DiskFullError(
-                f"no space left for {path}\n"
-                f"  what: {len(content):,} bytes\n"
-                "  try:  free some space, or another --out"
-            ) from error
-        raise
+    if path.suffix not in (".svg", ".png"):
+        raise ValueError(
+            f"cannot save a figure as {path}\n"
+            f"  why:  the suffix is {path.suffix!r}\n"
+            "  try:  .svg or .png"
+        )
+    as_svg = path.suffix == ".svg"
+    write_atomic(path, svg(figure).encode() if as_svg else png(figure))
     return path
 
 

@@ -15,8 +15,8 @@ from ecg_jax.pages.data import (
     NetworkFacts,
     ReportData,
 )
-from ecg_jax.pages.explanation import build_explanation, write_explanation
-from ecg_jax.pages.page import build, write_report
+from ecg_jax.pages.explanation import build_explanation
+from ecg_jax.pages.page import build
 
 __all__ = [
     "CellBeat",
@@ -34,6 +34,4 @@ __all__ = [
     "build",
     "build_explanation",
     "network_facts",
-    "write_explanation",
-    "write_report",
 ]

@@ -1,9 +1,6 @@
 """Two runs compared: what answers, and what answers for it, side by side."""
 
-from pathlib import Path
-
 from ecg_jax import draw
-from ecg_jax.draw.render import write_bytes
 from ecg_jax.pages.compared import (
     ComparedComponent,
     ComparisonData,
@@ -36,15 +33,6 @@ def build_comparison(data: ComparisonData) -> str:
     ]
     title = f"{data.first.name} and {data.second.name}"
     return frame(f"Two runs: {title}", _summary(data), parts)
-
-
-def write_comparison(data: ComparisonData, path: Path | str) -> Path:
-    """Write the page to a file, all of it or nothing.
-
-    Raises:
-        DiskFullError: No space is left.
-    """
-    return write_bytes(Path(path), build_comparison(data).encode("utf-8"))
 
 
 def _summary(data: ComparisonData) -> str:

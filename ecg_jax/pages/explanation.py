@@ -1,14 +1,12 @@
 """One recording explained: every beat with its answer and what proves it."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 
 from ecg_jax import draw
 from ecg_jax.cells.leads import FEW, telling
 from ecg_jax.draw.paper import LABEL_NAMES
-from ecg_jax.draw.render import write_bytes
 from ecg_jax.pages.changes import changes_part, flips_part
 from ecg_jax.pages.components import sentence_of
 from ecg_jax.pages.data import Component, ExplainData, ExplainedBeat
@@ -64,15 +62,6 @@ def build_explanation(data: ExplainData) -> str:
         ("reading", "How to read this", _reading(data)),
     ]
     return frame(f"Recording {data.record}", _summary(data), parts)
-
-
-def write_explanation(data: ExplainData, path: Path | str) -> Path:
-    """Write the page to a file, all of it or nothing.
-
-    Raises:
-        DiskFullError: No space is left.
-    """
-    return write_bytes(Path(path), build_explanation(data).encode("utf-8"))
 
 
 def _summary(data: ExplainData) -> str:

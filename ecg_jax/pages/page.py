@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from pathlib import Path
 
-from ecg_jax.draw.render import write_bytes
 from ecg_jax.pages import components as tree
 from ecg_jax.pages import equation, explore, glossary, sections
 from ecg_jax.pages.changes import changes_part
@@ -63,15 +61,6 @@ def build(run: ReportData) -> str:
     ]
     data = explore.page_data(components, run.data) if controls else ""
     return frame(run.title, _summary(run), parts, data)
-
-
-def write_report(run: ReportData, path: Path | str) -> Path:
-    """Write the page to a file, all of it or nothing.
-
-    Raises:
-        DiskFullError: No space is left.
-    """
-    return write_bytes(Path(path), build(run).encode("utf-8"))
 
 
 def frame(

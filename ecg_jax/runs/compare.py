@@ -9,12 +9,12 @@ import numpy as np
 
 from ecg_jax.errors import RunError, RunExistsError
 from ecg_jax.pages import compared as page
-from ecg_jax.pages.comparison import write_comparison
+from ecg_jax.pages.comparison import build_comparison
 from ecg_jax.runs.matching import Finished, Matched, check_windows, finished, match
 from ecg_jax.runs.run_folder import differences, shown_path
 from ecg_jax.shares import share
 from ecg_jax.statistics.paired import paired
-from ecg_jax.storage.files import write_json
+from ecg_jax.storage.files import write_json, write_text
 
 PAGE, FOUND = "comparison.html", "comparison.json"
 NUM_LARGEST = 20
@@ -47,7 +47,7 @@ def compare(first: Path, second: Path, out: Path) -> page.ComparisonData:
     pairs = match(one, two)
     found = compared(one, two, pairs)
     out.mkdir(parents=True, exist_ok=True)
-    write_comparison(found, out / PAGE)
+    write_text(out / PAGE, build_comparison(found))
     write_json(out / FOUND, _to_json(found, one, two, _measured(one, two, pairs)))
     return found
 

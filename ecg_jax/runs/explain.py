@@ -30,7 +30,7 @@ from ecg_jax.pages.explanation import ANSWER_RULE
 from ecg_jax.runs.model import check_windows
 from ecg_jax.runs.run_folder import CONFIG, read_json
 from ecg_jax.runs.saved_run import load_run, split_of
-from ecg_jax.storage.files import write_json
+from ecg_jax.storage.files import write_json, write_text
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision
 from ecg_jax.views.components import component_of
@@ -123,7 +123,7 @@ def explain(folder: Path, record: Path, out: Path) -> dict[str, Any]:
         missed=[(beat["time_s"], beat["label"]) for beat in answer["missed"]],
         changes=change_facts(changed),
     )
-    report.write_explanation(page, out / "explanation.html")
+    write_text(out / "explanation.html", report.build_explanation(page))
     write_json(out / "explanation.json", answer)
     return answer
 

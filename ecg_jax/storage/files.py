@@ -24,11 +24,14 @@ def beside(path: Path, ending: str) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside a file; what is written there takes its place.
 
+    Its folder is made where there is none.
+
     Raises:
       DiskFullError: no space is left.
     """
     temporary = beside(path, "tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -51,6 +54,12 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Writes a text file atomically, in UTF-8; gives its path back."""
+    write_atomic(path, text.encode())
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:

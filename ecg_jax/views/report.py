@@ -12,9 +12,9 @@ from typing import Any
 
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import RunError, RunExistsError
-from ecg_jax.pages import write_report
+from ecg_jax.pages import build
 from ecg_jax.progress import Progress, silent
-from ecg_jax.storage.files import plain, write_json
+from ecg_jax.storage.files import plain, write_json, write_text
 from ecg_jax.storage.table import write_parquet
 from ecg_jax.storage.versions import versions
 from ecg_jax.tree.tree import Tree
@@ -85,7 +85,8 @@ def report(
         shown = components(found, changed, asked)
         metrics = all_metrics(found, changed, asked)
         metrics = plain({**metrics, "versions": versions()})
-        return write_report(report_data(found, shown, metrics, about, changed), page)
+        built = build(report_data(found, shown, metrics, about, changed))
+        return write_text(page, built)
     write_parquet(found.part.columns(), page.parent / TABLE)
     return write_all(found, page.parent, about)
 
@@ -123,7 +124,7 @@ def write_all(
         "versions": versions(),
     }
     page = report_data(found, shown, plain(metrics), about, changed)
-    path = write_report(page, folder / PAGE)
+    path = write_text(folder / PAGE, build(page))
     write_json(folder / METRICS, metrics)
     return path
 
