@@ -195,6 +195,7 @@ def test_divergence_is_an_error(tmp_path):
         run(tmp_path, NetworkConfig(num_samples=12, widths=(8, 4)), training)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_arrays_that_disagree(tmp_path):
     x, y, record = beats(4, 0)
     with pytest.raises(DataError) as caught:

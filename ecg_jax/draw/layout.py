@@ -100,7 +100,7 @@ def layout(
 def holding(
     names: Sequence[str],
     time_s: Float[np.ndarray, " time"],
-    *waves: Float[np.ndarray, "*beat lead time"] | None,
+    *waves: Float[np.ndarray, "... lead time"] | None,
     edge_mv: float = EDGE_MV,
 ) -> Layout:
     """A layout that holds some beats, whole large squares around them."""

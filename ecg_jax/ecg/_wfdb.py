@@ -297,4 +297,5 @@ def read_annotation(
     scale = sample_rate_hz / read.fs if read.fs else 1.0
     samples = np.rint(read.sample * scale).astype(np.int64)
     order = np.argsort(samples, kind="stable")
-    return samples[order], [read.symbol[k] for k in order]
+    symbols = [read.symbol[k] for k in order]  # NaN for a code without a meaning
+    return samples[order], [s if isinstance(s, str) else "" for s in symbols]

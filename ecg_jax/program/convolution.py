@@ -22,7 +22,9 @@ def is_product(params: dict[str, Any]) -> bool:
     )
 
 
-def as_product(params: dict[str, Any], x: Array, kernel: Array) -> Array:
+def as_product(
+    params: dict[str, Any], x: Array | np.ndarray, kernel: Array | np.ndarray
+) -> Array:
     """`conv_general_dilated` with these parameters, as one product a feature group.
 
     Args:

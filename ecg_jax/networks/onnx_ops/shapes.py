@@ -35,7 +35,7 @@ def size_of(node: Node, x: Any) -> np.ndarray:
     return np.asarray(np.size(x), np.int64)
 
 
-def reshape(node: Node, *inputs: Any) -> Array:
+def reshape(node: Node, *inputs: Any) -> Array | np.ndarray:
     """Another shape; 0 keeps a size, -1 takes what is left."""
     x, sizes = inputs[0], node.sizes("shape", 1, inputs)
     if not node.get("allowzero", 0):
@@ -50,7 +50,7 @@ def reshape(node: Node, *inputs: Any) -> Array:
         ) from error
 
 
-def flatten(node: Node, x: Any) -> Array:
+def flatten(node: Node, x: Any) -> Array | np.ndarray:
     """Two axes: those before `axis` and those from it on."""
     axis = node.get("axis", 1)
     shape = np.shape(x)
