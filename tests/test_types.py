@@ -1,7 +1,4 @@
-"""Annotations are checked while tests run, where pytest is given
-
---jaxtyping-packages=ecg_jax,beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
-"""
+"""Annotations are checked while tests run: `--jaxtyping-packages` in pyproject."""
 
 import numpy as np
 import pytest
@@ -10,13 +7,6 @@ from jaxtyping import TypeCheckError
 from ecg_jax.cells.morphology import Morphology
 from ecg_jax.draw.charts import calibration
 from ecg_jax.statistics.baselines import fit_logistic, majority
-
-
-@pytest.fixture(autouse=True)
-def checked(request):
-    if not request.config.getoption("--jaxtyping-packages"):
-        pytest.skip("annotations are checked with --jaxtyping-packages only")
-
 
 LABELS = np.array([True, False, True])
 
