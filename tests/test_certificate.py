@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from some_slow import some_slow
 
 import ecg_jax as ej
 from ecg_jax.errors import CertificateError, ExampleError, NoGateError, NonFiniteError
@@ -102,9 +104,12 @@ def data(dtype=np.float32, num=40):
 
 
 @pytest.mark.parametrize(
-    "dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64]
+    ("name", "dtype"),
+    some_slow(
+        product(NETWORKS, (np.float32, np.float64)),
+        [(name, np.float64) for name in ("mlp", "cnn", "mixed")],
+    ),
 )
-@pytest.mark.parametrize("name", NETWORKS)
 def test_right_equations_hold_at_every_level(name, dtype):
     x = data(dtype)
     fn, levels = NETWORKS[name](dtype), 0
@@ -437,10 +442,7 @@ def test_how_many_mutants():
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name in QUICK else (pytest.mark.slow,))
-        for name in MUTANTS
-    ],
+    some_slow(MUTANTS, QUICK),
 )
 def test_every_mutant_is_caught(name):
     certificate = check(MUTANTS[name]())

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_trees import SIZE, function, quarters
+from some_slow import some_slow
 
 import ecg_jax as ej
 from ecg_jax.errors import CoverError, ExampleError, NonFiniteError
@@ -270,6 +271,7 @@ def test_a_budget_of_levels_that_ends_above_the_first_units():
     assert np.all(decision.prover[decision.normal] == -1)
 
 
+@pytest.mark.slow
 def test_a_margin_of_several_classes_with_smooth_gates():
     fn, data = three_classes(3, jax.nn.softplus)
     tree = small(fn, data, depth=2, budget=4, min_count=5)
@@ -348,6 +350,7 @@ def test_a_probability_is_questioned():
         small(probability, data)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_options():
     fn, data = function("mlp"), quarters(1, 9)
     for options, message in (
@@ -394,7 +397,7 @@ def test_bad_options():
         assert str(error.value) == message
 
 
-@pytest.mark.parametrize("way", SELECT)
+@pytest.mark.parametrize("way", some_slow(SELECT, ["prototypes", "greedy"]))
 def test_every_way_to_select(way):
     fn, data = function("residual"), quarters(47, 120)
     tree = small(fn, data, depth=1, budget=4, select=way)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some_slow import some_slow
 
 import ecg_jax as ej
 from ecg_jax.lattice.descent import descend
@@ -89,7 +90,7 @@ def inputs(dtype, count=200):
     return np.where(rng.random((count, 1)) < 0.5, near, far).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", some_slow([np.float32, np.float64], [np.float64]))
 @pytest.mark.parametrize("name", EXACT)
 @jax.numpy_dtype_promotion("standard")
 def test_exact_to_atoms(name, dtype):
@@ -100,7 +101,7 @@ def test_exact_to_atoms(name, dtype):
     assert np.array_equal(jax.vmap(eq)(x), jax.vmap(f)(x))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", some_slow([np.float32, np.float64], [np.float32]))
 @pytest.mark.parametrize("name", EXACT)
 @jax.numpy_dtype_promotion("standard")
 def test_witness_and_refuter_are_bounds(name, dtype):

@@ -21,6 +21,7 @@ from run_files import (
     tiny,
     write_recordings,
 )
+from some_slow import some_slow
 
 from ecg_jax.errors import (
     DataError,
@@ -186,6 +187,7 @@ def test_a_complete_run_is_not_done_again(monkeypatch):
     assert found == json.loads((tiny().run / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_report_that_was_deleted_is_written_again(tmp_path):
     folder = copy_of_run(tmp_path / "run")
     (folder / "report.html").unlink()
@@ -195,7 +197,7 @@ def test_a_report_that_was_deleted_is_written_again(tmp_path):
     assert f"report: {folder / 'report.html'}" in lines
 
 
-@pytest.mark.parametrize("stage", ["evaluation", "model"])
+@pytest.mark.parametrize("stage", some_slow(["evaluation", "model"], ["model"]))
 def test_a_killed_run_loses_no_finished_stage(stage, tmp_path, monkeypatch):
     folder = copy_of_run(tmp_path / "run")
     delete(folder, [*REPORT, *AFTER[stage]])

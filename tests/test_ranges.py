@@ -303,6 +303,7 @@ def test_smooth_functions_have_brackets():
         assert (float(bent(jnp.asarray(x))) >= 0) != first
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_arrays_in_place_of_beats():
     with pytest.raises(ExampleError, match="beats is a ndarray, not Beats"):
         ej.changes(arrays())

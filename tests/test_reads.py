@@ -261,6 +261,7 @@ def test_stages_are_named_in_order(tmp_path):
     assert said[-1] == f"report: {folder / 'report.html'}"
 
 
+@pytest.mark.slow
 def test_quiet_says_nothing(tmp_path):
     model = tiny().run / "model"
     words = ("factor", model, "--data", tiny().data, "--out", tmp_path / "out")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from some_slow import some_slow
 
 from ecg_jax import rules
 from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
@@ -98,7 +99,7 @@ def test_bound_holds_and_is_of_use(name, seed):
         assert np.median(bound) <= 1e4 * np.median(error)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", some_slow(NETWORKS, ["mlp"]))
 def test_bound_holds_for_components_witnesses_refuters(name):
     fn, x = network_and_inputs(name, 7)
     eq = factor(fn, x[0])
@@ -247,7 +248,7 @@ SMOOTH = {
 }
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("name", some_slow(SMOOTH, ("tanh", "log", "norm", "square")))
 def test_tangents_of_smooth_gates(name):
     """The bound is that of one pattern: slopes and values of its own anchor."""
     w = jax.random.normal(jax.random.key(2), (16, 16), jnp.float32) / 4

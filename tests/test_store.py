@@ -18,6 +18,7 @@ from jax import lax
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
+from some_slow import some_slow
 
 import ecg_jax as ej
 from ecg_jax.errors import ChecksumError, PickleError, StoreError
@@ -139,7 +140,9 @@ def mlp():
     return hand_grown(fn, x), x
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet", "logits"])
+@pytest.mark.parametrize(
+    "name", some_slow(["cnn", "resnet", "logits"], ["cnn", "logits"])
+)
 def test_a_tree_comes_back_bit_for_bit(name, tmp_path):
     fn, x = network(name)
     tree = hand_grown(fn, x)

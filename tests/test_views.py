@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from small_beats import R_S, RATE, arrays, names, t_up
+from some_slow import some_slow
 
 import ecg_jax as ej
 from ecg_jax.errors import (
@@ -143,6 +144,7 @@ def test_without_labels_the_page_says_so(tree, tmp_path):
     assert "A <title>" in text and "labels" not in text.partition("The network")[0]
 
 
+@pytest.mark.slow
 def test_labels_of_which_none_is_normal(tree, tmp_path):
     odd = ej.beats(X, sample_rate_hz=RATE, labels=np.where(UPRIGHT, "one", "two"))
     text = text_of(ej.report(tree, odd, tmp_path / "page.html"))
@@ -168,6 +170,7 @@ def test_a_flax_network_of_several_leads(tmp_path):
     assert "leads I, V1" in text and "Your function says of each beat" in text
 
 
+@pytest.mark.slow
 def test_an_onnx_network(tmp_path):
     pytest.importorskip("onnx")
     from test_readme import make_onnx
@@ -180,6 +183,7 @@ def test_an_onnx_network(tmp_path):
     assert "The function network.onnx says" in text_of(page)
 
 
+@pytest.mark.slow
 def test_a_tree_in_float64(tmp_path):
     beats = ej.beats(X.astype(np.float64), sample_rate_hz=RATE)
     ej.report(grown(t_up, beats), beats, tmp_path / "out")
@@ -190,12 +194,15 @@ def test_a_tree_in_float64(tmp_path):
 
 @pytest.mark.parametrize(
     ("num", "leads", "samples", "rate", "scale"),
-    [
-        (1, 1, 65, 100, 0.1),
-        (6, 1, 2, 100, 0.1),
-        (6, 12, 40, 50, 0),
-        pytest.param(6, 2, 300, 360.5, 1, marks=pytest.mark.slow),
-    ],
+    some_slow(
+        [
+            (1, 1, 65, 100, 0.1),
+            (6, 1, 2, 100, 0.1),
+            (6, 12, 40, 50, 0),
+            (6, 2, 300, 360.5, 1),
+        ],
+        [(6, 1, 2, 100, 0.1)],
+    ),
 )
 def test_any_window_has_a_page(num, leads, samples, rate, scale, tmp_path):
     rng = np.random.default_rng(0)

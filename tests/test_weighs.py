@@ -336,6 +336,7 @@ def test_parts_follow_one_another():
     assert segments(Morphology(onset_s=-0.3, offset_s=-0.2), TIME)[0].name == "QRS"
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_arrays_that_do_not_belong_together():
     x = beats(num=4)
     with pytest.raises(ExampleError) as caught:
