@@ -46,6 +46,7 @@ def text_of(path):
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
+@pytest.mark.slow
 def test_an_onnx_file_and_a_file_of_beats(tmp_path):
     pytest.importorskip("onnx")
     make_onnx(tmp_path / "network.onnx")

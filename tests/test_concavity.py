@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some_slow import some_slow
 
 import ecg_jax as ej
 from ecg_jax.errors import PatternError
@@ -46,7 +47,11 @@ def test_concave_and_convex_functions_are_told_apart(name):
 
 
 @pytest.mark.parametrize(
-    ("fn", "sides"), [(max_less_max, (True, True)), (max_of_mins, (True, False))]
+    ("fn", "sides"),
+    some_slow(
+        [(max_less_max, (True, True)), (max_of_mins, (True, False))],
+        [(max_of_mins, (True, False))],
+    ),
 )
 def test_components_of_templates(fn, sides):
     data = RNG.normal(size=(400, 4))

@@ -187,6 +187,7 @@ def test_waves_are_changed_lead_by_lead(names):
     assert changes.leads["gain"] == "" == changes.leads["shift"]
 
 
+@pytest.mark.slow
 def test_ranges_of_a_network_that_looks_at_one_lead(walked):
     found = walked[1].ranges
     changes = found.changes

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some_slow import some_slow
 
 import ecg_jax as ej
 from ecg_jax.errors import ExampleError, NotScalarError, PatternError
@@ -34,7 +35,7 @@ def late():
     return ej.grow(fn, data, depth=2, budget=4, min_count=10), data
 
 
-@pytest.mark.parametrize("which", ["grown", "late"])
+@pytest.mark.parametrize("which", some_slow(["grown", "late"], ["late"]))
 def test_path_of_one_example_is_that_of_decide(which, request):
     tree, data = request.getfixturevalue(which)
     paths = jax.jit(jax.vmap(lambda x: path(tree, x)))(data)

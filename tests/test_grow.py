@@ -213,6 +213,7 @@ def three_classes(classes, act, seed=0):
 @pytest.mark.parametrize(
     "classes, depth", [(3, 2), pytest.param(4, 3, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_a_margin_of_several_classes(classes, depth, tmp_path):
     """Its outermost gate is the best rival: "normal" starts one level deeper."""
     fn, data = three_classes(classes, jax.nn.relu)
@@ -449,6 +450,7 @@ def test_every_way_to_localize(localize, metric, tmp_path):
         assert np.allclose(least, cost.min(axis=1), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_recordings_may_have_any_names():
     fn, data = function("mlp"), quarters(51, 120)
     names = np.array([f"A{k % 5}" for k in range(len(data))])

@@ -178,6 +178,7 @@ def test_labels_of_a_file_of_beats(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_codes_of_headers_are_factored(ptb_xl, tmp_path):
     root, _ = ptb_xl
     write_challenge_2021(tmp_path / "data", ["Dx: 426783006", "Dx: 164889003"])

@@ -109,8 +109,10 @@ def test_gaps_hide_nothing_where_factors_are_far_or_near(scale):
     a, b, dx, dy = scale * rng.normal(size=(4, 1000)).astype("f")
     near = 10.0 ** rng.uniform(-8, 0, 1000)
     x, y = (a + near * dx).astype("f"), (b + near * dy).astype("f")
+    anchor = jnp.asarray(a), jnp.asarray(b)
     for sign in (1, -1):
-        gap = np.asarray(gate.gap((a, b), sign, jnp.asarray(x * y), x, y), float)
+        value, *z = map(jnp.asarray, (x * y, x, y))
+        gap = np.asarray(gate.gap(anchor, sign, value, *z), float)
         exact = ((x.astype(float) - a) + sign * (y.astype(float) - b)) ** 2 / 4
         assert np.all(gap >= exact) and np.all(gap <= exact + 1e-5 * scale**2)
 
@@ -132,8 +134,9 @@ def test_gaps_of_quotients_hide_nothing(scale, divisor):
     u, v, w, z = (v.astype(float) for v in (a, b, x, y))
     e, d = (w - u) - u / v * (z - v), (z - v) / v
     value, *operands = map(jnp.asarray, (x / y, x, y))
+    anchor = jnp.asarray(a), jnp.asarray(b)
     for sign, square in ((1, (e - d) ** 2), (-1, e**2 + d**2)):
-        gap = np.asarray(gate.gap((a, b), sign, value, *operands), float)
+        gap = np.asarray(gate.gap(anchor, sign, value, *operands), float)
         assert np.all(gap >= square / (2 * z) - np.finfo("f").tiny)
 
 

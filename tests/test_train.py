@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some_slow import some_slow
 
 from ecg_jax.errors import (
     DataError,
@@ -99,7 +100,7 @@ def test_recordings_of_one_label_help_to_select_the_epoch(monitor, tmp_path):
     assert best["record_auc"] == pytest.approx(auc(mean, np.arange(20) % 2 > 0.5))
 
 
-@pytest.mark.parametrize("kind", ["authors", "resnet"])
+@pytest.mark.parametrize("kind", some_slow(["authors", "resnet"], ["resnet"]))
 def test_convolutional_networks_train(kind, tmp_path):
     network = NetworkConfig(
         kind=kind, num_samples=12, channels=(4, 8), kernel=3, widths=(4,), dropout=0.1

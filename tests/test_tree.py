@@ -135,6 +135,7 @@ SLOW = [
 
 
 @pytest.mark.parametrize("act", [jax.nn.silu, *SLOW])
+@pytest.mark.slow
 def test_smooth_gates_may_feed_one_another(act):
     """Two levels of them, frozen together: the slack is finite, and above rounding."""
     rng = np.random.default_rng(0)

@@ -160,6 +160,7 @@ def test_recordings_are_named_where_they_are_known(tree, tmp_path):
     assert "80 beats of 10 recordings" in parts[0]["sentence"]
 
 
+@pytest.mark.slow
 def test_a_flax_network_of_several_leads(tmp_path):
     x = np.stack([X, -X], axis=1)
     net = nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(2)])

@@ -18,10 +18,7 @@ SETTINGS = {
 }
 QUICK = {
     "max": "float32",
-    "abs": "float32 with x64",
     "reduce_window": "float32 with x64",
-    "fft": "float32",
-    "modulus": "float32 with x64",
     "quotient": "float32",
 }
 
