@@ -89,3 +89,16 @@ def test_an_idiom_goes_down_to_atoms(name):
     lost, at_x, added, above_x = np.asarray(below(np.roll(data, 1, 0), data)).T
     assert np.all(lost >= -near) and np.all(added >= -near)
     assert np.all(np.abs([at_x - value, above_x - value]) <= near)
+
+
+def test_nothing_is_proven_where_a_guarded_value_overflows():
+    def fn(x):
+        z = jnp.exp(x[0])
+        return jnp.where(jnp.isfinite(z), z, 0) - 1 + 0 * x[1]
+
+    x = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    far = np.asarray([[1000, 0], [1, 0]], np.float32)
+    tree = ej.grow(fn, x, depth=1, budget=2, min_count=5)
+    found = ej.decide(tree, far)
+    assert tree.eq(far[0]) == fn(far[0]) == -1
+    assert found.proven.tolist() == [False, True] and found.wrongly_proven == 0

@@ -209,7 +209,8 @@ def _guard(application: Application, number: int, value: bool) -> Role:
     """A test for NaN and infinity of a value: known where the value is finite.
 
     So it is within functions such as `jax.nn.logsumexp`, which guard themselves. Where
-    an input makes the value overflow, the equation is not finite, whatever `fn` is.
+    an input makes the value overflow, the bound on rounding is infinite: nothing is
+    proven there.
     """
     if is_finite(application, number) or application.guarded():
         return _known(application, value)
