@@ -1,11 +1,16 @@
-"""Exact max-min factorization of neural ECG models, in JAX."""
+"""Exact max-min factorization of neural ECG models, in JAX.
+
+Three wings that do not know one another: equations (`program`, `rules`, `lattice`,
+`proof`, `tree`), recordings and networks (`ecg`, `networks`), figures (`cells`, `draw`,
+`pages`). `views` joins them; `runs`, `sweeps` and `cli` stand on it.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ecg_jax.ecg.beats import Beats
-    from ecg_jax.ecg.given import beats
+    from ecg_jax.ecg.own_beats import beats
     from ecg_jax.errors import NoGateError, UnsupportedPrimitiveError
     from ecg_jax.lattice.factor import factor, margin
     from ecg_jax.lattice.family import Family
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Beats": "ecg.beats",
-    "beats": "ecg.given",
+    "beats": "ecg.own_beats",
     "NoGateError": "errors",
     "UnsupportedPrimitiveError": "errors",
     "factor": "lattice.factor",

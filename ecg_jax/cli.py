@@ -229,8 +229,8 @@ def explain(args: list[str]) -> Call:
             the name of one of its recordings, such as S00007.
           out: where the explanation goes.
         """
+        from ecg_jax.percent import percent
         from ecg_jax.runs.explain import explain as explain_record
-        from ecg_jax.shares import percent
 
         with Display(sys.stderr):
             answer = explain_record(run, record, out)

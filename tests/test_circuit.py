@@ -10,7 +10,7 @@ from small_trees import bare, function, grown, node, quarters, with_nodes
 
 import ecg_jax as ej
 from ecg_jax.lattice.factor import factor
-from ecg_jax.shares import share as share_text
+from ecg_jax.percent import share as share_text
 from ecg_jax.tree.circuit import Junction, Literal, circuit, to_latex, to_text
 from ecg_jax.tree.tree import Tree
 

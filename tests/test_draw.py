@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecg_jax import draw
-from ecg_jax.cells.reach import Reach, Side
+from ecg_jax.cells.ranges import Reach, Side
 from ecg_jax.cells.sketch import composite
 from ecg_jax.cells.weighing import Scale, weigh
 from ecg_jax.draw.paper import squares

@@ -13,8 +13,8 @@ from run_files import command
 import ecg_jax as ej
 from ecg_jax import draw
 from ecg_jax.cells.captions import describe, phrase
+from ecg_jax.cells.change_paths import TOGETHER, UNITS
 from ecg_jax.cells.leads import rows_of, telling
-from ecg_jax.cells.paths import TOGETHER, UNITS
 from ecg_jax.cells.sketch import composite
 from ecg_jax.cells.weighing import Scale, weigh
 from ecg_jax.cells.weighing_words import words
@@ -26,7 +26,7 @@ from ecg_jax.runs.model import check_windows
 from ecg_jax.views.components import component_json, component_of, components
 from ecg_jax.views.composites import composites
 from ecg_jax.views.evaluation import evaluate
-from ecg_jax.views.present import About, report_data
+from ecg_jax.views.report_data import About, report_data
 from ecg_jax.views.what_changes import what_changes
 
 RATE, BEFORE = 100, 0.25

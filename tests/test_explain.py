@@ -14,10 +14,10 @@ from ecg_jax.ecg.labels import label_of
 from ecg_jax.ecg.records import open_folder
 from ecg_jax.errors import MissingFileError, RunError, RunExistsError
 from ecg_jax.pages.explanation import SPLITS
+from ecg_jax.percent import percent
 from ecg_jax.runs import explain as explaining
 from ecg_jax.runs.explain import MOST_DRAWN, explain, find_recording
 from ecg_jax.runs.run_folder import read_json
-from ecg_jax.shares import percent
 
 pytestmark = pytest.mark.usefixtures("loaded")
 

@@ -109,7 +109,7 @@ def test_every_part_has_a_floor():
 
 def test_what_may_be_imported():
     assert may_import("errors") == []
-    assert may_import("shares") == ["errors"]
+    assert may_import("percent") == ["errors"]
     assert {"runs", "tree", "errors"} <= set(may_import("cli"))
     assert not {"tree", "program", "ecg"} & set(may_import("pages"))
 

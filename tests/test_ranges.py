@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ecg_jax as ej
-from ecg_jax.cells.paths import UNITS, shifted
+from ecg_jax.cells.change_paths import UNITS, shifted
 from ecg_jax.errors import DataError, ExampleError, UnsupportedPrimitiveError
 
 RATE, NUM, TIME = 100.0, 24, 125

@@ -5,7 +5,7 @@ from small_cells import BEFORE, RATE, TIME, bump, cell, draw, shape
 from ecg_jax.cells.morphology import measure, shape_words
 from ecg_jax.cells.sketch import usual_rr
 from ecg_jax.errors import DataError, ExampleError, NonFiniteError
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
 
 
 def test_median_and_bands_are_the_quantiles():

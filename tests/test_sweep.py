@@ -14,7 +14,7 @@ import pytest
 from run_files import command, held_by
 from small_beats import R_S, RATE, arrays, names
 
-from ecg_jax.draw.spread import spread
+from ecg_jax.draw.sweep_grid import spread
 from ecg_jax.errors import (
     DriverError,
     MissingExtraError,

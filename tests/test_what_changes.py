@@ -10,7 +10,7 @@ from test_ranges import HIDDEN, NUM, given
 from test_ranges import st_is_low as concave
 
 import ecg_jax as ej
-from ecg_jax.cells.reach import Reach, Side, of_waves, reach, reach_words
+from ecg_jax.cells.ranges import Reach, Side, of_waves, reach, reach_words
 from ecg_jax.draw import ranges, svg
 from ecg_jax.storage.table import read_parquet
 from ecg_jax.views.what_changes import FAMILY

@@ -2,7 +2,7 @@
 
 from ecg_jax.cells.lead_words import MIXED, long_shape, short_shape
 from ecg_jax.cells.sketch import UNLABELLED, Sketch
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
 
 EARLY, LATE = 0.85, 1.15
 LARGE_SHARE = 0.5

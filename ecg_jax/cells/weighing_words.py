@@ -4,7 +4,7 @@ import numpy as np
 
 from ecg_jax.cells.leads import FEW, listed
 from ecg_jax.cells.weighing import Weighing
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
 
 LEAST_SHOWN = 0.05
 """Of a smaller share of the weight nothing is said; of several leads, so much less."""

@@ -9,15 +9,15 @@ says, a line style, a mark or a word says too.
 """
 
 from ecg_jax.draw.beat import changed
-from ecg_jax.draw.beside import Shown, beside
 from ecg_jax.draw.cells import cell, pair, sides
 from ecg_jax.draw.charts import bars, calibration, frontier, histogram, roc
 from ecg_jax.draw.paper import calibration_mark, ecg_paper, limits_of
 from ecg_jax.draw.ranges import ranges
 from ecg_jax.draw.render import png, save, svg
+from ecg_jax.draw.side_by_side import Shown, beside
 from ecg_jax.draw.spark import spark
-from ecg_jax.draw.spread import spread
 from ecg_jax.draw.strips import strips
+from ecg_jax.draw.sweep_grid import spread
 from ecg_jax.draw.templates import Template, templates
 from ecg_jax.draw.tree import TreeNode, shown_leads, tree
 from ecg_jax.draw.weights import weights

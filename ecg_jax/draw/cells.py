@@ -21,7 +21,7 @@ from ecg_jax.draw.paper import (
     say,
 )
 from ecg_jax.draw.sheet import sheets
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

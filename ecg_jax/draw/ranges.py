@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecg_jax.cells.reach import LEAST_FLIPS, Reach, Side, amount, flips_words
+from ecg_jax.cells.ranges import LEAST_FLIPS, Reach, Side, amount, flips_words
 from ecg_jax.draw.paper import new_figure, say
 from ecg_jax.draw.render import CHART_INK, CHART_SIDES
 

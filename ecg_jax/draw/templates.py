@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from ecg_jax.cells.leads import telling
 from ecg_jax.draw.paper import INK, PAPER, SIDE_COLORS, new_figure
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,7 @@ from ecg_jax.draw.paper import (
     squares,
 )
 from ecg_jax.draw.render import CHART_INK, CHART_SIDES
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ import numpy as np
 
 from ecg_jax.cells.weighing import Part, Weighing
 from ecg_jax.draw.paper import INK, PAPER, SIDE_COLORS, Limits, say
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -39,7 +39,7 @@ from ecg_jax.draw.weighed import (
     shares,
     template,
 )
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,7 +1,7 @@
 """Beats: windows around R peaks, with their labels and intervals.
 
-Cut from recordings here, or given as arrays (`ecg_jax.ecg.given`). Amplitudes stay in
-millivolts and upright or inverted as recorded; `Beats.inputs` gives what a network
+Cut from recordings here, or given as arrays (`ecg_jax.ecg.own_beats`). Amplitudes stay
+in millivolts and upright or inverted as recorded; `Beats.inputs` gives what a network
 sees. The *recording* is the unit of splitting and resampling.
 """
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax import core
 from jaxtyping import Array
 
-from ecg_jax.lattice.opening import open_gates
+from ecg_jax.lattice.open_gates import open_gates
 from ecg_jax.program.levels import level_of, levels
 from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Refused, Rules

@@ -28,8 +28,8 @@ from jaxtyping import Array, Float, Int
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.program import _jax
 from ecg_jax.program.gates import Gate, on
-from ecg_jax.program.kept import Immutable
 from ecg_jax.program.levels import level_of, levels, refusal
+from ecg_jax.program.memo import Immutable
 from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Equation, Refused, Rules
 from ecg_jax.program.trace import trace

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from ecg_jax.lattice.family import Family
 from ecg_jax.lattice.maxmin import MaxMin
-from ecg_jax.lattice.opening import open_gates
+from ecg_jax.lattice.open_gates import open_gates
 from ecg_jax.program.roles import Rules
 from ecg_jax.program.trace import trace
 from ecg_jax.rules import RULES

@@ -16,14 +16,14 @@ from jax import tree_util
 from jaxtyping import Array, Float
 
 from ecg_jax.lattice.maxmin import MaxMin, Pattern
-from ecg_jax.lattice.opening import open_gates
+from ecg_jax.lattice.open_gates import open_gates
 from ecg_jax.program.checks import check_params
+from ecg_jax.program.describe import counted, form_of, name_of, short
 from ecg_jax.program.gates import Gate
 from ecg_jax.program.levels import outermost
 from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Rules
 from ecg_jax.program.trace import trace
-from ecg_jax.program.words import counted, form_of, name_of, short
 
 MOST_NAMED = 4
 

@@ -20,9 +20,9 @@ from jax import core, tree_util
 from jaxtyping import Array, Float
 
 from ecg_jax.errors import ExampleError, FreezeError, PatternError
+from ecg_jax.program.describe import counted, form_of, name_of, short
 from ecg_jax.program.gates import Gate, on
-from ecg_jax.program.kept import Immutable
-from ecg_jax.program.words import counted, form_of, name_of, short
+from ecg_jax.program.memo import Immutable
 from ecg_jax.shown import table
 
 MOST_SHOWN = 3

@@ -25,7 +25,7 @@ from ecg_jax.networks.models import (
     margins,
 )
 from ecg_jax.networks.models import cast as cast_variables
-from ecg_jax.networks.named import place
+from ecg_jax.networks.released import place
 from ecg_jax.storage.arrays import flatten, read_arrays, unflatten, write_arrays
 from ecg_jax.storage.files import write_atomic
 from ecg_jax.storage.manifest import (

@@ -1,6 +1,5 @@
 """The report: one HTML page for a run, one for a recording; both open offline."""
 
-from ecg_jax.pages.convert import network_facts
 from ecg_jax.pages.data import (
     CellBeat,
     ChangeFacts,
@@ -17,6 +16,7 @@ from ecg_jax.pages.data import (
 )
 from ecg_jax.pages.explanation import build_explanation
 from ecg_jax.pages.page import build
+from ecg_jax.pages.quality_facts import network_facts
 
 __all__ = [
     "CellBeat",

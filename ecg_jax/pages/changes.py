@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ecg_jax import draw
-from ecg_jax.cells.reach import Reach
+from ecg_jax.cells.ranges import Reach
 from ecg_jax.pages.data import ChangeFacts, ExplainData, ExplainedBeat, Flip
 from ecg_jax.pages.html import esc, number, picture, share
 

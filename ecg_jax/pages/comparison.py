@@ -1,7 +1,7 @@
 """Two runs compared: what answers, and what answers for it, side by side."""
 
 from ecg_jax import draw
-from ecg_jax.pages.compared import (
+from ecg_jax.pages.comparison_data import (
     ComparedComponent,
     ComparisonData,
     Counterpart,

@@ -7,7 +7,7 @@ import numpy as np
 from ecg_jax import draw
 from ecg_jax.cells.captions import describe, phrase
 from ecg_jax.cells.morphology import MEASUREMENT_RULE
-from ecg_jax.cells.reach import of_waves, reach_words
+from ecg_jax.cells.ranges import of_waves, reach_words
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.cells.weighing import WEIGHING_RULE, WEIGHING_RULE_OF_LEADS, Weighing
 from ecg_jax.draw.paper import PROTOTYPE
@@ -24,7 +24,7 @@ from ecg_jax.pages.html import (
     share,
     table,
 )
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
 
 SIDES = ("normal", "not normal")
 HEADINGS = {

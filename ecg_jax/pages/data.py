@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ecg_jax.cells.reach import Reach
+from ecg_jax.cells.ranges import Reach
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.cells.weighing import Weighing
 from ecg_jax.draw import Template

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ecg_jax import shares
 from ecg_jax.draw.paper import label_color
 from ecg_jax.pages.data import Component
 from ecg_jax.pages.names import COLUMNS, HELP, METRICS, SHARES
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
+from ecg_jax.percent import share as in_percent
 
 Row = Mapping[str, Any]
 LONG = 90
@@ -61,7 +61,7 @@ def share(value: float | None) -> str:
     """Write a share in per cent; "—" where it is unknown."""
     if value is None or not math.isfinite(value):
         return "\N{EM DASH}"
-    return shares.share(value)
+    return in_percent(value)
 
 
 def shown(key: str, value: object) -> str:

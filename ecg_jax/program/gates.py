@@ -13,7 +13,7 @@ from jax import core, tree_util
 from jaxtyping import Array
 
 from ecg_jax.errors import FreezeError
-from ecg_jax.program.words import counted, short
+from ecg_jax.program.describe import counted, short
 
 
 @runtime_checkable

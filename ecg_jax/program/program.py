@@ -16,9 +16,9 @@ from jaxtyping import Array
 from ecg_jax.errors import ExampleError
 from ecg_jax.program import _jax
 from ecg_jax.program.checks import check_arrays, check_finite, num_examples, told
+from ecg_jax.program.describe import counted, forms_of, short
 from ecg_jax.program.gates import Gate
 from ecg_jax.program.roles import Body, Equation, Rules
-from ecg_jax.program.words import counted, forms_of, short
 
 MOST_NAMED = 4
 GateHook = Callable[[Equation, tuple[Any, ...]], Any]

@@ -30,13 +30,13 @@ import numpy as np
 
 from ecg_jax.errors import CertificateError, NonFiniteError
 from ecg_jax.lattice.maxmin import MaxMin
+from ecg_jax.percent import share
 from ecg_jax.program.operations import not_finite
 from ecg_jax.program.program import Program
 from ecg_jax.progress import Progress, Shown, parts, told
 from ecg_jax.proof.adversary import Pool
 from ecg_jax.proof.claims import EQUALITY, SANDWICH, Bench
 from ecg_jax.proof.rounding import product_precision
-from ecg_jax.shares import share
 from ecg_jax.shown import table
 
 MOST_VACUOUS = 0.01

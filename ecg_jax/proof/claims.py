@@ -17,7 +17,7 @@ from jax import tree_util
 from jaxtyping import Array
 
 from ecg_jax.lattice.maxmin import MaxMin, Pattern
-from ecg_jax.lattice.opening import open_gates
+from ecg_jax.lattice.open_gates import open_gates
 from ecg_jax.program import _jax
 from ecg_jax.program.gates import on
 from ecg_jax.program.levels import outermost

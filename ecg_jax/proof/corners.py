@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ecg_jax.lattice.concavity import one_level
-from ecg_jax.lattice.opening import open_gates
+from ecg_jax.lattice.open_gates import open_gates
 from ecg_jax.program.gates import Gate
 from ecg_jax.program.levels import outermost
 from ecg_jax.program.program import Program

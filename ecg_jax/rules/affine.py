@@ -21,7 +21,7 @@ from ecg_jax.program.roles import (
     Rules,
     Same,
 )
-from ecg_jax.rules.causes import FLOATS, of_conversion, of_index
+from ecg_jax.rules.why_refused import FLOATS, of_conversion, of_index
 
 PRODUCT = (
     "product of two values that both depend on the input",

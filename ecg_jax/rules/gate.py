@@ -22,9 +22,9 @@ from ecg_jax.program.roles import (
     Rules,
     Same,
 )
-from ecg_jax.rules.causes import JUMPS
 from ecg_jax.rules.complex import of_complex, sees_complex
 from ecg_jax.rules.intervals import interval, is_finite, is_nonnegative, is_nonpositive
+from ecg_jax.rules.why_refused import JUMPS
 
 _JUMP = "is discontinuous in the input"
 

@@ -25,8 +25,8 @@ from ecg_jax.program.roles import (
     Rule,
     Rules,
 )
-from ecg_jax.rules.causes import of_sign
 from ecg_jax.rules.intervals import NONNEGATIVE, interval
+from ecg_jax.rules.why_refused import of_sign
 
 
 def tangent_gate(

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ecg_jax.errors import RunError, RunExistsError
-from ecg_jax.pages import compared as page
+from ecg_jax.pages import comparison_data as page
 from ecg_jax.pages.comparison import build_comparison
+from ecg_jax.percent import share
 from ecg_jax.runs.matching import Finished, Matched, check_windows, finished, match
 from ecg_jax.runs.run_folder import differences, shown_path
-from ecg_jax.shares import share
 from ecg_jax.statistics.paired import paired
 from ecg_jax.storage.files import write_json, write_text
 

@@ -19,7 +19,7 @@ from ecg_jax.storage.manifest import MANIFEST
 from ecg_jax.views.distill import STUDENT, agreement, distill, teacher_margins
 from ecg_jax.views.evaluation import Evaluation
 from ecg_jax.views.partition import arithmetic
-from ecg_jax.views.present import About
+from ecg_jax.views.report_data import About
 
 
 @dataclass(frozen=True)

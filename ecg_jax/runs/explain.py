@@ -35,7 +35,7 @@ from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision
 from ecg_jax.views.components import component_of
 from ecg_jax.views.partition import inputs_of
-from ecg_jax.views.present import change_facts
+from ecg_jax.views.report_data import change_facts
 from ecg_jax.views.what_changes import WhatChanges, of_beats
 
 MOST_WALKED, OF_MANY_LEADS, MOST_DRAWN = 64, 16, 9

@@ -10,7 +10,7 @@ from ecg_jax.ecg.beats import BeatConfig, Beats
 from ecg_jax.ecg.datasets import NAMES
 from ecg_jax.errors import EcgJaxError, ModelError
 from ecg_jax.networks.card import ModelCard
-from ecg_jax.networks.named import known, place
+from ecg_jax.networks.released import known, place
 from ecg_jax.networks.saved import Network, load_network, save_network, sha256_of
 from ecg_jax.runs.config import (
     NETWORK,

@@ -47,7 +47,7 @@ from ecg_jax.views.evaluation import Evaluation, evaluate
 from ecg_jax.views.frame import seen
 
 if TYPE_CHECKING:
-    from ecg_jax.views.present import About
+    from ecg_jax.views.report_data import About
 
 MOST_NAMED = 10
 Say = Callable[[str], None]
@@ -199,7 +199,7 @@ class Run:
 
     def about(self, network: Model, found: Evaluation) -> "About":
         """What the page says that an evaluation does not know."""
-        from ecg_jax.views.present import About
+        from ecg_jax.views.report_data import About
 
         del found
         source = self.config.recordings

@@ -8,7 +8,7 @@ from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from ecg_jax.ecg import classes, given
+from ecg_jax.ecg import classes, own_beats
 from ecg_jax.ecg.beat_files import SUFFIXES
 from ecg_jax.ecg.beats import Beats, extract_beats
 from ecg_jax.ecg.cut import BeatConfig
@@ -141,7 +141,7 @@ class BeatsFile:
     ) -> Beats:
         """Its beats `[beat, lead, time]`, split where three recordings are known."""
         del config, progress  # they are cut already
-        found = given.beats(self.path)
+        found = own_beats.beats(self.path)
         if self.classes:
             found = found.classed(self.classes)
         found = replace(found, given=found.millivolts)

@@ -1,1 +1,1 @@
-"""Figures on arrays: quality of a margin, purity of a partition."""
+"""Numbers on arrays: quality of a margin, purity of a partition."""

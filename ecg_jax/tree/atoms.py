@@ -19,7 +19,7 @@ import numpy as np
 
 from ecg_jax.lattice.concavity import one_level
 from ecg_jax.program.blocks import blocks
-from ecg_jax.program.kept import once
+from ecg_jax.program.memo import once
 from ecg_jax.tree.tree import Tree
 
 BLOCK = 256

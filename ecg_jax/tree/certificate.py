@@ -11,9 +11,10 @@ from jaxtyping import Array
 
 from ecg_jax.errors import CertificateError
 from ecg_jax.lattice.descent import Descent
+from ecg_jax.percent import share
 from ecg_jax.program.blocks import blocks
-from ecg_jax.program.kept import once
-from ecg_jax.program.words import counted
+from ecg_jax.program.describe import counted
+from ecg_jax.program.memo import once
 from ecg_jax.progress import Progress, Shown, parts, silent, told
 from ecg_jax.proof.certificate import MOST_VACUOUS, parts_of, vacuous
 from ecg_jax.proof.rounding import (
@@ -23,7 +24,6 @@ from ecg_jax.proof.rounding import (
     values_at_cut,
 )
 from ecg_jax.proof.slack import FROZEN_RULES, counts_all
-from ecg_jax.shares import share
 from ecg_jax.shown import table
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision, Tree

@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from ecg_jax.lattice.text import escaped
+from ecg_jax.percent import share
 from ecg_jax.program.blocks import blocks
-from ecg_jax.shares import share
-from ecg_jax.tree.same import same_functions
+from ecg_jax.tree.duplicates import same_functions
 from ecg_jax.tree.tree import Decision, Node, Tree
 
 WIDTH = 80

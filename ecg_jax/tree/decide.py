@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.checks import examples
-from ecg_jax.program.kept import once
+from ecg_jax.program.memo import once
 from ecg_jax.progress import Progress, Shown, parts, silent, told
 from ecg_jax.proof.certificate import check_values
 from ecg_jax.tree.kernels import decides, squared_distances

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ecg_jax.shares import share
+from ecg_jax.percent import share
 from ecg_jax.shown import sparkline
 from ecg_jax.tree.tree import Node, Tree
 

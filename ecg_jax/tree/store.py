@@ -23,7 +23,7 @@ from jax import tree_util
 
 from ecg_jax.errors import EcgJaxError, ExampleError, StoreError
 from ecg_jax.lattice.maxmin import MaxMin
-from ecg_jax.lattice.opening import open_gates
+from ecg_jax.lattice.open_gates import open_gates
 from ecg_jax.program._jax import is_concrete
 from ecg_jax.program.encoding import ArrayStore
 from ecg_jax.program.program import Program

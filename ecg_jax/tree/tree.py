@@ -25,13 +25,13 @@ from ecg_jax.errors import PatternError
 from ecg_jax.lattice.concavity import is_concave
 from ecg_jax.lattice.descent import Descent, descent_of
 from ecg_jax.lattice.maxmin import MaxMin
-from ecg_jax.lattice.opening import open_gates
+from ecg_jax.lattice.open_gates import open_gates
+from ecg_jax.percent import share
 from ecg_jax.program.blocks import blocks
+from ecg_jax.program.describe import counted, form_of, name_of, short
 from ecg_jax.program.gates import on
-from ecg_jax.program.kept import Immutable, once
+from ecg_jax.program.memo import Immutable, once
 from ecg_jax.program.program import Program
-from ecg_jax.program.words import counted, form_of, name_of, short
-from ecg_jax.shares import share
 from ecg_jax.shown import polyline, table
 from ecg_jax.tree.kernels import METRICS, Side, gaps
 from ecg_jax.tree.slack import slack_of

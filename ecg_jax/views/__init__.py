@@ -1,1 +1,1 @@
-"""What a tree says of beats: decided, measured, drawn, told."""
+"""Where the three wings meet: what a tree says of beats, measured, drawn, told."""

@@ -8,9 +8,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ecg_jax.cells.change_paths import (
+    SHIFT,
+    Change,
+    Waves,
+    changes_of,
+    direction,
+    shifted,
+)
 from ecg_jax.cells.morphology import measure
-from ecg_jax.cells.paths import SHIFT, Change, Waves, changes_of, direction, shifted
-from ecg_jax.cells.reach import amount
+from ecg_jax.cells.ranges import amount
 from ecg_jax.ecg.beats import UNITS as UNITS_OF_INPUT
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError

@@ -15,9 +15,9 @@ from ecg_jax.cells.captions import describe, phrase
 from ecg_jax.cells.sketch import Sketch, composite, usual_rr
 from ecg_jax.cells.weighing_words import words
 from ecg_jax.ecg.beats import Beats
-from ecg_jax.shares import percent, share
+from ecg_jax.percent import percent, share
 from ecg_jax.tree.certificate import pattern_hashes
-from ecg_jax.tree.same import same_functions
+from ecg_jax.tree.duplicates import same_functions
 from ecg_jax.tree.tree import Node
 from ecg_jax.views.cell_beats import cell_beats
 from ecg_jax.views.composites import Composite

@@ -18,10 +18,10 @@ from ecg_jax.networks.config import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig
 from ecg_jax.networks.saved import Network
 from ecg_jax.networks.train import train
+from ecg_jax.percent import share as percent
 from ecg_jax.program.blocks import blocks
-from ecg_jax.program.words import form_of
+from ecg_jax.program.describe import form_of
 from ecg_jax.progress import Shown, told
-from ecg_jax.shares import share as percent
 from ecg_jax.statistics.scores import probability
 from ecg_jax.storage.versions import versions
 from ecg_jax.views.frame import need_beats, seen

@@ -15,7 +15,7 @@ from ecg_jax.draw.paper import SIDE_COLORS, new_figure
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.pages.html import esc
 from ecg_jax.pages.page import PROOF, RESEARCH
-from ecg_jax.shares import share
+from ecg_jax.percent import share
 from ecg_jax.storage.files import plain
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision, Tree

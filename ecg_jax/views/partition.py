@@ -14,7 +14,7 @@ from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import RunError
 from ecg_jax.program.blocks import blocks
 from ecg_jax.tree.decide import decide
-from ecg_jax.tree.same import same_functions
+from ecg_jax.tree.duplicates import same_functions
 from ecg_jax.tree.tree import SIDES, Decision, Tree, first_level
 from ecg_jax.views.frame import exact
 

@@ -17,8 +17,8 @@ from ecg_jax.draw.layout import holding
 from ecg_jax.draw.paper import say
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError, ExampleError
-from ecg_jax.program.words import counted
-from ecg_jax.shares import percent
+from ecg_jax.percent import percent
+from ecg_jax.program.describe import counted
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Decision, Tree
 from ecg_jax.views.components import prototype_of, sketch_of

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from ecg_jax.cells.reach import Reach, amount, bars, flip_words, reach
+from ecg_jax.cells.ranges import Reach, amount, bars, flip_words, reach
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import DataError
 from ecg_jax.lattice.maxmin import MaxMin
+from ecg_jax.percent import percent
 from ecg_jax.program.blocks import blocks
 from ecg_jax.program.program import Program
 from ecg_jax.program.roles import Rules
@@ -21,7 +22,6 @@ from ecg_jax.progress import Shown, parts, told
 from ecg_jax.proof.brackets import Bracketer
 from ecg_jax.proof.walk import Walker, is_piecewise_linear
 from ecg_jax.rules import RULES
-from ecg_jax.shares import percent
 from ecg_jax.shown import table
 from ecg_jax.tree.decide import decide
 from ecg_jax.tree.tree import Tree

@@ -23,7 +23,7 @@ from ecg_jax.views.composites import Composite, composite_metrics, composites
 from ecg_jax.views.evaluation import Evaluation, evaluate
 from ecg_jax.views.frame import check_beats, name_of
 from ecg_jax.views.partition import TABLE
-from ecg_jax.views.present import About, report_data
+from ecg_jax.views.report_data import About, report_data
 from ecg_jax.views.what_changes import TABLE as RANGES
 from ecg_jax.views.what_changes import WhatChanges, what_changes
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from ecg_jax.cells.change_paths import TOGETHER, changes_of
 from ecg_jax.cells.leads import FEW
-from ecg_jax.cells.paths import TOGETHER, changes_of
-from ecg_jax.cells.reach import Reach
+from ecg_jax.cells.ranges import Reach
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.progress import Progress, parts, silent

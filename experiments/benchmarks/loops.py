@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 import ecg_jax as ej
-from ecg_jax.lattice.opening import open_gates
+from ecg_jax.lattice.open_gates import open_gates
 from ecg_jax.program.trace import trace
 
 UNITS = 16

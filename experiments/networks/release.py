@@ -24,7 +24,7 @@ from ecg_jax.networks.saved import Network, load_network, save_network
 from ecg_jax.progress import Display
 from ecg_jax.runs.config import RunConfig
 from ecg_jax.runs.pipeline import run
-from ecg_jax.views.present import baselines
+from ecg_jax.views.report_data import baselines
 
 NAMES = ("challenge-2017", "mitdb")
 FIGURES = {

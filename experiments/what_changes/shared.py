@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ecg_jax.cells.change_paths import Waves
 from ecg_jax.cells.morphology import measure, segments
-from ecg_jax.cells.paths import Waves
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.networks.models import NetworkConfig
 from ecg_jax.networks.sampling import TrainingConfig

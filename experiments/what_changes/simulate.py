@@ -28,7 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import ecg_jax as ej
-from ecg_jax.cells.paths import SHIFT
+from ecg_jax.cells.change_paths import SHIFT
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.runs.run_folder import read_json
 from ecg_jax.runs.saved_run import load_run

@@ -29,7 +29,7 @@ import numpy as np
 from shared import MEASURED, interval, measured, nearest_flip, trained
 
 import ecg_jax as ej
-from ecg_jax.cells.paths import RAMP_S, SHIFT
+from ecg_jax.cells.change_paths import RAMP_S, SHIFT
 from ecg_jax.ecg.beats import BeatConfig, Beats, extract_beats
 from ecg_jax.ecg.records import Recording
 from ecg_jax.ecg.synth import Synthetic, synthesize

@@ -13,7 +13,7 @@ from run_files import command, config, evaluated, tiny, write_recordings
 
 import ecg_jax as ej
 from ecg_jax.errors import ChecksumError, DataError, ModelError
-from ecg_jax.networks.named import known, networks_home
+from ecg_jax.networks.released import known, networks_home
 from ecg_jax.networks.saved import load_network, save_network
 from ecg_jax.runs import foreign, pipeline
 from ecg_jax.runs.config import RunConfig

@@ -5,7 +5,7 @@ import pytest
 from run_files import evaluated
 
 from ecg_jax.views.components import components
-from ecg_jax.views.present import About, data_facts, network_facts, report_data
+from ecg_jax.views.report_data import About, data_facts, network_facts, report_data
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from ecg_jax import pages as report
-from ecg_jax.cells.paths import UNITS
-from ecg_jax.cells.reach import amount
+from ecg_jax.cells.change_paths import UNITS
+from ecg_jax.cells.ranges import amount
 from ecg_jax.cells.sketch import LABEL_ORDER, UNLABELLED
 from ecg_jax.draw import Template
 from ecg_jax.ecg.beats import Beats
 from ecg_jax.ecg.cut import BeatConfig
 from ecg_jax.ecg.data_words import lead_words, missed_words
+from ecg_jax.percent import share
 from ecg_jax.program.gates import Gate, on
 from ecg_jax.program.roles import Equation, Refused
-from ecg_jax.shares import share
 from ecg_jax.statistics.baselines import fit_logistic, majority, rr_irregularity
 from ecg_jax.statistics.quality import disagreements
 from ecg_jax.statistics.scores import auc, record_scores

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_trees import bare, function, grown, node, quarters, with_nodes
 
-from ecg_jax.tree.same import same_functions
+from ecg_jax.tree.duplicates import same_functions
 
 
 @pytest.mark.parametrize("name", ["mlp", "pool", "residual", "margin"])

@@ -8,8 +8,8 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float
 
-from ecg_jax.cells.paths import SHIFT
-from ecg_jax.shares import percent
+from ecg_jax.cells.change_paths import SHIFT
+from ecg_jax.percent import percent
 
 QUARTILES = (0.25, 0.5, 0.75)
 LEAST_FLIPS = 0.05
