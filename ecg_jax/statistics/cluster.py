@@ -1,11 +1,17 @@
 """k-means: where prototypes start, and the ceiling that purity is held against."""
 
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from ecg_jax.progress import Progress, silent
 
 _BLOCK = 8192  # samples whose distances are held at once
+
+Chosen = TypeVar("Chosen")
+Cells = Int[np.ndarray, " n"]
 
 
 def kmeans(
@@ -76,6 +82,35 @@ def means(
     out = np.array(otherwise, x.dtype)
     out[filled] = sums / counts[:, None]
     return out
+
+
+def take_turns(
+    x: Float[np.ndarray, "n t"],
+    centres: Float[np.ndarray, "k t"],
+    pick: Callable[[np.ndarray, Cells, Progress], tuple[Any, Cells, Chosen]],
+    rounds: Sequence[Progress],
+) -> Chosen:
+    """Prototypes and cells take turns, from the cells that are nearest to centres.
+
+    Args:
+      x: samples as vectors.
+      centres: where the cells begin; those of later turns are the cells' means.
+      pick: `pick(centres, cells, progress)`: the merit of a choice, the cells that it
+        makes, and the choice.
+      rounds: what each turn tells its progress to; one at least.
+
+    Returns:
+      The choice with the largest merit, the last one at a tie.
+    """
+    cells = nearest(x, centres)
+    best: tuple[Any, Chosen] | None = None
+    for progress in rounds:
+        merit, cells, chosen = pick(centres, cells, progress)
+        if best is None or merit >= best[0]:
+            best = merit, chosen
+        centres = means(x, cells, centres)
+    assert best is not None
+    return best[1]
 
 
 def _plus_plus(

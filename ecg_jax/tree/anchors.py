@@ -17,9 +17,8 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from ecg_jax.errors import CoverError
 from ecg_jax.progress import Progress, silent
-from ecg_jax.statistics.cluster import kmeans
+from ecg_jax.statistics.cluster import Cells, kmeans, take_turns
 from ecg_jax.tree.cover import (
-    Cells,
     Cover,
     CoverConfig,
     Samples,
@@ -27,7 +26,6 @@ from ecg_jax.tree.cover import (
     choose,
     coefficients,
     proven_by_others,
-    take_turns,
 )
 from ecg_jax.tree.kernels import Side, decides, squared_distances
 from ecg_jax.tree.setcover import greedy, pack

@@ -19,10 +19,10 @@ What counts is what carries over to other people: a component is judged on sampl
 recordings other than its prototype's, and no recording gives more than a part of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ecg_jax.errors import CoverError
 from ecg_jax.progress import Progress, parts, silent
-from ecg_jax.statistics.cluster import kmeans, means, nearest
+from ecg_jax.statistics.cluster import Cells, kmeans, take_turns
 from ecg_jax.tree.kernels import Side, decides, squared_distances
 
 JUDGED = 2**22  # entries of the table of gaps that judges the candidates of one cell
@@ -40,9 +40,6 @@ FEWEST = 8  # candidates that this leaves of a wide gate, and whose units are un
 STEPS = 8  # in how many steps units are unfrozen, at most
 AT_ONCE = 64  # units whose unfreezing is weighed together
 SAME = 1e-5  # shares of answers are equal up to this part: rounding
-
-Chosen = TypeVar("Chosen")
-Cells = Int[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
@@ -174,35 +171,6 @@ def choose(
     start, *rounds = parts(progress, 1, *[2] * config.rounds)
     centres = kmeans(samples.vectors, num, seed=config.seed, progress=start)
     return take_turns(samples.vectors, centres, judge.cover, rounds)
-
-
-def take_turns(
-    x: Float[np.ndarray, "n t"],
-    centres: Float[np.ndarray, "k t"],
-    pick: Callable[[np.ndarray, Cells, Progress], tuple[Any, Cells, Chosen]],
-    rounds: Sequence[Progress],
-) -> Chosen:
-    """Prototypes and cells take turns, from the cells that are nearest to centres.
-
-    Args:
-      x: samples as vectors.
-      centres: where the cells begin; those of later turns are the cells' means.
-      pick: `pick(centres, cells, progress)`: the merit of a choice, the cells that it
-        makes, and the choice.
-      rounds: what each turn tells its progress to; one at least.
-
-    Returns:
-      The choice with the largest merit, the last one at a tie.
-    """
-    cells = nearest(x, centres)
-    best: tuple[Any, Chosen] | None = None
-    for progress in rounds:
-        merit, cells, chosen = pick(centres, cells, progress)
-        if best is None or merit >= best[0]:
-            best = merit, chosen
-        centres = means(x, cells, centres)
-    assert best is not None
-    return best[1]
 
 
 def check_count(samples: Samples, num: int) -> None:

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 
 from ecg_jax.program.blocks import blocks
 from ecg_jax.progress import Progress, parts, silent
-from ecg_jax.statistics.cluster import kmeans, nearest
-from ecg_jax.tree.cover import Cells, proven_by_others, take_turns
+from ecg_jax.statistics.cluster import Cells, kmeans, nearest, take_turns
+from ecg_jax.tree.cover import proven_by_others
 from ecg_jax.tree.kernels import decides, squared_distances
 from ecg_jax.tree.prototypes import Masks, Prototypes
 from ecg_jax.tree.tree import Node
