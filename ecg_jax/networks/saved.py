@@ -181,14 +181,7 @@ def load_network(network: Path | str) -> Network:
         ChecksumError: a file is not the one that the manifest was written for.
     """
     folder = place(network)
-    found = read_manifest(folder, FORM)
-    try:
-        config = from_json(NetworkConfig, found["config"])
-        card = from_json(ModelCard, found["card"])
-    except (KeyError, TypeError) as error:
-        raise lacking(folder, FORM, error) from error
-    except ModelError as error:
-        raise ModelError(f"{folder / MANIFEST}: {error}") from error
+    found, config, card = _described(folder)
     files = read_files(folder, found, FORM)
     if VARIABLES not in files:
         raise lacking(folder, FORM, KeyError(VARIABLES))
@@ -198,6 +191,28 @@ def load_network(network: Path | str) -> Network:
     if EXAMPLE in files:
         example = read_example(folder / EXAMPLE, config, variables)
     return Network(config, variables, card, example)
+
+
+def load_card(folder: Path) -> ModelCard:
+    """What is known of a network that was saved; its variables are not read.
+
+    Raises:
+        ModelError: there is no network, or its manifest cannot be read.
+    """
+    return _described(folder)[2]
+
+
+def _described(folder: Path) -> tuple[dict[str, Any], NetworkConfig, ModelCard]:
+    """The manifest of a network; its shape and its card."""
+    found = read_manifest(folder, FORM)
+    try:
+        config = from_json(NetworkConfig, found["config"])
+        card = from_json(ModelCard, found["card"])
+    except (KeyError, TypeError) as error:
+        raise lacking(folder, FORM, error) from error
+    except ModelError as error:
+        raise ModelError(f"{folder / MANIFEST}: {error}") from error
+    return found, config, card
 
 
 def sha256_of(folder: Path) -> str:

@@ -132,7 +132,7 @@ def distill_model(
     """Trains a network to answer as another does; then factors and reports it.
 
     Args:
-      teacher: a folder that `save_network` wrote, a run folder, or an ONNX file.
+      teacher: the model, as for `factor_model`.
       config: everything else that decides the result.
       out: the run folder to make.
       say: told of progress, a line at a time.

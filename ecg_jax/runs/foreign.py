@@ -11,7 +11,13 @@ from ecg_jax.ecg.datasets import NAMES
 from ecg_jax.errors import EcgJaxError, ModelError
 from ecg_jax.networks.card import ModelCard
 from ecg_jax.networks.released import known, place
-from ecg_jax.networks.saved import Network, load_network, save_network, sha256_of
+from ecg_jax.networks.saved import (
+    Network,
+    load_card,
+    load_network,
+    save_network,
+    sha256_of,
+)
 from ecg_jax.runs.config import (
     NETWORK,
     TRAINING,
@@ -228,7 +234,7 @@ def config_of(model: Path) -> RunConfig:
     Raises:
       ModelError: there is no model.
     """
-    card = find_model(model).what.card
+    card = _card_of(model)
     data = card.data if card.data in NAMES else ""
     return RunConfig(data=data, beats=beat_config(card))
 
@@ -286,6 +292,14 @@ def find_model(path: Path, normal_class: int = 0, output: str | None = None) -> 
     return Found(onnx, path.name, onnx.sha256)
 
 
+def _card_of(path: Path) -> ModelCard:
+    """What is known of the model that a path names, before it is read and checked."""
+    folder = place(path)
+    if folder.is_dir() and not (folder / ONNX).exists():
+        return load_card(folder)
+    return find_model(path).what.card
+
+
 def beats_of_first(args: Sequence[str]) -> BeatConfig:
     """The beats of the first model that a command line names, or the default."""
     names = known()
@@ -293,7 +307,7 @@ def beats_of_first(args: Sequence[str]) -> BeatConfig:
         is_option = word.startswith("-") or before == "--data"
         if not is_option and (word in names or Path(word).exists()):
             try:
-                return beat_config(find_model(Path(word)).what.card)
+                return beat_config(_card_of(Path(word)))
             except EcgJaxError:
                 continue
     return RunConfig().beats
