@@ -87,12 +87,16 @@ class Morphology:
     clear: bool = True
 
 
+PARTS = ("before P", "P-PR", "QRS", "ST", "T", "after T")
+"""Of a beat, in order of time."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """A part of the window.
 
     Attributes:
-        name: "before P", "P-PR", "QRS", "ST", "T" or "after T".
+        name: One of `PARTS`.
         start_s: Where it starts, in seconds from R.
         stop_s: Where the next starts.
         measured: Whether its ends come from the beat; else they are fixed.
@@ -142,12 +146,11 @@ def segments(
     high = max(high, low)
     borders = [time_s[0], onset - P_S, onset, offset, low, high, time_s[-1] + step]
     borders = np.maximum.accumulate(np.clip(borders, time_s[0], time_s[-1] + step))
-    names = ("before P", "P-PR", "QRS", "ST", "T", "after T")
     is_measured = (found, found, found, found, shape.t_s is not None, found)
     parts = [
         Segment(name, float(start), float(stop), own)
         for name, start, stop, own in zip(
-            names, borders[:-1], borders[1:], is_measured, strict=True
+            PARTS, borders[:-1], borders[1:], is_measured, strict=True
         )
     ]
     return tuple(part for part in parts if part.holds(time_s).any())

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ecg_jax.cells.captions import records
+from ecg_jax.cells.morphology import PARTS
 from ecg_jax.cells.sketch import Sketch
 from ecg_jax.cells.weighing import Weighing
 from ecg_jax.draw.cells import draw_cell
@@ -135,9 +136,8 @@ def _templates(
 
 def _by_part(weighing: Weighing) -> list[tuple[str, float, float, float]]:
     """The shares of each part of the beat, summed over the leads, in order of time."""
-    names = ("before P", "P-PR", "QRS", "ST", "T", "after T")
     found = []
-    for name in names:
+    for name in PARTS:
         own = [part for part in weighing.parts if part.segment.name == name]
         if own:
             sums = [
