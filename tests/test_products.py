@@ -1,10 +1,13 @@
 """Layers that multiply or divide two values that both see the input."""
 
+from itertools import product
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from some_slow import some_slow
 
 import ecg_jax as ej
 from ecg_jax.lattice.descent import descend
@@ -51,7 +54,7 @@ MODULES = {
     "LSTM": (nn.RNN(nn.OptimizedLSTMCell(2)), 12),
     "GRU": (nn.RNN(nn.GRUCell(2)), 11),
 }
-QUICK = ("gated unit",)
+QUICK = [("gated unit", np.float32)]
 """Certificates of the others take minutes to compile, so they are slow."""
 
 
@@ -70,15 +73,9 @@ def network(name, dtype):
     return (lambda x: jnp.sum(head * layer(x @ mix))), levels
 
 
-def cases():
-    for name in MODULES:
-        for dtype in (np.float32, np.float64):
-            quick = name in QUICK and dtype is np.float32
-            marks = () if quick else (pytest.mark.slow,)
-            yield pytest.param(name, dtype, marks=marks, id=f"{name}-{dtype.__name__}")
-
-
-@pytest.mark.parametrize(("name", "dtype"), list(cases()))
+@pytest.mark.parametrize(
+    ("name", "dtype"), some_slow(product(MODULES, (np.float32, np.float64)), QUICK)
+)
 @jax.numpy_dtype_promotion("standard")
 @jax.numpy_rank_promotion("allow")
 def test_layers(name, dtype):

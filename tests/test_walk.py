@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from some_slow import some_slow
 
 from ecg_jax.errors import UnsupportedPrimitiveError
 from ecg_jax.program.trace import trace
@@ -76,14 +77,7 @@ NETS = {
 
 QUICK = {("relu", np.float32), ("conv", np.float64), ("clip", np.float32)}
 QUICK |= {("classes", np.float64), ("running", np.float64)}
-CASES = [
-    pytest.param(
-        *case,
-        marks=() if case in QUICK else (pytest.mark.slow,),
-        id=f"{case[0]}-{np.dtype(case[1])}",
-    )
-    for case in itertools.product(NETS, (np.float32, np.float64))
-]
+CASES = some_slow(itertools.product(NETS, (np.float32, np.float64)), QUICK)
 
 
 def rows(num, dtype):
