@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from products import WIDTH, Gru, Plain, Recurrent, Transformer, proven
+from products import WIDTH, Gru, Plain, Recurrent, Transformer, fitted, proven
 
 import ecg_jax as ej
 from ecg_jax.ecg.beats import BeatConfig, extract_beats
@@ -74,20 +74,8 @@ def trained(network, x, normal):
     """A margin in float64, and the seconds of its training."""
     variables = network.init(jax.random.key(0), x[0])
     adam = optax.adam(optax.cosine_decay_schedule(5e-3, STEPS))
-
-    @jax.jit
-    def step(variables, state, rows):
-        def loss(variables):
-            margin = jax.vmap(lambda a: network.apply(variables, a))(x[rows])
-            return optax.sigmoid_binary_cross_entropy(margin, normal[rows]).mean()
-
-        update, state = adam.update(jax.grad(loss)(variables), state)
-        return optax.apply_updates(variables, update), state
-
     started = time.perf_counter()
-    state, rng = adam.init(variables), np.random.default_rng(0)
-    for _ in range(STEPS):
-        variables, state = step(variables, state, rng.integers(len(x), size=BATCH))
+    variables = fitted(network, variables, x, normal, adam, STEPS, BATCH)
     jax.block_until_ready(variables)
     seconds = time.perf_counter() - started
     exact = jax.tree.map(lambda v: v.astype(jnp.float64), variables)

@@ -143,11 +143,8 @@ NETWORKS = {
 }
 
 
-def trained(network, x, normal):
-    """A margin: the network after some steps of Adam."""
-    variables = network.init(jax.random.key(0), x[0])
-    variables = jax.tree.map(lambda v: v.astype(jnp.float64), variables)
-    adam = optax.adam(3e-3)
+def fitted(network, variables, x, normal, adam, steps, batch):
+    """The variables after some steps, in their own dtype."""
 
     @jax.jit
     def step(variables, state, rows):
@@ -155,13 +152,21 @@ def trained(network, x, normal):
             margin = jax.vmap(lambda a: network.apply(variables, a))(x[rows])
             return optax.sigmoid_binary_cross_entropy(margin, normal[rows]).mean()
 
-        gradient = jax.grad(loss)(variables)
-        update, state = adam.update(gradient, state)
+        update, state = adam.update(jax.grad(loss)(variables), state)
         return optax.apply_updates(variables, update), state
 
     state, rng = adam.init(variables), np.random.default_rng(0)
-    for _ in range(STEPS):
-        variables, state = step(variables, state, rng.integers(len(x), size=BATCH))
+    for _ in range(steps):
+        variables, state = step(variables, state, rng.integers(len(x), size=batch))
+    return variables
+
+
+def trained(network, x, normal):
+    """A margin: the network after some steps of Adam."""
+    variables = network.init(jax.random.key(0), x[0])
+    variables = jax.tree.map(lambda v: v.astype(jnp.float64), variables)
+    adam = optax.adam(3e-3)
+    variables = fitted(network, variables, x, normal, adam, STEPS, BATCH)
     return lambda a: network.apply(variables, a)
 
 
